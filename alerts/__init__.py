@@ -1,0 +1,1 @@
+"""From findings to people: state machines, texts, senders. No arithmetic on energy."""

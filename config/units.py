@@ -1,0 +1,46 @@
+"""Units and the conversions between them that are definitions, never a coefficient that a document sets."""
+
+from typing import Final
+
+KG_PER_T: Final = 1000.0
+KJ_PER_KGCE: Final = 29_307.6  # GB/T 2589-2020: 1 kgce = 29,307.6 kJ
+KGCE_PER_KGOE: Final = 1.4286  # decisions.md 8
+
+MEDIA: Final = ("coal", "water", "oil", "gas", "electricity", "heat", "other")
+FIVE_MEDIA: Final = ("coal", "water", "oil", "gas", "electricity")
+
+# unit -> (dimension, factor to the dimension's base unit). A bare m3 of gas, Nm3 and Sm3 are three dimensions: going
+# from one to another needs a condition, not a definition (decisions.md 13).
+_UNITS: Final[dict[str, tuple[str, float]]] = {
+    "Wh": ("energy", 3.6), "kWh": ("energy", 3600.0), "MWh": ("energy", 3.6e6), "GWh": ("energy", 3.6e9), "10^4 kWh": ("energy", 3.6e7),
+    "kJ": ("energy", 1.0), "MJ": ("energy", 1e3), "GJ": ("energy", 1e6), "10^6 kJ": ("energy", 1e6), "TJ": ("energy", 1e9),
+    "g": ("mass", 1e-3), "kg": ("mass", 1.0), "t": ("mass", 1e3), "kt": ("mass", 1e6), "10^4 t": ("mass", 1e7),
+    "L": ("volume", 1e-3), "m3": ("volume", 1.0), "10^4 m3": ("volume", 1e4),
+    "Nm3": ("volume at 0 degC", 1.0), "10^4 Nm3": ("volume at 0 degC", 1e4),
+    "Sm3": ("volume at 20 degC", 1.0), "10^4 Sm3": ("volume at 20 degC", 1e4),
+    "m3_actual": ("volume at line conditions", 1.0),
+    "kW": ("power", 1.0), "MW": ("power", 1e3), "m3/h": ("volume flow", 1.0), "t/h": ("mass flow", 1e3), "kg/h": ("mass flow", 1.0),
+    "kvarh": ("reactive energy", 1.0), "kVAh": ("apparent energy", 1.0),
+    "kgce": ("coal equivalent", 1.0), "tce": ("coal equivalent", 1e3), "gce": ("coal equivalent", 1e-3),
+}
+
+
+def known_units() -> tuple[str, ...]:
+    """All unit codes, in the order of the table."""
+    return tuple(_UNITS)
+
+
+def factor(unit: str, to: str) -> float | None:
+    """By what a value in `unit` is multiplied to be in `to`, or None where no definition links the two.
+
+    >>> factor("MWh", "kWh")
+    1000.0
+    >>> factor("Nm3", "Sm3") is None
+    True
+    """
+    if unit == to:
+        return 1.0
+    if unit not in _UNITS or to not in _UNITS:
+        return None
+    (dimension, scale), (target, target_scale) = _UNITS[unit], _UNITS[to]
+    return scale / target_scale if dimension == target else None

@@ -1,0 +1,1 @@
+"""From the broker to an accepted reading. The only folder that speaks MQTT."""

@@ -1,0 +1,1 @@
+"""Order and wiring: joins the other folders into running services."""

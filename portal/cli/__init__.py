@@ -1,0 +1,1 @@
+"""The tcewatch command, one module for each sub-command."""

@@ -1,0 +1,61 @@
+"""What all commands share: settings, output as text or JSON, errors as exit codes."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from config import settings as site_settings
+from config.errors import BadInputError, ServiceUnavailableError, StoreFullError, TcewatchError
+
+EXIT_FAULT, EXIT_USAGE, EXIT_BAD_INPUT, EXIT_UNAVAILABLE = 1, 2, 3, 4
+
+SettingsOption = Annotated[Path | None, typer.Option("--settings", help="Settings file (default: $TCEWATCH_SETTINGS, else tcewatch.toml here).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def settings_from(path: Path | None) -> site_settings.Settings:
+    """The settings that a command works with."""
+    return site_settings.load(site_settings.find_settings_file(path))
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, title: str | None = None) -> None:
+    """Print rows as a table for people or as JSON for machines."""
+    if as_json:
+        show_json(list(rows))
+        return
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*("" if row.get(column) is None else str(row[column]) for column in columns))
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document; instants, dates and paths as text."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
+
+
+def exit_code(error: TcewatchError) -> int:
+    """The exit code of an error: 3 bad input, 4 something cannot be reached, 1 a fault of ours."""
+    match error:
+        case BadInputError():
+            return EXIT_BAD_INPUT
+        case ServiceUnavailableError() | StoreFullError():
+            return EXIT_UNAVAILABLE
+        case _:
+            return EXIT_BAD_INPUT if type(error).__name__ in {"NoRuleInForceError", "UnknownCodeError"} else EXIT_FAULT
+
+
+def guarded(command: Callable[[], None]) -> int:
+    """Run a command; an error of ours becomes one clear sentence and its exit code."""
+    try:
+        command()
+    except TcewatchError as error:
+        sys.stderr.write(f"tcewatch: {error}\n")
+        return exit_code(error)
+    return 0

@@ -1,0 +1,61 @@
+"""The `tcewatch` command: every sub-command has a module of its own beside this one."""
+
+import importlib
+import sys
+
+import click
+import typer
+
+from portal.cli.common import guarded
+
+# command or group -> module with `app` (a typer.Typer) or, for a single command, `command` (a function)
+GROUPS = {
+    "register": "portal.cli.register", "figures": "portal.cli.figures", "quarantine": "portal.cli.quarantine", "user": "portal.cli.user",
+    "token": "portal.cli.token", "calc": "portal.cli.calc", "tables": "portal.cli.tables", "gateway": "portal.cli.gateway",
+    "readings": "portal.cli.readings", "audit": "portal.cli.audit",
+}
+COMMANDS = {
+    "demo": "portal.cli.demo", "init": "portal.cli.init", "check": "portal.cli.check", "run": "portal.cli.run",
+    "rebuild": "portal.cli.rebuild", "decode": "portal.cli.decode",
+}
+
+
+def build(only: str | None = None) -> typer.Typer:
+    """The command tree; with `only`, just the part that the command line names (start-up stays quick)."""
+    app = typer.Typer(
+        name="tcewatch", help="Watch the energy of industrial parks: readings to verdicts, alerts and park figures.",
+        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    )
+    app.callback()(_root)
+    for name, module in GROUPS.items():
+        if only in (None, name):
+            app.add_typer(importlib.import_module(module).app, name=name)
+    for name, module in COMMANDS.items():
+        if only in (None, name):
+            app.command(name)(importlib.import_module(module).command)
+    return app
+
+
+def _root() -> None:
+    """Watch the energy of industrial parks."""
+
+
+def main() -> None:
+    """Entry point of the `tcewatch` script."""
+    named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    app = build(named if named in GROUPS | COMMANDS else None)
+
+    def command() -> None:
+        try:
+            code = app(standalone_mode=False)
+        except click.exceptions.Exit as leave:
+            sys.exit(leave.exit_code)
+        except click.exceptions.Abort:
+            sys.exit(130)
+        except click.ClickException as wrong:
+            wrong.show()
+            sys.exit(wrong.exit_code)
+        if isinstance(code, int):
+            sys.exit(code)
+
+    sys.exit(guarded(command))
