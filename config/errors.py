@@ -8,7 +8,8 @@ TcewatchError
 ├── ServiceUnavailableError  a broker, store or port that cannot be reached now; trying again may help (exit 4)
 │   ├── StoreUnavailableError
 │   ├── BrokerUnavailableError
-│   └── PortInUseError
+│   ├── PortInUseError
+│   └── ChannelUnavailableError
 ├── StoreFullError           the disk is full: nothing was written and nothing is acknowledged (exit 4)
 └── JournalCorruptError      a journal segment does not match its hash chain
 """
@@ -101,6 +102,17 @@ class PortInUseError(ServiceUnavailableError):
         self.host, self.port = host, port
         super().__init__(
             f"The {what} cannot listen on {host}:{port}: the port is in use. Stop the other program or set {setting} to a free port."
+        )
+
+
+class ChannelUnavailableError(ServiceUnavailableError):
+    """A notice could not be handed to its channel; it stays in the outbox and is tried again."""
+
+    def __init__(self, channel: str, where: str | Path, cause: object) -> None:
+        self.channel, self.where, self.cause = channel, str(where), cause
+        super().__init__(
+            f"Channel {channel} could not deliver to {where} ({cause}). Check that it can be written or reached; the notice stays in the "
+            "outbox and is tried again."
         )
 
 
