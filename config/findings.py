@@ -71,11 +71,13 @@ class CaseOpened:
     text_zh: str
     text_en: str
     facts: Mapping[str, str | float | None] = field(default_factory=dict)  # the verdict row, frozen as evidence
+    line: str | None = None  # the production line, where lines are judged apart
 
     @property
     def key(self) -> str:
         """One case for each subject, rule and period, however often it is found."""
-        return f"{self.enterprise}/{self.product}/{self.indicator}/{self.standard}/{self.period_start}..{self.period_end}"
+        line = f"/{self.line}" if self.line else ""
+        return f"{self.enterprise}/{self.product}/{self.indicator}{line}/{self.standard}/{self.period_start}..{self.period_end}"
 
 
 @dataclass(frozen=True, slots=True)

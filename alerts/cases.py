@@ -1,0 +1,79 @@
+"""When a limit's excess becomes a case, and what may become of a suspected one. Pure."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import polars as pl
+
+from alerts.compose import case_texts
+from alerts.rules import MAX_ESTIMATED_RATIO, MIN_COVERED_RATIO, binding_limit, verdict_facts
+from config.errors import BadInputError, Problem
+from config.findings import CaseOpened, CaseState
+
+
+@dataclass(frozen=True, slots=True)
+class CaseDismissed:
+    """A person found that there is nothing to pursue, and says why."""
+
+    by: str
+    reason: str
+    at: datetime
+
+
+def cases_from(verdicts: pl.DataFrame, existing_keys: Collection[str], *, today: date, at: datetime) -> list[CaseOpened]:
+    """The cases that verdicts open as suspected (内政发〔2019〕21号 art. (六); decisions.md 1, 3, 6, 18).
+
+    A case needs a national standard, a limit row that the site has confirmed (`binding`), a calendar year that is over, and
+    complete data, or a measured part that exceeds alone. A year that an edition's change divides is judged part by part.
+
+    Args:
+        verdicts: VERDICT, optionally with names (`enterprise_zh`, `product_en`, ...).
+        existing_keys: keys of the cases that exist in whatever state; none is opened twice.
+        today: the local day; a year is over when its last day lies before.
+        at: the instant that the cases carry.
+
+    Returns:
+        New cases, ordered by key, with the verdict row as frozen evidence.
+    """
+    year = pl.col("period_end").dt.year()
+    closed_years = verdicts.filter(pl.col("period_start").dt.year() == year, pl.date(year, 12, 31) < today)
+    of_one_year = ["enterprise", "product", "indicator", "line", "plant_status", year]
+    # The rows of a year are its editions: one row each, together every day. Months or a part of a year warn, no more.
+    days_judged = (pl.col("period_end") - pl.col("period_start")).dt.total_days().sum() + pl.len()
+    days_of_year = (pl.date(year + 1, 1, 1) - pl.date(year, 1, 1)).dt.total_days().first()
+    whole_year = (days_judged == days_of_year) & (pl.len() == pl.col("standard").n_unique())
+    complete = (pl.col("covered_ratio") >= MIN_COVERED_RATIO) & (pl.col("estimated_ratio") <= MAX_ESTIMATED_RATIO)
+    exceeded = closed_years.with_columns(limit=binding_limit()).filter(
+        whole_year.over(of_one_year),
+        pl.col("standing") == "binding",
+        pl.col("standard").str.starts_with("GB "),  # baseline and local values open no case
+        (pl.col("verdict") == "exceeds_measured_alone") | ((pl.col("verdict") == "exceeds") & complete),
+    )
+    found = []
+    for row in exceeded.iter_rows(named=True):
+        facts = {**verdict_facts(row), "enterprise": row["enterprise"]}
+        text_zh, text_en = case_texts(facts)
+        found.append(CaseOpened(
+            enterprise=row["enterprise"], product=row["product"], indicator=row["indicator"], standard=row["standard"], edition=row["edition"],
+            period_start=row["period_start"], period_end=row["period_end"], at=at, text_zh=text_zh, text_en=text_en, facts=facts,
+            line=row["line"],
+        ))
+    return sorted((case for case in found if case.key not in existing_keys), key=lambda case: case.key)
+
+
+def next_state(state: CaseState, event: CaseDismissed) -> CaseState:
+    """The state of a case after an event.
+
+    Raises:
+        BadInputError: the case is no longer suspected, or the dismissal names no person or no reason.
+    """
+    problems = [
+        Problem(f"dismissal {name}", "is empty", "A case is dismissed by a named person with a reason; give both.")
+        for name, value in (("by", event.by), ("reason", event.reason)) if not value.strip()
+    ]
+    if state != "suspected":
+        problems.append(Problem("case", f"is {state}", "Only a suspected case can be dismissed."))
+    if problems:
+        raise BadInputError(problems)
+    return "dismissed"

@@ -1,0 +1,176 @@
+"""Findings as texts for people, in Chinese and English, and as notices for channels."""
+
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Final, Literal, assert_never
+
+from config.findings import AlertEvent, CaseOpened, Notice, Observation
+from config.settings import AlertRule
+
+Facts = Mapping[str, str | float | None]
+Texts = tuple[str, str]  # Chinese, English
+
+STANDING: Final[Mapping[str, Texts]] = {  # decisions.md 3
+    "binding": ("已确认", "confirmed against the standard's text"),
+    "unconfirmed": ("未确认", "unconfirmed"),
+    "indicative": ("仅供参考", "indicative only"),
+}
+_EVENT: Final[Mapping[str, Texts]] = {"opened": ("报警", "Alert"), "updated": ("报警更新", "Alert updated"), "closed": ("报警解除", "Alert cleared")}
+_MOST_DECIMALS: Final = 6
+
+
+def rounded(value: float, decimals: int) -> str:
+    """A figure for display, rounded by GB/T 8170-2008 clause 3 (a half goes to the even digit), with thousands separators.
+
+    >>> rounded(2.5, 0), rounded(3.5, 0), rounded(0.125, 2)
+    ('2', '4', '0.12')
+    """
+    quantum = Decimal(1).scaleb(-decimals)
+    return f"{Decimal(repr(float(value))).quantize(quantum, ROUND_HALF_EVEN):,}"
+
+
+def display(value: float, beside: float | None = None) -> str:
+    """A figure with about four significant digits, and with more where it would otherwise look equal to the bound beside it.
+
+    >>> display(1012.345), display(940.04, beside=940.0), display(940.0, beside=940.0)
+    ('1,012', '940.04', '940.0')
+    """
+    decimals = next((digits for digits, size in ((0, 1000.0), (1, 100.0), (2, 10.0)) if abs(value) >= size), 3)
+    while beside is not None and value != beside and decimals < _MOST_DECIMALS and rounded(value, decimals) == rounded(beside, decimals):
+        decimals += 1
+    return rounded(value, decimals)
+
+
+def percent(ratio: float, beside: float | None = None) -> str:
+    """A ratio as a percentage with one decimal, or more where it would look equal to the bound beside it."""
+    decimals = 1
+    while beside is not None and ratio != beside and decimals < _MOST_DECIMALS and rounded(ratio * 100, decimals) == rounded(beside * 100, decimals):
+        decimals += 1
+    return f"{rounded(ratio * 100, decimals)} %"
+
+
+def alert_texts(rule: AlertRule, observation: Observation, kind: Literal["opened", "updated", "closed"]) -> Texts:
+    """What an alert says: the site's own words for the rule first, then the figure, its bound, its period and where the bound comes from."""
+    match rule.kind:
+        case "quantity":
+            zh, en = _quantity_texts(rule, observation)
+        case "limit_ratio":
+            zh, en = _limit_texts(rule, observation)
+        case _:
+            assert_never(rule.kind)
+    if kind == "closed":
+        zh, en = f"已回落。{zh}", f"Back below the bound. {en}"
+    return (f"{rule.text_zh} {zh}" if rule.text_zh else zh), (f"{rule.text_en} {en}" if rule.text_en else en)
+
+
+def case_texts(facts: Facts) -> Texts:
+    """What a newly suspected case says: figure, limit, edition, clause, standing and period, and that a person has yet to look at it.
+
+    Args:
+        facts: a VERDICT row (with `limit` = the binding level's value), optionally with names (see `subject_names`).
+    """
+    names = subject_names(facts)
+    actual, limit = number(facts, "actual"), number(facts, "limit")
+    figures = {"zh": _figures_zh(facts, actual, limit), "en": _figures_en(facts, actual, limit)}
+    alone = ("数据不完整，但仅实测部分已超限额。", "Data are incomplete, but the measured part alone exceeds the limit. ")
+    zh_alone, en_alone = alone if facts.get("verdict") == "exceeds_measured_alone" else ("", "")
+    period = f"{facts['period_start']}..{facts['period_end']}"
+    return (
+        f"{names[0]} {period}：{figures['zh']} {zh_alone}疑似超限额用能，待节能监察机构核查，尚非认定。",
+        f"{names[1]} {period}: {figures['en']} {en_alone}Suspected only; an inspection has to find it before it counts.",
+    )
+
+
+def subject_names(facts: Facts) -> Texts:
+    """Enterprise, product and indicator for people; codes stand in where the facts carry no names (`enterprise_zh`, `product_en`, ...)."""
+
+    def named(what: str, language: str) -> str:
+        return str(facts.get(f"{what}_{language}") or facts.get(what) or "")
+
+    parts_zh = [named(what, "zh") for what in ("enterprise", "product", "indicator", "line")]
+    parts_en = [named(what, "en") for what in ("enterprise", "product", "indicator", "line")]
+    return " ".join(part for part in parts_zh if part), ", ".join(part for part in parts_en if part)
+
+
+def notices(event: AlertEvent | CaseOpened, channels: Sequence[str]) -> list[Notice]:
+    """One notice for each channel: an alert when it opens and when it closes, a case when it opens; an update tells nobody.
+
+    The key is the identity of the event and the channel, so that a repeated delivery is recognised.
+    """
+    match event:
+        case AlertEvent(kind="updated"):
+            return []
+        case AlertEvent():
+            names = subject_names({"enterprise": event.enterprise, **event.facts})
+            title_zh, title_en = (f"{word}（{event.rule}）{name}" if index == 0 else f"{word} ({event.rule}): {name}"
+                                  for index, (word, name) in enumerate(zip(_EVENT[event.kind], names, strict=True)))
+            identity = f"alert/{event.kind}/{event.rule}/{event.subject}/{event.period}/{event.at.isoformat()}"
+        case CaseOpened():
+            names = subject_names({"enterprise": event.enterprise, "product": event.product, "indicator": event.indicator, **event.facts})
+            title_zh, title_en = f"疑似超限额案件：{names[0]}", f"Suspected excess over a limit: {names[1]}"
+            identity = f"case/{event.key}"
+        case _:
+            assert_never(event)
+    return [
+        Notice(
+            key=f"{identity}/{channel}", channel=channel, title_zh=title_zh, title_en=title_en,
+            body_zh=event.text_zh, body_en=event.text_en, at=event.at, facts=event.facts,
+        )
+        for channel in channels
+    ]
+
+
+def number(facts: Facts, name: str) -> float:
+    """A fact that must be a number.
+
+    Raises:
+        KeyError: it is missing or is a text; the caller built the facts wrongly.
+    """
+    value = facts.get(name)
+    if value is None or isinstance(value, str):
+        raise KeyError(name)
+    return value
+
+
+def _quantity_texts(rule: AlertRule, observation: Observation) -> Texts:
+    place = "/".join(str(observation.facts.get(part, "")) for part in ("meter", "register"))
+    enterprise_zh, enterprise_en = subject_names({
+        key: value for key, value in {"enterprise": observation.enterprise, **observation.facts}.items() if key.startswith("enterprise")
+    })
+    value, bound, unit = display(observation.value, rule.above), display(rule.above), observation.unit
+    grain_zh, grain_en = ("小时", "hour") if rule.grain == "hour" else ("日", "day")
+    return (
+        f"{enterprise_zh} {place} {observation.period}：{grain_zh}用量 {value} {unit}，报警线 {bound} {unit}。",
+        f"{enterprise_en}, {place}, {observation.period}: {value} {unit} in the {grain_en}; the bound is {bound} {unit}.",
+    )
+
+
+def _limit_texts(rule: AlertRule, observation: Observation) -> Texts:
+    facts = observation.facts
+    actual, limit = number(facts, "actual"), number(facts, "limit")
+    names = subject_names({"enterprise": observation.enterprise, **facts})
+    zh, en = _figures_zh(facts, actual, limit), _figures_en(facts, actual, limit)
+    if limit > 0:  # a share of a limit at or below zero means nothing to a reader
+        ratio, bound = percent(observation.value, rule.above), percent(rule.above)
+        zh, en = f"{zh} 为限额的 {ratio}，报警线 {bound}。", f"{en} That is {ratio} of the limit; the bound is {bound}."
+    if not facts.get("closed"):  # decisions.md 1
+        zh, en = f"{zh} 统计年度未结束，仅作预警。", f"{en} The accounting year is not closed: a warning only."
+    return f"{names[0]} {observation.period}：{zh}", f"{names[1]}, {observation.period}: {en}"
+
+
+def _figures_zh(facts: Facts, actual: float, limit: float) -> str:
+    clause = f"{facts['clause']}，" if facts.get("clause") else ""
+    standing = STANDING.get(str(facts["standing"]), (str(facts["standing"]), ""))[0]
+    return (
+        f"实际 {display(actual, limit)} {facts['unit']}，限额 {display(limit)} {facts['unit']}（{int(number(facts, 'binding_level'))} 级，"
+        f"{facts['standard']}，{clause}限额数据{standing}）。"
+    )
+
+
+def _figures_en(facts: Facts, actual: float, limit: float) -> str:
+    clause = f", {facts['clause']}" if facts.get("clause") else ""
+    standing = STANDING.get(str(facts["standing"]), ("", str(facts["standing"])))[1]
+    return (
+        f"actual {display(actual, limit)} {facts['unit']}, limit {display(limit)} {facts['unit']} (level {int(number(facts, 'binding_level'))}, "
+        f"{facts['standard']}{clause}; limit row {standing})."
+    )

@@ -1,0 +1,218 @@
+"""The state of alerts: when one opens, changes and closes. Pure: figures, rules, open alerts and the instant are given."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import polars as pl
+
+from alerts.compose import alert_texts
+from config.calendar import day_span, period_days, period_of
+from config.errors import UnknownCodeError
+from config.findings import AlertEvent, Observation, OpenAlert
+from config.settings import AlertRule
+from config.units import factor
+
+MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
+MAX_ESTIMATED_RATIO: Final = 0.05  # decisions.md 6
+_DIGITS: Final = 12  # binary fractions cannot tip a boundary (architecture.md section 4)
+_NAMES: Final = ("enterprise_zh", "enterprise_en", "product_zh", "product_en", "indicator_zh", "indicator_en")  # taken along where given
+_EVIDENCE: Final = (
+    "product", "indicator", "line", "actual", "unit", "basis", "standard", "edition", "binding_level", "level", "verdict", "standing",
+    "excess", "excess_ratio", "derivation", "clause", "source", "confidence", "covered_ratio", "estimated_ratio",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    value: float
+    period: str
+    open: bool
+
+
+def advance(
+    rules: Sequence[AlertRule],
+    observations: Sequence[Observation],
+    open_alerts: Sequence[OpenAlert],
+    now: datetime,
+    *,
+    judged: Mapping[tuple[str, str], str] | None = None,
+) -> list[AlertEvent]:
+    """The events that new figures cause, at most one open alert for each (rule, subject).
+
+    An alert opens above `above` (an equal value does not exceed) and closes below `clear_below`; without a band between the
+    two it closes as soon as the bound is no longer exceeded. Figures of one subject are taken in the order of their periods,
+    one older than the last judged period changes nothing, and a subject without a figure stays as it is: no data is not zero.
+
+    Args:
+        rules: the site's rules.
+        observations: complete figures, in any order.
+        open_alerts: what is open now.
+        now: the instant that the events carry.
+        judged: the period last judged of a (rule, subject) whose alert is closed again, so that the figure which once
+            opened it does not open it a second time when it is seen again.
+
+    Returns:
+        Events in the order in which they have to be recorded; of several updates in a row the last.
+
+    Raises:
+        UnknownCodeError: an observation names a rule that is not among the rules.
+    """
+    by_name = {rule.name: rule for rule in rules}
+    states = {key: _State(0.0, period, open=False) for key, period in (judged or {}).items()}
+    states |= {(alert.rule, alert.subject): _State(alert.value, alert.period, open=True) for alert in open_alerts}
+    events: list[AlertEvent] = []
+    pending: dict[tuple[str, str], int] = {}  # where the last update of an alert stands in `events`
+    for observation in sorted(observations, key=lambda seen: (_end(seen.period), seen.at)):
+        if observation.rule not in by_name:
+            raise UnknownCodeError("alert rule", observation.rule, tuple(by_name))
+        rule, key = by_name[observation.rule], (observation.rule, observation.subject)
+        state = states.get(key)
+        if state is not None and _end(observation.period) < _end(state.period):
+            continue
+        kind = _step(rule, observation, state)
+        states[key] = _State(observation.value, observation.period, open=_is_open(state) if kind is None else kind != "closed")
+        if kind is None:
+            continue
+        event = _event(kind, rule, observation, now)
+        if kind == "updated" and key in pending:
+            events[pending[key]] = event
+            continue
+        events.append(event)
+        if kind == "updated":
+            pending[key] = len(events) - 1
+        else:
+            pending.pop(key, None)
+    return events
+
+
+def observations_from_quantities(rule: AlertRule, intervals: pl.DataFrame, *, zone: str) -> list[Observation]:
+    """Hourly or daily consumption as figures of a quantity rule.
+
+    Args:
+        rule: kind "quantity"; its enterprise, meter, register and medium select, and so does its unit: a register whose unit
+            does not convert to it by definition is not meant.
+        intervals: INTERVAL of the rule's grain with `enterprise`, `meter`, `register`, `medium` and `unit` of the register.
+        zone: the park's zone, in which a period is named.
+
+    Returns:
+        One observation for each complete interval; incomplete, suspect and empty ones are no figures (decisions.md 6).
+    """
+    wanted = {"enterprise": rule.enterprise, "meter": rule.meter, "register": rule.register_name, "medium": rule.medium}
+    factors = {unit: by for unit in intervals["unit"].unique().to_list() if unit and (by := factor(unit, str(rule.unit))) is not None}
+    chosen = (
+        intervals.filter(
+            *(pl.col(column) == value for column, value in wanted.items() if value is not None),
+            pl.col("unit").is_in(list(factors)),
+            _complete(),
+            pl.col("quality").cast(pl.String) != "suspect",
+            pl.col("quantity").is_finite(),
+        )
+        .with_columns(
+            value=pl.col("quantity") * pl.col("unit").replace_strict(factors, default=None, return_dtype=pl.Float64),
+            period=period_of(pl.col("start"), rule.grain, zone),
+        )
+        .sort("end", "enterprise", "meter", "register")
+    )
+    return [
+        Observation(
+            rule=rule.name, subject=f"{row['enterprise']}/{row['meter']}/{row['register']}", enterprise=row["enterprise"], value=row["value"],
+            unit=str(rule.unit), period=row["period"], at=row["end"],
+            facts={name: row[name] for name in ("meter", "register", "medium", "covered_ratio", "estimated_ratio", *_NAMES) if name in row},
+        )
+        for row in chosen.iter_rows(named=True)
+    ]
+
+
+def observations_from_verdicts(rule: AlertRule, verdicts: pl.DataFrame, *, zone: str) -> list[Observation]:
+    """Verdicts as figures of a limit-ratio rule: actual by the binding limit.
+
+    The ratio is 1 + excess by the limit's absolute value, which is actual / limit for a positive limit and keeps its meaning
+    for a negative one (decisions.md 5); at a limit of zero, where no ratio exists, it is 0, 1 or 2 below, at and above it.
+
+    Args:
+        rule: kind "limit_ratio"; its enterprise selects.
+        verdicts: VERDICT with `closed` (whether the accounting year is over), and names where known (`enterprise_zh`, `product_en`, ...).
+        zone: the park's zone, in which a day ends.
+
+    Returns:
+        One observation for each verdict that compares (complies, exceeds, exceeds_measured_alone). The subject holds the standard
+        with its edition and the year, so that neither two editions nor two years speak about one alert.
+    """
+    chosen = (
+        verdicts.filter(
+            pl.col("verdict").is_in(["complies", "exceeds", "exceeds_measured_alone"]),
+            *([pl.col("enterprise") == rule.enterprise] if rule.enterprise is not None else []),
+        )
+        .with_columns(limit=binding_limit())
+        .filter(pl.col("limit").is_not_null(), pl.col("actual").is_finite())
+        .with_columns(
+            ratio=pl.when(pl.col("limit") == 0)
+            .then(1.0 + (pl.col("actual") - pl.col("limit")).sign())
+            .otherwise(1.0 + (pl.col("actual") - pl.col("limit")) / pl.col("limit").abs())
+        )
+        .sort("period_end", "enterprise", "product", "indicator")
+    )
+    return [_limit_observation(rule, row, zone) for row in chosen.iter_rows(named=True)]
+
+
+def binding_limit() -> pl.Expr:
+    """The value of the binding level of a VERDICT row (null where there is none)."""
+    return pl.coalesce(pl.when(pl.col("binding_level") == level).then(pl.col(f"level_{level}")) for level in (1, 2, 3))
+
+
+def verdict_facts(row: Mapping[str, Any]) -> dict[str, str | float | None]:
+    """A VERDICT row with `limit` as the facts of an observation or a case: dates as texts, numbers as numbers."""
+    names = [name for name in (*_EVIDENCE, *_NAMES, "limit") if name in row]
+    return {**{name: row[name] for name in names}, "period_start": str(row["period_start"]), "period_end": str(row["period_end"])}
+
+
+def _limit_observation(rule: AlertRule, row: Mapping[str, Any], zone: str) -> Observation:
+    year = row["period_start"].year
+    whole_year = (row["period_start"], row["period_end"]) == period_days(str(year))
+    parts = (row["enterprise"], row["product"], row["indicator"], row["line"], row["standard"], str(year))
+    return Observation(
+        rule=rule.name, subject="/".join(part for part in parts if part), enterprise=row["enterprise"], value=row["ratio"], unit="ratio",
+        period=str(year) if whole_year else f"{row['period_start']}..{row['period_end']}",
+        at=day_span(row["period_end"], zone)[1],
+        facts={**verdict_facts(row), "closed": float(bool(row.get("closed")))},
+    )
+
+
+def _complete() -> pl.Expr:
+    return (pl.col("covered_ratio") >= MIN_COVERED_RATIO) & (pl.col("estimated_ratio") <= MAX_ESTIMATED_RATIO)
+
+
+def _is_open(state: _State | None) -> bool:
+    return state is not None and state.open
+
+
+def _step(rule: AlertRule, observation: Observation, state: _State | None) -> Literal["opened", "updated", "closed"] | None:
+    value, above = _even(observation.value), _even(rule.above)
+    clear_below = above if rule.clear_below is None else _even(rule.clear_below)
+    if state is None or not state.open:
+        return "opened" if value > above else None
+    if value < clear_below or (clear_below == above and value == above):
+        return "closed"
+    shown_alike = f"{observation.value:.4g}" == f"{state.value:.4g}"
+    return None if shown_alike and observation.period == state.period else "updated"
+
+
+def _event(kind: Literal["opened", "updated", "closed"], rule: AlertRule, observation: Observation, now: datetime) -> AlertEvent:
+    text_zh, text_en = alert_texts(rule, observation, kind)
+    return AlertEvent(
+        kind=kind, rule=rule.name, subject=observation.subject, enterprise=observation.enterprise, severity=rule.severity,
+        value=observation.value, bound=rule.above, unit=observation.unit, period=observation.period, at=now,
+        text_zh=text_zh, text_en=text_en, facts=observation.facts,
+    )
+
+
+def _even(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _end(period: str) -> str:
+    """The last day or hour of a period, as a text that sorts."""
+    last = period.rsplit("..", 1)[-1]
+    return last if "T" in last else period_days(last)[1].isoformat()
