@@ -55,7 +55,8 @@ QUANTITY: Final = pl.Schema({
 })
 COEFFICIENT: Final = pl.Schema({  # a null kgce_per_unit means that the document gives no number
     "carrier": pl.String(), "basis": pl.String(), "unit": pl.String(), "kgce_per_unit": pl.Float64(),
-    "valid_from": pl.Date(), "valid_to": pl.Date(), "source": pl.String(),
+    "valid_from": pl.Date(), "valid_to": pl.Date(), "source": pl.String(),  # valid_to: the first day on which it no longer holds
+    "role": pl.String(),  # fuel, secondary (electricity, heat), consumed_medium; null in a list that a user brings
 })
 ENERGY: Final = pl.Schema({
     **QUANTITY,
@@ -76,6 +77,7 @@ INTENSITY: Final = pl.Schema({  # the subject column (enterprise or park) and pe
     "period": pl.String(), "calorific_tce_per_10k_cny": pl.Float64(), "equivalent_tce_per_10k_cny": pl.Float64(),
     "water_m3_per_10k_cny": pl.Float64(), "all_water_m3_per_10k_cny": pl.Float64(),
     "coverage_ratio": pl.Float64(), "covered_ratio": pl.Float64(), "missing": pl.String(),
+    "price_basis": pl.String(), "base_year": pl.Int32(),
 })
 LIMIT: Final = pl.Schema({  # one row of an energy-consumption limit standard
     "product": pl.String(), "standard": pl.String(), "edition": pl.String(), "name_zh": pl.String(),
@@ -83,7 +85,8 @@ LIMIT: Final = pl.Schema({  # one row of an energy-consumption limit standard
     "indicator": pl.String(), "indicator_zh": pl.String(), "indicator_en": pl.String(), "feedstock": pl.String(),
     "basis": pl.String(), "unit": pl.String(),
     "level_1": pl.Float64(), "level_2": pl.Float64(), "level_3": pl.Float64(),
-    "effective_from": pl.Date(), "effective_to": pl.Date(), "corrections_complete": pl.Boolean(),
+    "effective_from": pl.Date(), "effective_to": pl.Date(),  # effective_to: the last day in force, included
+    "corrections_complete": pl.Boolean(),
     "clause": pl.String(), "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
 })
 CONFIRMATION: Final = pl.Schema({  # a named person has checked a limit row against the standard's text (decisions.md 3)

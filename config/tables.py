@@ -1,0 +1,285 @@
+"""The law as data: dated tables with their source in every row, validated when loaded.
+
+The shipped tables lie in `config/tables`. A site's own folder adds rows in files of the same shape (`limits*.csv`,
+`coal_equivalent*.csv`); they are loaded after the shipped ones: a limit row with the same product, standard, indicator and
+feedstock replaces the shipped row, a coefficient takes precedence on the days on which it is valid.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+
+import polars as pl
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from config import schemas
+from config.errors import BadInputError, NoRuleInForceError, Problem, UnknownCodeError
+from config.units import known_units
+
+SHIPPED: Final = Path(__file__).with_suffix("")
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Basis = Literal["calorific", "equivalent"]
+Confidence = Literal["high", "medium", "low"]
+LIMIT_UNITS: Final = (  # decisions.md 8, as the standards print them
+    "kgce/t", "tce/t", "kWh/t", "gce/kWh", "kgce/kg", "kgce/m2", "kgce/m3", "kgce/GJ", "kgce/kL", "kgce/toe", "kgoe/t",
+    "kgoe/(t·energy factor)", "kg/t", "kgce/weight case", "kgce/10^6 pieces", "kWh/kWh",
+)
+
+
+def _one_of(known: Sequence[str]) -> BeforeValidator:
+    def check(unit: Any) -> Any:
+        if unit not in known:
+            raise ValueError(f"is not one of {', '.join(known)}")
+        return unit
+
+    return BeforeValidator(check)
+
+
+class CoefficientRow(BaseModel):
+    """One coal equivalent: kgce for one unit of a carrier, on one basis, from `valid_from` up to but not on `valid_to`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    carrier: Code
+    role: Literal["fuel", "secondary", "consumed_medium"] | None = None
+    name_zh: Text | None = None
+    name_en: Text | None = None
+    medium: Literal["coal", "water", "oil", "gas", "electricity", "heat", "other"] | None = None
+    unit: Annotated[str, _one_of(known_units())]
+    lhv_kj_per_unit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    kgce_per_unit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    basis: Basis
+    valid_from: date
+    valid_to: date | None = None
+    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
+    confidence: Confidence | None = None
+    remark: str = ""
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Self:
+        if self.valid_to is not None and self.valid_to <= self.valid_from:
+            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
+        return self
+
+
+class LimitRow(BaseModel):
+    """One row of an energy-consumption limit standard; an empty level means that it was not found or does not exist."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    product: Code
+    standard: Text
+    edition: Annotated[str, StringConstraints(pattern=r"^\d{4}$")] | None = None
+    name_zh: Text
+    product_zh: Text
+    product_en: Text
+    indicator: Code
+    indicator_zh: Text
+    indicator_en: Text
+    feedstock: Literal["included", "excluded"] | None = None
+    basis: Basis = "calorific"
+    unit: Annotated[str, _one_of(LIMIT_UNITS)]
+    level_1: Number | None = None
+    level_2: Number | None = None
+    level_3: Number | None = None
+    effective_from: date | None = None
+    superseded_by: Text | None = None
+    corrections_complete: bool
+    clause: str = ""
+    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
+    confidence: Confidence
+    remark: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, str | None]:
+        return self.product, self.standard, self.indicator, self.feedstock
+
+
+Row = TypeVar("Row", CoefficientRow, LimitRow)
+MODELS: Final[dict[str, type[CoefficientRow] | type[LimitRow]]] = {"coal_equivalent": CoefficientRow, "limits": LimitRow}
+
+
+def coefficients(site_dir: Path | None = None) -> pl.DataFrame:
+    """Coal equivalents of GB/T 2589-2020 (appendices A and B) and of the site's folder, as COEFFICIENT.
+
+    A consumed medium of appendix B has a number only where the site's folder names one.
+
+    Raises:
+        BadInputError: rows that do not fit, all of them.
+    """
+    base, own = _load("coal_equivalent", CoefficientRow, site_dir)
+    # Appendix B is a reference, not a list that applies by itself (decisions.md 7): its rows name the media, without a number.
+    applies = pl.when(pl.col("role").ne_missing("consumed_medium")).then("kgce_per_unit")
+    return overlay(_frame(base, schemas.COEFFICIENT).with_columns(kgce_per_unit=applies), _frame(own, schemas.COEFFICIENT))
+
+
+def overlay(base: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
+    """COEFFICIENT in which the rows of `own` take precedence over those of `base` on the days on which they are valid.
+
+    A carrier keeps the role that `base` gives it.
+
+    >>> old = pl.DataFrame({"carrier": ["raw_coal"], "basis": ["calorific"], "valid_from": [date(2008, 6, 1)], "kgce_per_unit": [0.7143]})
+    >>> own = old.with_columns(valid_from=date(2025, 1, 1), valid_to=date(2026, 1, 1), kgce_per_unit=0.65)
+    >>> overlay(old, own).select("valid_from", "valid_to").rows()[0]
+    (datetime.date(2008, 6, 1), datetime.date(2025, 1, 1))
+    """
+    base, own = schemas.conform(base, schemas.COEFFICIENT), schemas.conform(own, schemas.COEFFICIENT)
+    taken = own.filter(pl.col("kgce_per_unit").is_not_null()).select("carrier", "basis", "valid_from", "valid_to").rows()
+    kept: list[dict[str, Any]] = []
+    roles = dict(base.select("carrier", "role").iter_rows())
+    for row in base.iter_rows(named=True):
+        spans = [(row["valid_from"], row["valid_to"] or date.max)]
+        for carrier, basis, start, end in taken:
+            if (carrier, basis) == (row["carrier"], row["basis"]):
+                before_and_after = [((first, min(last, start)), (max(first, end or date.max), last)) for first, last in spans]
+                spans = [piece for pieces in before_and_after for piece in pieces if piece[0] < piece[1]]
+        kept += [row | {"valid_from": first, "valid_to": None if last == date.max else last} for first, last in spans]
+    role = pl.coalesce("role", pl.col("carrier").replace_strict(roles, default=None, return_dtype=pl.String()))
+    return pl.concat([pl.DataFrame(kept, schema=schemas.COEFFICIENT), own.with_columns(role=role)])
+
+
+def limits(site_dir: Path | None = None) -> pl.DataFrame:
+    """The limits of the energy-consumption standards and of the site's folder, as LIMIT.
+
+    `effective_to` is the last day in force, included: the day before the standard that supersedes the row, or a later edition
+    of the same standard number, takes effect. A row without `effective_from` is never in force (decisions.md 2).
+
+    Raises:
+        BadInputError: rows that do not fit, all of them.
+    """
+    rows = limit_rows(site_dir)
+    return _frame(rows, schemas.LIMIT).with_columns(effective_to=pl.Series(_ends(rows), dtype=pl.Date))
+
+
+def limit_rows(site_dir: Path | None = None) -> list[LimitRow]:
+    """The rows behind `limits`, with the columns that only the file has."""
+    base, own = _load("limits", LimitRow, site_dir)
+    rows = list(({row.key: row for row in base} | {row.key: row for row in own}).values())
+    standards = {row.standard for row in rows}
+    if lost := [row for row in rows if row.superseded_by is not None and row.superseded_by not in standards]:
+        raise BadInputError([
+            Problem(f"limits {row.standard} {row.product} column superseded_by", f"{row.superseded_by} has no row",
+                    "Add a row of that standard, or leave the column empty.") for row in lost
+        ])
+    return rows
+
+
+def coefficient_rows(site_dir: Path | None = None) -> list[CoefficientRow]:
+    """The rows behind `coefficients`, shipped first, as they stand in the files."""
+    base, own = _load("coal_equivalent", CoefficientRow, site_dir)
+    return base + own
+
+
+def in_force(table: pl.DataFrame, day: date, **keys: str) -> pl.DataFrame:
+    """The rows of a dated table (LIMIT or COEFFICIENT) that are in force on a day, for the codes given.
+
+    A row without a date of effect, and a coefficient without a number, is never in force.
+
+    Raises:
+        UnknownCodeError: no row has these codes at all.
+        NoRuleInForceError: the rows that there are begin later, have ended or have no date: the nearest is not taken.
+
+    >>> in_force(limits(), date(2026, 5, 1), product="coke_top_charged", indicator="comprehensive_energy")["standard"].to_list()
+    ['GB 21342-2025']
+    """
+    is_limit = "effective_from" in table.columns
+    name, start = ("limits", "effective_from") if is_limit else ("coal_equivalent", "valid_from")
+    rows = table
+    for column, code in keys.items():
+        known = rows[column].drop_nulls().unique().to_list()
+        rows = rows.filter(pl.col(column) == code)
+        if rows.is_empty():
+            raise UnknownCodeError(column, code, known)
+    dated = rows.filter(pl.col(start).is_not_null())
+    if is_limit:
+        found = dated.filter(pl.col(start) <= day, (pl.col("effective_to") >= day).fill_null(value=True))
+    else:
+        dated = dated.filter(pl.col("kgce_per_unit").is_not_null())
+        found = dated.filter(pl.col(start) <= day, (pl.col("valid_to") > day).fill_null(value=True))
+    if found.is_empty():
+        earliest = dated[start].min()
+        raise NoRuleInForceError(f"{name}.csv", " ".join(keys.values()), day, earliest if isinstance(earliest, date) else None)
+    return found
+
+
+def _ends(rows: Sequence[LimitRow]) -> list[date | None]:
+    starts: dict[str, date] = {}
+    editions: dict[str, set[tuple[int, str]]] = {}
+    for row in rows:
+        if row.effective_from is not None:
+            starts[row.standard] = min(row.effective_from, starts.get(row.standard, row.effective_from))
+        if numbered := re.fullmatch(r"(.+)-(\d{4})", row.standard):
+            editions.setdefault(numbered[1], set()).add((int(numbered[2]), row.standard))
+    ends: list[date | None] = []
+    for row in rows:
+        number, _, year = row.standard.rpartition("-")
+        followers = {standard for edition, standard in editions.get(number, ()) if year.isdigit() and edition > int(year)} | {row.superseded_by}
+        following = [starts[standard] for standard in followers if standard in starts]
+        ends.append(min(following) - timedelta(days=1) if following else None)
+    return ends
+
+
+def _load(table: str, model: type[Row], site_dir: Path | None) -> tuple[list[Row], list[Row]]:
+    problems: list[Problem] = []
+    base = _read(SHIPPED / f"{table}.csv", model, problems)
+    own: list[Row] = []
+    if site_dir is not None and not site_dir.is_dir():
+        problems.append(Problem(str(site_dir), "there is no such folder", "Create it, or change [site] tables_dir in the settings."))
+    elif site_dir is not None:
+        for path in sorted(site_dir.glob("*.csv")):
+            names = [name for name in MODELS if path.name.startswith(name)]
+            if table in names:
+                own += _read(path, model, problems)
+            elif not names:
+                problems.append(Problem(path.name, "belongs to no table", f"Let its name begin with one of {', '.join(MODELS)}."))
+    if problems:
+        raise BadInputError(problems)
+    return base, own
+
+
+def _read(path: Path, model: type[Row], problems: list[Problem]) -> list[Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.DictReader(file, restkey="(beyond the last column)"))
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(path.name, f"cannot be read: {error}", "Save it as CSV in UTF-8."))
+        return []
+    rows: list[Row] = []
+    seen: dict[object, int] = {}
+    for number, line in enumerate(lines, start=2):
+        try:
+            row = model.model_validate({column: value for column, value in line.items() if value not in ("", None)})
+        except ValidationError as error:
+            problems += _problems(f"{path.name} row {number}", error)
+            continue
+        key = row.key if isinstance(row, LimitRow) else (row.carrier, row.basis, row.valid_from)
+        if first := seen.get(key):
+            problems.append(Problem(f"{path.name} row {number}", f"says the same as row {first}: {key}", "Keep one of the two rows."))
+        seen[key] = number
+        rows.append(row)
+    return rows
+
+
+def _problems(where: str, error: ValidationError) -> Iterable[Problem]:
+    for detail in error.errors():
+        column = f"{where} column {detail['loc'][0]}" if detail["loc"] else where
+        match detail["type"]:
+            case "extra_forbidden":
+                yield Problem(column, "is not a column of this table", "Check its spelling; `tcewatch tables` lists the columns.")
+            case "missing":
+                yield Problem(column, "is empty", "Fill it in; every row needs it.")
+            case _:
+                what = detail["msg"].removeprefix("Value error, ")
+                shown = f" (it is {detail['input']!r})" if detail["loc"] else ""
+                yield Problem(column, what[:1].lower() + what[1:] + shown, "Correct the value.")
+
+
+def _frame(rows: Sequence[BaseModel], schema: pl.Schema) -> pl.DataFrame:
+    known = {name: dtype for name, dtype in schema.items() if rows and name in type(rows[0]).model_fields}
+    frame = pl.DataFrame([row.model_dump(include=set(known)) for row in rows], schema=known) if rows else pl.DataFrame(schema=schema)
+    return schemas.conform(frame, schema)
