@@ -1,0 +1,235 @@
+"""The JSON of the contract: row form, column form, lost ranges, gateway state.
+
+Well-formed messages take the quick way through msgspec's typed decoder. Where that refuses one, the message is read
+again by the standard library, which knows NaN and Infinity, and each reading is judged on its own: one bad reading
+never costs its neighbours.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from config.schemas import READING_QUALITY
+from ingest.content import Content, Fault, LostRange
+from ingest.reasons import UndecodableError
+from ingest.routes import Sender
+
+VERSION: Final = 1
+MAX_READINGS: Final = 10_000
+MAX_SEQ: Final = 2**53  # what every JSON implementation carries exactly
+MAX_EPOCH_CHARS: Final = 64
+_COLUMNS: Final = ("meter", "register", "ts", "value", "unit", "quality")
+_REQUIRED: Final = _COLUMNS[:4]
+
+
+class _Reading(msgspec.Struct, gc=False):
+    meter: str
+    register: str
+    ts: str | int
+    value: float
+    unit: str | None = None
+    quality: Literal["good", "uncertain", "bad"] | None = None
+
+
+class _Payload(msgspec.Struct, gc=False):
+    v: int
+    epoch: str | None = None
+    seq: int | None = None
+    readings: list[_Reading] | None = None
+    meter: list[str] | None = None
+    register: list[str] | None = None
+    ts: list[str | int] | None = None
+    value: list[float] | None = None
+    unit: list[str | None] | None = None
+    quality: list[Literal["good", "uncertain", "bad"] | None] | None = None
+    lost: list[Any] | None = None
+    enterprise: str | None = None
+    gateway: str | None = None
+
+
+class _State(msgspec.Struct):
+    v: Literal[1]
+    state: Literal["online", "offline"]
+    epoch: str | None = None
+    software: str | None = None
+
+
+_payload_decoder: Final = msgspec.json.Decoder(_Payload)
+_state_decoder: Final = msgspec.json.Decoder(_State)
+_SALVAGE_EPOCH: Final = re.compile(rb'"epoch"\s*:\s*"([ -!#-\[\]-~]{1,64})"')
+_SALVAGE_SEQ: Final = re.compile(rb'"seq"\s*:\s*([0-9]{1,15})(?![0-9.eE])')
+
+
+def read(payload: bytes, sender: Sender) -> Content:
+    """Read one unpacked message of `readings` or `backfill`.
+
+    Raises:
+        UndecodableError: the message as a whole cannot be read; it carries epoch and seq where these could be read.
+    """
+    try:
+        message = _payload_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _read_slowly(payload, sender)
+    _check_head(message.v, message.enterprise, message.gateway, sender, message.epoch, message.seq)
+    epoch, seq = _sequence(message.epoch, message.seq)
+    lost = () if message.lost is None else _lost(message.lost)
+    rows = message.readings
+    meter, register, ts, value = message.meter, message.register, message.ts, message.value
+    if rows is not None:
+        if meter is not None:
+            raise UndecodableError("two_forms", epoch=epoch, seq=seq)
+        if len(rows) > MAX_READINGS:
+            raise UndecodableError("too_many_readings", epoch=epoch, seq=seq)
+        return Content(
+            meter=[row.meter for row in rows],
+            register=[row.register for row in rows],
+            ts=[row.ts for row in rows],
+            value=[row.value for row in rows],
+            # Looking for the name is far cheaper than asking each reading for what most senders leave out.
+            unit=[row.unit for row in rows] if b'"unit"' in payload else None,
+            quality=[row.quality for row in rows] if b'"quality"' in payload else None,
+            epoch=epoch, seq=seq, lost=lost,
+        )
+    if lost and meter is None:
+        return Content(lost=lost)
+    if meter is None or register is None or ts is None or value is None:
+        raise UndecodableError("no_readings", epoch=epoch, seq=seq)
+    _check_lengths([column for column in (meter, register, ts, value, message.unit, message.quality) if column is not None], epoch, seq)
+    return Content(meter, register, ts, value, message.unit, message.quality, epoch=epoch, seq=seq, lost=lost)
+
+
+def check_state(payload: bytes) -> None:
+    """Check a gateway's `state` message.
+
+    Raises:
+        UndecodableError: `bad_state`.
+    """
+    try:
+        _state_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise UndecodableError("bad_state") from None
+
+
+def judge(row: object) -> Fault | None:
+    """What is wrong with one reading in row form, or None: types, finiteness, text that is no text."""
+    if not isinstance(row, dict):
+        return Fault("not_an_object", _as_text(row))
+    for name, code in (("meter", "bad_meter"), ("register", "bad_register"), ("unit", "bad_unit")):
+        if not _is_text(row.get(name)) and not (name == "unit" and row.get(name) is None):
+            return Fault(code, _as_text(row))
+    ts, value = row.get("ts"), row.get("value")
+    if not _is_text(ts) and not (isinstance(ts, int) and not isinstance(ts, bool)):
+        return Fault("bad_timestamp", _as_text(row))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
+        return Fault("bad_value", _as_text(row))
+    if row.get("quality") is not None and row["quality"] not in READING_QUALITY:
+        return Fault("bad_quality", _as_text(row))
+    return None
+
+
+def _read_slowly(payload: bytes, sender: Sender) -> Content:
+    try:
+        message = json.loads(payload.decode("utf-8"))
+    except (ValueError, RecursionError):
+        epoch, seq = _salvaged(payload)
+        raise UndecodableError("not_json", epoch=epoch, seq=seq) from None
+    if not isinstance(message, dict):
+        raise UndecodableError("not_an_object")
+    epoch, seq = message.get("epoch"), message.get("seq")
+    _check_head(message.get("v"), message.get("enterprise"), message.get("gateway"), sender, epoch, seq)
+    epoch, seq = _sequence(epoch, seq)
+    lost = () if message.get("lost") is None else _lost(message["lost"])
+    rows = message.get("readings")
+    if rows is None and lost and message.get("meter") is None:
+        return Content(lost=lost)
+    if rows is None:
+        rows = _rows_of_columns(message, epoch, seq)
+    elif message.get("meter") is not None:
+        raise UndecodableError("two_forms", epoch=epoch, seq=seq)
+    if not isinstance(rows, list):
+        raise UndecodableError("no_readings", epoch=epoch, seq=seq)
+    if len(rows) > MAX_READINGS:
+        raise UndecodableError("too_many_readings", epoch=epoch, seq=seq)
+    faults = {index: fault for index, row in enumerate(rows) if (fault := judge(row)) is not None}
+    usable = [_names_of(row) if index in faults else row for index, row in enumerate(rows)]
+    columns = {name: [row.get(name) for row in usable] for name in _COLUMNS}
+    columns["value"] = [None if value is None else float(value) for value in columns["value"]]
+    return Content(**columns, faults=faults, epoch=epoch, seq=seq, lost=lost)
+
+
+def _names_of(row: object) -> Mapping[str, Any]:
+    """What a reading that cannot be used says of its register, for those who look for it in quarantine."""
+    return {name: row[name] for name in ("meter", "register") if _is_text(row.get(name))} if isinstance(row, dict) else {}
+
+
+def _rows_of_columns(message: Mapping[str, Any], epoch: str | None, seq: int | None) -> list[dict[str, Any]]:
+    columns = {name: message[name] for name in _COLUMNS if message.get(name) is not None}
+    if not all(name in columns for name in _REQUIRED) or not all(isinstance(column, list) for column in columns.values()):
+        raise UndecodableError("no_readings", epoch=epoch, seq=seq)
+    _check_lengths(list(columns.values()), epoch, seq)
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _check_lengths(columns: Sequence[Sequence[object]], epoch: str | None, seq: int | None) -> None:
+    if len({len(column) for column in columns}) != 1:
+        raise UndecodableError("unequal_columns", epoch=epoch, seq=seq)
+    if len(columns[0]) > MAX_READINGS:
+        raise UndecodableError("too_many_readings", epoch=epoch, seq=seq)
+
+
+def _check_head(v: object, enterprise: object, gateway: object, sender: Sender, epoch: object, seq: object) -> None:
+    known_epoch, known_seq = _sequence(epoch, seq)
+    if type(v) is not int or v != VERSION:
+        raise UndecodableError("wrong_version", epoch=known_epoch, seq=known_seq)
+    if (enterprise is not None and enterprise != sender.enterprise) or (gateway is not None and gateway != sender.gateway):
+        raise UndecodableError("topic_payload_mismatch", epoch=known_epoch, seq=known_seq)
+
+
+def _sequence(epoch: object, seq: object) -> tuple[str | None, int | None]:
+    """Epoch and seq where both are usable, else neither: one without the other says nothing."""
+    if isinstance(epoch, str) and _is_text(epoch) and 1 <= len(epoch) <= MAX_EPOCH_CHARS and type(seq) is int and 1 <= seq <= MAX_SEQ:
+        return epoch, seq
+    return None, None
+
+
+def _lost(ranges: object) -> Sequence[LostRange]:
+    found = []
+    for item in ranges if isinstance(ranges, list) else [None]:
+        if not isinstance(item, dict):
+            raise UndecodableError("bad_lost_range")
+        (epoch, first), (_, last) = _sequence(item.get("epoch"), item.get("from_seq")), _sequence(item.get("epoch"), item.get("to_seq"))
+        if epoch is None or first is None or last is None or first > last:
+            raise UndecodableError("bad_lost_range")
+        found.append(LostRange(epoch, first, last))
+    return found
+
+
+def _salvaged(payload: bytes) -> tuple[str | None, int | None]:
+    """Epoch and seq of a message cut on its way: its sender can be told, and its number is no gap."""
+    epochs, seqs = _SALVAGE_EPOCH.findall(payload), _SALVAGE_SEQ.findall(payload)
+    return _sequence(epochs[0].decode(), int(seqs[0])) if len(epochs) == len(seqs) == 1 else (None, None)
+
+
+def _is_text(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
+
+
+def _as_text(row: object) -> str:
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
