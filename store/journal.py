@@ -1,0 +1,407 @@
+"""The journal: every raw message as it came, durable before anybody is told that it arrived.
+
+One SQLite file for each UTC day (a segment), in WAL mode with synchronous=FULL. Each row carries
+chain = SHA-256(chain of the row before + its own fields), over all segments, so that an edited, deleted, swapped or inserted
+row is found. `head.sqlite` beside the segments holds the writers' lock and the last id and chain: it tells when the tail of
+a segment is gone, which a chain alone cannot. It is written after the segment and may lag behind by one transaction, never
+run ahead. Whoever can rewrite everything, head included, is found only by comparing with a chain value kept elsewhere.
+"""
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from config.errors import JournalCorruptError
+from store.sqlite import DamagedFileError, connect, told, transaction
+
+REDELIVERY_WINDOW: Final = 65_536  # MQTT packet ids are 16 bits: a redelivery is never further back
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_HEAD: Final = "head.sqlite"
+_SEGMENTS: Final = "????-??-??.sqlite"
+_OPEN_SEGMENTS: Final = 4
+_NO_CHAIN: Final = bytes(32)
+_SCHEMA: Final = """
+    CREATE TABLE origin (previous_id INTEGER NOT NULL, previous_chain BLOB NOT NULL);
+    CREATE TABLE message (
+        id INTEGER PRIMARY KEY, door TEXT NOT NULL, topic TEXT NOT NULL, identity TEXT, content_type TEXT, received_us INTEGER NOT NULL,
+        mid INTEGER NOT NULL, retained INTEGER NOT NULL,
+        mqtt_rows INTEGER NOT NULL, -- how many MQTT messages the journal had with this one: the redelivery window counts in them
+        digest BLOB NOT NULL, chain BLOB NOT NULL, payload BLOB NOT NULL);
+    CREATE INDEX redelivered ON message (mid, digest) WHERE mid > 0;
+    PRAGMA user_version = 1"""
+_HEAD_SCHEMA: Final = """
+    CREATE TABLE IF NOT EXISTS head (segment TEXT NOT NULL, id INTEGER NOT NULL, chain BLOB NOT NULL, mqtt_rows INTEGER NOT NULL)"""
+_FIELDS: Final = "id, door, topic, identity, content_type, payload, received_us, retained"
+_canonical = msgspec.json.Encoder().encode  # a JSON array in UTF-8 without spaces
+
+
+class Arrival(NamedTuple):
+    """A message at the door."""
+
+    door: str  # mqtt, http, file, manual, replay
+    topic: str
+    identity: str | None  # who the broker or the token says sent it
+    content_type: str | None
+    payload: bytes
+    received_at: datetime
+    mid: int = 0  # MQTT packet id, else 0
+    dup: bool = False  # MQTT DUP flag
+    retained: bool = False
+
+
+class Message(NamedTuple):
+    """A message in the journal."""
+
+    id: int
+    door: str
+    topic: str
+    identity: str | None
+    content_type: str | None
+    payload: bytes
+    received_at: datetime
+    retained: bool
+
+
+class Break(NamedTuple):
+    """A place where the journal is not what was written."""
+
+    segment: str  # file name
+    message: int  # first message concerned; 0 where the file cannot be read
+    what: str
+
+
+class ChainCheck(NamedTuple):
+    """What `verify` found."""
+
+    checked: int  # messages looked at
+    broken: tuple[Break, ...]
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing was found."""
+        return not self.broken
+
+
+class _Tail(NamedTuple):
+    id: int
+    chain: bytes
+    mqtt_rows: int
+
+
+class Journal:
+    """Raw messages in order of arrival. Several processes may hold it open, and several may append."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._writing, self._reading = threading.Lock(), threading.Lock()
+        self._writer: tuple[str, sqlite3.Connection] | None = None
+        self._readers: dict[str, sqlite3.Connection] = {}
+        self._names: list[str] = []
+        self._previous_ids: dict[str, int] = {}
+        head_path = folder / _HEAD
+        # Not synced: it is written after a segment's synced commit, and a head that lags only notices less.
+        self._head = connect(head_path, synchronous="NORMAL")
+        self._head_reader = connect(head_path, synchronous="NORMAL")
+        with told(head_path), transaction(self._head) as head:
+            head.execute(_HEAD_SCHEMA)
+            if not head.execute("SELECT 1 FROM head").fetchone():
+                head.execute("INSERT INTO head VALUES ('', 0, ?, 0)", (_NO_CHAIN,))
+            self._meet_segments()
+
+    def append(self, arrivals: Sequence[Arrival]) -> list[int]:
+        """Keep messages, all in one transaction; when it returns they survive a power cut.
+
+        An arrival with `dup` whose packet id, topic and payload are those of one of the last 65,536 MQTT messages is that
+        message, redelivered by the broker (MQTT 3.1.1 and 5, 4.4): it is not written again. A gateway's own repetition
+        carries no `dup` and is a new message.
+
+        Returns:
+            One id for each arrival: rising, across segments; a redelivery's is that of the message it repeats.
+
+        Raises:
+            StoreFullError: nothing was kept; called again when there is room, it goes on.
+            StoreUnavailableError: nothing was kept.
+        """
+        if not arrivals:
+            return []
+        day = max(arrival.received_at for arrival in arrivals).astimezone(UTC).date().isoformat()
+        with self._writing, self._appending(day) as (name, db, tail):
+            ids: list[int] = []
+            rows: list[tuple[object, ...]] = []
+            fresh: dict[tuple[int, bytes], int] = {}
+            last_id, chain, mqtt_rows = tail
+            for arrival in arrivals:
+                door, topic, identity, content_type, payload, received_at, mid, dup, retained = arrival
+                topic = _storable(topic)
+                identity, content_type = identity and _storable(identity), content_type and _storable(content_type)
+                digest = _digest(topic, payload)
+                is_mqtt = door == "mqtt" and mid > 0
+                if dup and is_mqtt:
+                    known = fresh.get((mid, digest)) or self._find(mid, digest, mqtt_rows - REDELIVERY_WINDOW)
+                    if known is not None:
+                        ids.append(known)
+                        continue
+                last_id += 1
+                mqtt_rows += is_mqtt
+                received_us = (received_at - _EPOCH) // _MICROSECOND
+                kept_mid = mid if is_mqtt else 0
+                chain = _chain(chain, (last_id, door, topic, identity, content_type, received_us, kept_mid, retained), digest)
+                rows.append((last_id, door, topic, identity, content_type, received_us, kept_mid, retained, mqtt_rows, digest, chain, payload))
+                if is_mqtt:
+                    fresh[mid, digest] = last_id
+                ids.append(last_id)
+            if rows:
+                with told(self._folder / name), transaction(db):
+                    if not db.execute("PRAGMA user_version").fetchone()[0]:
+                        for statement in _SCHEMA.split(";"):
+                            db.execute(statement)
+                        db.execute("INSERT INTO origin VALUES (?, ?)", tail[:2])
+                    db.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                with suppress(sqlite3.Error):  # the messages are in; a head that lags is caught up with the next transaction
+                    self._head.execute("UPDATE head SET id = ?, chain = ?, mqtt_rows = ?", (last_id, chain, mqtt_rows))
+            return ids
+
+    def read(self, after: int, limit: int) -> list[Message]:
+        """Messages with an id above `after`, in order, at most `limit`.
+
+        Raises:
+            JournalCorruptError: a segment cannot be read.
+            StoreUnavailableError: a segment cannot be reached.
+        """
+        found: list[Message] = []
+        with self._reading:
+            for name in self._segments_from(after):
+                if len(found) == limit:
+                    break
+                query = f"SELECT {_FIELDS} FROM message WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constant names
+                found += self._query(name, query, after, limit - len(found))
+        return found
+
+    def get(self, message: int) -> Message | None:
+        """One message, or None where the journal has none of that id."""
+        with self._reading:
+            for name in self._segments_from(message - 1):
+                if found := self._query(name, f"SELECT {_FIELDS} FROM message WHERE id = ?", message):  # noqa: S608 - constant names
+                    return found[0]
+        return None
+
+    def last_id(self) -> int:
+        """Id of the last message, 0 while there is none."""
+        with self._reading, told(self._folder / _HEAD):
+            for name in reversed(self._segments()):
+                if tail := _tail_of(self._reader(name)):
+                    return tail.id
+        return 0
+
+    def keep_ids_above(self, message: int) -> None:
+        """Never give an id at or below this one again.
+
+        For a start at which others remember more than the journal holds (a lost tail, an old backup): ids that already have
+        a meaning elsewhere must not come to mean another message. The gap stays visible in `verify`.
+        """
+        with self._writing, told(self._folder / _HEAD):
+            self._head.execute("UPDATE head SET id = ? WHERE id < ?", (message, message))
+
+    def verify(self, *, settled: int = 0) -> ChainCheck:
+        """Compare every message with its digest and the chain; `settled` is the ledger's cursor, where there is one.
+
+        Found are edited, deleted, swapped and inserted rows, a segment that is missing in between, and a lost tail as far as
+        the head or the ledger remembers it. Older segments that were archived from the front are not a break.
+        """
+        with self._reading:
+            check = _Check()
+            head_id, = self._head_reader.execute("SELECT id FROM head").fetchone()
+            names = self._on_disk()
+            for name in names:
+                try:
+                    with told(self._folder / name):
+                        check.segment(name, self._reader(name))
+                except DamagedFileError as error:
+                    check.broken.append(Break(name, 0, f"the file cannot be read: {error}"))
+                    check.last = None
+            check.end(names[-1] if names else "", max(head_id, settled))
+            return ChainCheck(check.checked, tuple(check.broken))
+
+    def close(self) -> None:
+        """Close all files."""
+        with self._writing, self._reading:
+            for db in [self._head, self._head_reader, *self._readers.values(), *([self._writer[1]] if self._writer else [])]:
+                db.close()
+            self._readers.clear()
+            self._writer = None
+
+    @contextmanager
+    def _appending(self, day: str) -> Iterator[tuple[str, sqlite3.Connection, _Tail]]:
+        """The segment to append to and the row to continue from, under the lock that the writers of all processes share."""
+        try:
+            with told(self._folder / _HEAD):
+                while True:
+                    self._head.execute("BEGIN IMMEDIATE")
+                    newest, *row = self._head.execute("SELECT segment, id, chain, mqtt_rows FROM head").fetchone()
+                    tail = _Tail(*row)
+                    if newest and (last := _tail_of(self._open_writer(newest))):
+                        # Behind the head: the segment's own tail is lost. Its ids are not given again, the chain goes on.
+                        tail = last if last.id >= tail.id else last._replace(id=tail.id)
+                    if f"{day}.sqlite" <= newest:  # also where the clock has jumped back: ids must go on rising
+                        break
+                    # Committed before the segment has a row: no other process goes on with an older one.
+                    self._head.execute("UPDATE head SET segment = ?, id = ?, chain = ?, mqtt_rows = ?", (f"{day}.sqlite", *tail))
+                    self._head.execute("COMMIT")
+            yield newest, self._open_writer(newest), tail
+            with suppress(sqlite3.Error):
+                self._head.execute("COMMIT")
+        except DamagedFileError as error:
+            raise JournalCorruptError(self._folder / newest, 0) from error
+        finally:
+            if self._head.in_transaction:
+                self._head.execute("ROLLBACK")
+
+    def _meet_segments(self) -> None:
+        """Bring the head up to the segments where it lags or is new. Inside the head's lock."""
+        names = self._on_disk()
+        segment, head_id = self._head.execute("SELECT segment, id FROM head").fetchone()
+        if not names or names[-1] < segment:
+            return
+        self._head.execute("UPDATE head SET segment = ?", (names[-1],))
+        for name in reversed(names):
+            if tail := _tail_of(self._reader(name)):
+                if tail.id > head_id:
+                    self._head.execute("UPDATE head SET id = ?, chain = ?, mqtt_rows = ?", tail)
+                return
+
+    def _find(self, mid: int, digest: bytes, floor: int) -> int | None:
+        """Id of the newest MQTT message with that packet id and digest, not further back than `floor` counts."""
+        query = "SELECT id FROM message WHERE mid = ? AND mid > 0 AND digest = ? AND mqtt_rows > ? ORDER BY id DESC LIMIT 1"
+        with self._reading:
+            for name in reversed(self._segments()):
+                db = self._reader(name)
+                if not _begun(db):
+                    continue
+                if row := db.execute(query, (mid, digest, floor)).fetchone():
+                    return int(row[0])
+                if db.execute("SELECT mqtt_rows FROM message ORDER BY id LIMIT 1").fetchone()[0] <= floor:
+                    break
+        return None
+
+    def _open_writer(self, name: str) -> sqlite3.Connection:
+        if self._writer is None or self._writer[0] != name:
+            if self._writer is not None:
+                self._writer[1].close()
+                self._writer = None
+            self._writer = (name, connect(self._folder / name, synchronous="FULL"))
+        return self._writer[1]
+
+    def _reader(self, name: str) -> sqlite3.Connection:
+        if name not in self._readers:
+            while len(self._readers) >= _OPEN_SEGMENTS:
+                self._readers.pop(next(iter(self._readers))).close()
+            self._readers[name] = connect(self._folder / name, synchronous="FULL", create=False)
+        return self._readers[name]
+
+    def _on_disk(self) -> list[str]:
+        return sorted(path.name for path in self._folder.glob(_SEGMENTS))
+
+    def _segments(self) -> list[str]:
+        """Names of the segments, oldest first; the folder is listed again only when the head names a new one."""
+        newest = self._head_reader.execute("SELECT segment FROM head").fetchone()[0]
+        if newest and (not self._names or self._names[-1] < newest):
+            self._names = self._on_disk()
+        return self._names
+
+    def _segments_from(self, after: int) -> list[str]:
+        """Segments that may hold ids above `after`, oldest first."""
+        wanted: list[str] = []
+        with told(self._folder / _HEAD):
+            for name in reversed(self._segments()):
+                if name not in self._previous_ids:
+                    db = self._reader(name)
+                    if not _begun(db):
+                        continue
+                    self._previous_ids[name] = db.execute("SELECT previous_id FROM origin").fetchone()[0]
+                wanted.append(name)
+                if self._previous_ids[name] <= after:
+                    break
+        return wanted[::-1]
+
+    def _query(self, name: str, query: str, *parameters: int) -> list[Message]:
+        try:
+            with told(self._folder / name):
+                return [_message(row) for row in self._reader(name).execute(query, parameters)]
+        except DamagedFileError as error:
+            raise JournalCorruptError(self._folder / name, parameters[0] + 1) from error
+
+
+class _Check:
+    """One walk along the chain."""
+
+    def __init__(self) -> None:
+        self.checked = 0
+        self.broken: list[Break] = []
+        self.last: tuple[int, bytes] | None = None  # id and chain of the row before; None: not known
+
+    def segment(self, name: str, db: sqlite3.Connection) -> None:
+        if not _begun(db):
+            return
+        origin = db.execute("SELECT previous_id, previous_chain FROM origin").fetchone()
+        if self.last is not None and self.last != tuple(origin):
+            self.broken.append(Break(name, origin[0] + 1, f"the segment before ends at message {self.last[0]}, not at {origin[0]} as it did"))
+        self.last = (origin[0], origin[1])
+        for row in db.execute(f"SELECT {_FIELDS}, mid, digest, chain FROM message ORDER BY id"):  # noqa: S608 - constant names
+            self._row(name, *row)
+
+    def _row(
+        self, name: str, message: int, door: str, topic: str, identity: str | None, content_type: str | None, payload: bytes,
+        received_us: int, retained: int, mid: int, digest: bytes, chain: bytes,
+    ) -> None:
+        assert self.last is not None
+        self.checked += 1
+        last_id, last_chain = self.last
+        if message != last_id + 1:
+            self.broken.append(Break(name, last_id + 1, f"messages {last_id + 1} to {message - 1} are gone"))
+        if digest != _digest(topic, payload):
+            self.broken.append(Break(name, message, "topic or payload is not what was written"))
+        elif chain != _chain(last_chain, (message, door, topic, identity, content_type, received_us, mid, bool(retained)), digest):
+            self.broken.append(Break(name, message, "the row or the one before it is not what was written"))
+        self.last = (message, chain)
+
+    def end(self, name: str, expected: int) -> None:
+        last_id = self.last[0] if self.last else 0
+        if last_id < expected:
+            self.broken.append(Break(name, last_id + 1, f"the tail is gone: messages {last_id + 1} to {expected} were written or settled"))
+
+
+def _storable(text: str) -> str:
+    """SQLite takes no lone surrogate; a poisoned topic must not stop the journal."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _digest(topic: str, payload: bytes) -> bytes:
+    return hashlib.sha256(b"\0".join((topic.encode(), payload))).digest()
+
+
+def _chain(before: bytes, fields: tuple[object, ...], digest: bytes) -> bytes:
+    return hashlib.sha256(before + _canonical(fields) + digest).digest()
+
+
+def _begun(db: sqlite3.Connection) -> bool:
+    """Whether a segment has its tables: a file is there before its first transaction is."""
+    return bool(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _tail_of(db: sqlite3.Connection) -> _Tail | None:
+    row = db.execute("SELECT id, chain, mqtt_rows FROM message ORDER BY id DESC LIMIT 1").fetchone() if _begun(db) else None
+    return _Tail(*row) if row else None
+
+
+def _message(row: tuple[int, str, str, str | None, str | None, bytes, int, int]) -> Message:
+    message, door, topic, identity, content_type, payload, received_us, retained = row
+    return Message(message, door, topic, identity, content_type, payload, _EPOCH + timedelta(microseconds=received_us), bool(retained))

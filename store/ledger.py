@@ -1,0 +1,312 @@
+"""The ledger: what became of each journal message, what is still to be recomputed, and how far each gateway has counted.
+
+One SQLite file in WAL mode with synchronous=NORMAL: after a power cut it may be some transactions behind, but it is one
+consistent state, marks and cursor together; the journal, which is synced, then gives the same settlements again.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from config.errors import StoreUnavailableError
+from config.schemas import SETTLEMENT, conform
+from store.sqlite import DamagedFileError, connect, told, transaction
+
+MARK: Final = pl.Schema({"register_key": pl.UInt32(), "day": pl.Date(), "mark": pl.Int64()})
+SEQUENCE: Final = pl.Schema({  # one gateway's count within one epoch
+    "enterprise": pl.String(), "gateway": pl.String(), "epoch": pl.String(),
+    "highest_seq": pl.Int64(),  # largest seq that is known to have been published
+    "contiguous_seq": pl.Int64(),  # every seq up to it was received or is reported lost
+    "missing": pl.Int64(), "lost": pl.Int64(),  # seqs below the highest that may still come; that the gateway has given up
+    "last_message": pl.Int64(),  # journal id
+})
+GAP: Final = pl.Schema({  # seqs that were published and not received
+    "enterprise": pl.String(), "gateway": pl.String(), "epoch": pl.String(),
+    "from_seq": pl.Int64(), "to_seq": pl.Int64(), "lost": pl.Boolean(),
+})
+_Source = tuple[str, str, str]  # enterprise, gateway, epoch
+_SOURCE: Final = ("enterprise", "gateway", "epoch")
+_COUNTED: Final = ("decoded", "stored", "duplicate", "conflicting", "rejected")
+_SCHEMA: Final = """
+    CREATE TABLE IF NOT EXISTS settlement (
+        message INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT, enterprise TEXT, gateway TEXT, epoch TEXT, seq INTEGER,
+        decoded INTEGER NOT NULL, stored INTEGER NOT NULL, duplicate INTEGER NOT NULL, conflicting INTEGER NOT NULL, rejected INTEGER NOT NULL);
+    -- Cursors, and sums over all settlements, kept up with each of them: adding up millions of rows for a page takes a second.
+    CREATE TABLE IF NOT EXISTS number (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS sequence (
+        enterprise TEXT NOT NULL, gateway TEXT NOT NULL, epoch TEXT NOT NULL, highest_seq INTEGER NOT NULL, last_message INTEGER NOT NULL,
+        PRIMARY KEY (enterprise, gateway, epoch)) WITHOUT ROWID;
+    -- What is not received up to highest_seq, as ranges that do not overlap.
+    CREATE TABLE IF NOT EXISTS gap (
+        enterprise TEXT NOT NULL, gateway TEXT NOT NULL, epoch TEXT NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
+        lost INTEGER NOT NULL, PRIMARY KEY (enterprise, gateway, epoch, from_seq)) WITHOUT ROWID;
+    -- Two marks a day: while one batch is being stored, what the batches before it marked can still be worked on.
+    CREATE TABLE IF NOT EXISTS dirty (
+        register_key INTEGER NOT NULL, day INTEGER NOT NULL, oldest INTEGER NOT NULL, newest INTEGER NOT NULL,
+        PRIMARY KEY (register_key, day)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Both balances (architecture.md section 2), over everything settled."""
+
+    # messages
+    received: int  # decoded_messages + undecodable
+    decoded_messages: int
+    undecodable: int
+    missing: int  # published by gateways that count, not received: gaps that may still be filled, and what they report as lost
+    # readings
+    decoded: int  # stored + duplicate + conflicting + rejected
+    stored: int
+    duplicate: int
+    conflicting: int
+    rejected: int
+
+    @property
+    def published(self) -> int:
+        """Messages that gateways are known to have published."""
+        return self.received + self.missing
+
+
+class Ledger:
+    """What became of each journal message. Several processes may hold it open; everything may be repeated after a crash."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            self._db = connect(path, synchronous="NORMAL")
+            with told(path), transaction(self._db):
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+        except DamagedFileError as error:
+            raise self._damaged(error) from error
+
+    def cursor(self) -> int:
+        """Id of the last settled message, 0 at the start."""
+        return self._number("cursor")
+
+    def settle(self, settlements: pl.DataFrame, cursor: int) -> None:
+        """Enter what became of messages and move the cursor, in one transaction.
+
+        Args:
+            settlements: SETTLEMENT; a row replaces an earlier one of its message. A row with enterprise, gateway, epoch
+                and seq (from 1 on) advances that gateway's count, in any order, a repeated seq changing nothing.
+            cursor: id of the last message that is done with; it never goes back.
+
+        Raises:
+            StoreUnavailableError, StoreFullError: nothing was entered.
+        """
+        rows = conform(settlements, SETTLEMENT).with_columns(pl.col(_COUNTED).fill_null(0))
+        with self._write() as db:
+            if not rows.is_empty():
+                for name, added in _sums(rows, self._earlier(db, rows)).items():
+                    db.execute("INSERT INTO number VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value", (name, added))
+                marks = ", ".join("?" * len(SETTLEMENT))
+                db.executemany(f"INSERT OR REPLACE INTO settlement VALUES ({marks})", rows.iter_rows())  # noqa: S608 - question marks
+                counted = rows.drop_nulls([*_SOURCE, "seq"]).filter(pl.col("seq") >= 1).sort(*_SOURCE, "seq")
+                for source, group in groupby(counted.select(*_SOURCE, "seq", "message").iter_rows(), key=lambda row: row[:3]):
+                    members = list(group)
+                    _advance(db, source, [row[3] for row in members], max(row[4] for row in members))
+            db.execute("INSERT INTO number VALUES ('cursor', ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)", (cursor,))
+
+    def record_lost(self, enterprise: str, gateway: str, epoch: str, from_seq: int, to_seq: int) -> None:
+        """Enter that a gateway has lost its messages from_seq..to_seq for good (both included, from 1 on).
+
+        They count as reported missing and are waited for no longer; one that is here already, or comes after all, is received.
+
+        Raises:
+            StoreUnavailableError, StoreFullError: nothing was entered.
+        """
+        source = (enterprise, gateway, epoch)
+        with self._write() as db:
+            highest = _highest(db, source)
+            for gap_from, gap_to, _ in _cut(db, source, from_seq, min(to_seq, highest)):
+                _add_gap(db, source, max(gap_from, from_seq), min(gap_to, to_seq), lost=True)
+            _add_gap(db, source, highest + 1, from_seq - 1, lost=False)
+            _add_gap(db, source, max(highest + 1, from_seq), to_seq, lost=True)
+            _reach(db, source, max(highest, to_seq), 0)
+
+    def totals(self) -> Totals:
+        """Counts over everything settled."""
+        with self._read() as db:
+            number = dict(db.execute("SELECT name, value FROM number"))
+            missing = sum(to_seq - from_seq + 1 for from_seq, to_seq in db.execute("SELECT from_seq, to_seq FROM gap"))
+        received, undecodable = number.get("received", 0), number.get("undecodable", 0)
+        return Totals(received, received - undecodable, undecodable, missing, *(number.get(name, 0) for name in _COUNTED))
+
+    def sequences(self) -> pl.DataFrame:
+        """SEQUENCE: how far each gateway has counted in each of its epochs."""
+        query = (
+            "SELECT s.enterprise, s.gateway, s.epoch, s.highest_seq, coalesce(min(g.from_seq) FILTER (WHERE NOT g.lost) - 1, s.highest_seq), "
+            "coalesce(sum(g.to_seq - g.from_seq + 1) FILTER (WHERE NOT g.lost), 0), "
+            "coalesce(sum(g.to_seq - g.from_seq + 1) FILTER (WHERE g.lost), 0), s.last_message "
+            "FROM sequence s LEFT JOIN gap g USING (enterprise, gateway, epoch) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        )
+        return self._frame(query, SEQUENCE)
+
+    def gaps(self) -> pl.DataFrame:
+        """GAP: what is to be filled in by the gateways, and what they have lost."""
+        return self._frame("SELECT enterprise, gateway, epoch, from_seq, to_seq, lost FROM gap ORDER BY 1, 2, 3, 4", GAP)
+
+    def settlements(self, after: int, limit: int) -> pl.DataFrame:
+        """SETTLEMENT of the messages above `after`, by message, at most `limit`."""
+        names = ", ".join(SETTLEMENT)
+        return self._frame(f"SELECT {names} FROM settlement WHERE message > ? ORDER BY message LIMIT ?", SETTLEMENT, after, limit)  # noqa: S608 - names
+
+    def receipt_cursor(self) -> int:
+        """Id of the last message that its gateway has a receipt for."""
+        return self._number("receipt_cursor")
+
+    def set_receipt_cursor(self, message: int) -> None:
+        """Enter that gateways have receipts up to this message."""
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO number VALUES ('receipt_cursor', ?)", (message,))
+
+    def mark_dirty(self, marks: pl.DataFrame, batch: int) -> None:
+        """Mark local days of registers that are to be computed again; called before the batch is stored.
+
+        Args:
+            marks: register_key, day (a local day); repeats do no harm.
+            batch: id of the batch's last message; the marks count once it is settled. 0: they count at once.
+        """
+        days = marks.select(pl.col("register_key"), pl.col("day").to_physical()).unique()
+        with self._write() as db:
+            db.executemany(
+                f"INSERT INTO dirty VALUES (?, ?, {batch:d}, {batch:d}) "  # noqa: S608 - a number
+                "ON CONFLICT DO UPDATE SET oldest = min(oldest, excluded.oldest), newest = max(newest, excluded.newest)",
+                days.iter_rows(),
+            )
+
+    def dirty(self) -> pl.DataFrame:
+        """MARK: marked days of which at least one batch is settled; `mark` is the newest of those, to be given to `clear_dirty`."""
+        query = (
+            "SELECT register_key, day, min(newest, c.value) FROM dirty, "
+            "(SELECT coalesce(max(value), 0) AS value FROM number WHERE name = 'cursor') c WHERE oldest <= c.value ORDER BY day, register_key"
+        )
+        return self._frame(query, MARK)
+
+    def clear_dirty(self, done: pl.DataFrame) -> None:
+        """Take away marks (MARK, as `dirty` gave them) that were worked on; a newer mark of the same day stays."""
+        rows = done.select(pl.col("register_key"), pl.col("day").to_physical(), pl.col("mark")).rows()
+        with self._write() as db:
+            db.executemany("DELETE FROM dirty WHERE register_key = ?1 AND day = ?2 AND newest <= ?3", rows)
+            db.executemany("UPDATE dirty SET oldest = newest WHERE register_key = ?1 AND day = ?2 AND newest > ?3", rows)
+
+    def get_state(self, name: str) -> str | None:
+        """A small lasting value of a service."""
+        with self._read() as db:
+            row = db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_state(self, name: str, value: str) -> None:
+        """Keep a small lasting value of a service."""
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock, told(self._path):
+                yield self._db
+        except DamagedFileError as error:
+            raise self._damaged(error) from error
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._read() as db, transaction(db):
+            yield db
+
+    def _damaged(self, error: DamagedFileError) -> StoreUnavailableError:
+        return StoreUnavailableError(self._path, error, "Set the file aside and start again: it is made anew from the journal.")
+
+    def _number(self, name: str) -> int:
+        with self._read() as db:
+            row = db.execute("SELECT value FROM number WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _frame(self, query: str, schema: pl.Schema, *parameters: int) -> pl.DataFrame:
+        with self._read() as db:
+            rows = db.execute(query, parameters).fetchall()
+        as_stored = {name: pl.String() if dtype == pl.String() else pl.Int64() for name, dtype in schema.items()}
+        frame = pl.DataFrame(rows, schema=as_stored, orient="row")
+        return conform(frame.with_columns(pl.col(name).cast(pl.Int32()) for name, dtype in schema.items() if dtype == pl.Date()), schema)
+
+    def _earlier(self, db: sqlite3.Connection, rows: pl.DataFrame) -> pl.DataFrame:
+        """What was entered before for the same messages: none, unless something is settled again."""
+        names = ["message", "outcome", *_COUNTED]
+        query = f"SELECT {', '.join(names)} FROM settlement WHERE message BETWEEN ? AND ?"  # noqa: S608 - constant names
+        found = db.execute(query, (rows["message"].min(), rows["message"].max())).fetchall()
+        earlier = pl.DataFrame(found, schema={name: SETTLEMENT[name] for name in names}, orient="row")
+        return earlier.join(rows, on="message", how="semi")
+
+
+def _sums(rows: pl.DataFrame, earlier: pl.DataFrame) -> dict[str, int]:
+    """By how much the totals grow."""
+    def of(frame: pl.DataFrame) -> dict[str, int]:
+        undecodable = int((frame["outcome"] == "undecodable").sum())
+        return {"received": frame.height, "undecodable": undecodable, **{name: int(frame[name].sum()) for name in _COUNTED}}
+
+    now, before = of(rows), of(earlier)
+    return {name: now[name] - before[name] for name in now}
+
+
+def _highest(db: sqlite3.Connection, source: _Source) -> int:
+    row = db.execute("SELECT highest_seq FROM sequence WHERE enterprise = ? AND gateway = ? AND epoch = ?", source).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _reach(db: sqlite3.Connection, source: _Source, highest: int, last_message: int) -> None:
+    db.execute(
+        "INSERT INTO sequence VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET highest_seq = max(highest_seq, excluded.highest_seq), "
+        "last_message = max(last_message, excluded.last_message)", (*source, highest, last_message),
+    )
+
+
+def _advance(db: sqlite3.Connection, source: _Source, seqs: list[int], last_message: int) -> None:
+    """Enter received seqs (sorted, repeats allowed)."""
+    highest = _highest(db, source)
+    start = 0
+    for position in range(1, len(seqs) + 1):
+        if position < len(seqs) and seqs[position] <= seqs[position - 1] + 1:
+            continue
+        run_from, run_to = seqs[start], seqs[position - 1]  # a run without a hole
+        start = position
+        _cut(db, source, run_from, min(run_to, highest))
+        _add_gap(db, source, highest + 1, run_from - 1, lost=False)
+        highest = max(highest, run_to)
+    _reach(db, source, highest, last_message)
+
+
+def _cut(db: sqlite3.Connection, source: _Source, from_seq: int, to_seq: int) -> list[tuple[int, int, int]]:
+    """Take from_seq..to_seq out of the gaps; returns the gaps that it touched, as they were."""
+    if from_seq > to_seq:
+        return []
+    where = "enterprise = ? AND gateway = ? AND epoch = ?"
+    touched: list[tuple[int, int, int]] = db.execute(
+        f"SELECT from_seq, to_seq, lost FROM gap WHERE {where} AND from_seq <= ? AND to_seq >= ?", (*source, to_seq, from_seq),  # noqa: S608 - constant
+    ).fetchall()
+    for gap_from, gap_to, lost in touched:
+        db.execute(f"DELETE FROM gap WHERE {where} AND from_seq = ?", (*source, gap_from))  # noqa: S608 - constant
+        _add_gap(db, source, gap_from, from_seq - 1, lost=bool(lost))
+        _add_gap(db, source, to_seq + 1, gap_to, lost=bool(lost))
+    return touched
+
+
+def _add_gap(db: sqlite3.Connection, source: _Source, from_seq: int, to_seq: int, *, lost: bool) -> None:
+    if from_seq <= to_seq:
+        db.execute("INSERT INTO gap VALUES (?, ?, ?, ?, ?, ?)", (*source, from_seq, to_seq, lost))

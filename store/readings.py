@@ -1,0 +1,153 @@
+"""Readings for good: the promise that every store of readings keeps, and the rule by which repeats are judged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, NamedTuple, Protocol
+
+import polars as pl
+
+from config.schemas import READING, conform, empty
+
+OUTCOME: Final = pl.Schema({"message": pl.Int64(), "stored": pl.UInt32(), "duplicate": pl.UInt32(), "conflicting": pl.UInt32()})
+REFUSED: Final = pl.Schema({**READING, "reason": pl.String()})
+MAX_COPIES: Final = 255  # READING.copy is one byte
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of the readings given: one row for each message, and what the store would not take."""
+
+    outcome: pl.DataFrame = field(default_factory=lambda: empty(OUTCOME))  # message, stored, duplicate, conflicting; by message
+    refused: pl.DataFrame = field(default_factory=lambda: empty(REFUSED))  # READING and reason: in no count, for quarantine
+
+    @property
+    def stored(self) -> int:
+        """Readings that are in the store because of these messages, as the first of their instant."""
+        return int(self.outcome["stored"].sum())
+
+    @property
+    def duplicate(self) -> int:
+        """Readings whose register, instant and value another message had brought, or the same message earlier on."""
+        return int(self.outcome["duplicate"].sum())
+
+    @property
+    def conflicting(self) -> int:
+        """Readings kept as a further copy: another value for an instant that has one."""
+        return int(self.outcome["conflicting"].sum())
+
+
+class ReadingStore(Protocol):
+    """Where readings last. One process may append at a time; several threads may read while one appends."""
+
+    def append(self, readings: pl.DataFrame) -> Appended:
+        """Store READING rows (`copy` is ignored), in the order of their messages, each message whole in one call.
+
+        Returns only once the rows would survive a power cut. A message that is processed again changes nothing, the counts
+        included. Another value for the same instant is kept as a further copy, for VEE to judge; a value that any copy has
+        is a duplicate. What the store will not take at all is in `refused`: stored + duplicate + conflicting + refused are
+        the rows given.
+
+        Raises:
+            StoreUnavailableError: perhaps nothing, perhaps a part was stored; appending the same again is safe.
+            StoreFullError: the same, for want of room.
+        """
+        ...
+
+    def span(self, register_keys: Sequence[int] | None, start: datetime, end: datetime, *, pad: int = 0) -> pl.DataFrame:
+        """READING with start <= read_at < end of some registers (None: of all), sorted by register_key, read_at, copy.
+
+        `pad` adds that many instants of each register before the start and as many from the end on, with all their copies.
+
+        Raises:
+            StoreUnavailableError
+        """
+        ...
+
+    def latest(self, register_keys: Sequence[int] | None = None) -> pl.DataFrame:
+        """READING: for each register the first copy at its largest read_at, sorted by register_key.
+
+        Raises:
+            StoreUnavailableError
+        """
+        ...
+
+    def count(self) -> int:
+        """Rows in the store, copies included.
+
+        Raises:
+            StoreUnavailableError
+        """
+        ...
+
+    def ready(self) -> None:
+        """Return if the store answers.
+
+        Raises:
+            StoreUnavailableError
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+def all_stored(readings: pl.DataFrame) -> Appended:
+    """What became of readings of which none is a repeat."""
+    outcome = readings.group_by("message").agg(stored=pl.len()).sort("message")
+    return Appended(conform(outcome.with_columns(duplicate=0, conflicting=0), OUTCOME))
+
+
+class Judged(NamedTuple):
+    """Repeats, judged: READING rows to add with their copy, the counts, and what cannot be kept."""
+
+    new: pl.DataFrame  # READING
+    appended: Appended
+
+
+_KEY: Final = ("register_key", "read_at")
+
+
+def judge(readings: pl.DataFrame, kept: pl.DataFrame) -> Judged:
+    """Tell stored, duplicate and conflicting apart, in row order.
+
+    A row whose value a kept copy has is a duplicate, unless that copy came from the very same message: then this is the
+    message again, and it counts as it did the first time. Any other value becomes the next copy.
+
+    Args:
+        readings: READING in message order, `copy` ignored; each message whole.
+        kept: READING, all copies of those instants that the store has already.
+    """
+    value_key, own_key = [*_KEY, "value"], [*_KEY, "value", "message"]
+    of_instant = kept.group_by(_KEY).agg(copies=pl.len().cast(pl.Int64))
+    rows = (
+        readings.drop("copy").with_row_index("row")
+        .join(kept.select(*value_key, kept_copy="copy", kept_message="message"), on=value_key, how="left", maintain_order="left")
+        .join(of_instant, on=_KEY, how="left", maintain_order="left")
+        .with_columns(
+            first_of_value=pl.col("row") == pl.col("row").min().over(value_key),
+            first_of_own=pl.col("row") == pl.col("row").min().over(own_key),
+            copies=pl.col("copies").fill_null(0),
+        )
+        .with_columns(is_new=pl.col("kept_copy").is_null() & pl.col("first_of_value"))
+        .with_columns(copy=pl.col("copies") + pl.col("is_new").cast(pl.Int64).cum_sum().over(_KEY) - 1)  # of the new ones
+        .with_columns(
+            copy=pl.when("is_new").then("copy").when(pl.col("first_of_own") & (pl.col("kept_message") == pl.col("message"))).then("kept_copy"),
+        )
+    )
+    # The 257th value of one instant is beyond what can be kept, and so is every repeat of it.
+    beyond = pl.col("copy").max().over(value_key) > MAX_COPIES
+    rows = rows.with_columns(is_refused=beyond.fill_null(value=False))
+    refused = rows.filter("is_refused").with_columns(copy=pl.lit(MAX_COPIES), reason=pl.lit("too_many_copies"))
+    taken = rows.filter(~pl.col("is_refused"))
+    outcome = taken.group_by("message").agg(
+        stored=(pl.col("copy") == 0).sum(), duplicate=pl.col("copy").is_null().sum(), conflicting=(pl.col("copy") > 0).sum(),
+    )
+    return Judged(
+        conform(taken.filter("is_new"), READING),
+        Appended(
+            conform(outcome.sort("message"), OUTCOME),
+            conform(refused, REFUSED),
+        ),
+    )

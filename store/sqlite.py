@@ -1,0 +1,85 @@
+"""Our own SQLite files (journal, ledger): opened alike, and their errors told alike."""
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal
+
+from config.errors import StoreFullError, StoreUnavailableError
+
+BUSY_TIMEOUT_S: Final = 10.0
+_CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DamagedFileError(Exception):
+    """SQLite says that the file is malformed or no database; the caller knows what that means."""
+
+
+def connect(path: Path, *, synchronous: Literal["FULL", "NORMAL"], create: bool = True) -> sqlite3.Connection:
+    """Open a file in WAL mode, for use under a lock from any thread; transactions are begun by hand.
+
+    Raises:
+        StoreUnavailableError: it cannot be opened (with create=False: it is not there).
+        StoreFullError: there is no room even to open it.
+        DamagedFileError: it is no database.
+    """
+    with told(path):
+        uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+        db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA page_size = 16384")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {synchronous}")
+            db.execute("PRAGMA wal_autocheckpoint = 2000")
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All or nothing; the write lock is taken at once, so that what is read inside stays true until the end."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield db
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # SQLite rolls back by itself on some errors
+            db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours.
+
+    Raises:
+        StoreFullError, StoreUnavailableError, DamagedFileError.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_space(path.parent)):
+            raise StoreFullError(path, error) from error
+        if code in _CORRUPT:
+            raise DamagedFileError(f"{path.name}: {error}") from error
+        if isinstance(error, sqlite3.OperationalError):
+            raise StoreUnavailableError(path, error, "Check that the folder is there, writable and held by no stuck process.") from error
+        raise
+
+
+def _no_space(folder: Path) -> bool:
+    """Whether a write of one page fails here for want of room; SQLite tells some of those as a plain I/O error."""
+    probe = folder / f".room-{id(folder):x}"
+    try:
+        probe.write_bytes(bytes(65_536))
+    except OSError as error:
+        return error.errno in _NO_SPACE
+    finally:
+        probe.unlink(missing_ok=True)
+    return False
