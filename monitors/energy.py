@@ -1,0 +1,323 @@
+"""Physical quantities to coal equivalent on both bases, and sums of it (GB/T 2589-2020; decisions.md 7, 10-13)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any, Final, NamedTuple
+
+import polars as pl
+
+from config import schemas
+from config.calendar import period_days
+from config.errors import Problem
+from config.units import KG_PER_T, KJ_PER_KGCE, factor, known_units
+
+FLOW_SIGNS: Final[Mapping[str, int]] = {  # decisions.md 10
+    "consumed": 1, "purchased": 1, "own_primary": 1, "opening_stock": 1, "closing_stock": -1, "sold": -1, "converted_out": -1, "recovered": -1,
+}
+INPUT_FLOWS: Final = ("purchased", "own_primary", "opening_stock", "closing_stock")  # another way to the same figure as `consumed`
+USES: Final = ("fuel", "feedstock", "medium")
+FRESH_WATER: Final = ("water_tap", "water_ground", "water_surface")
+UNCONVENTIONAL_WATER: Final = ("water_mine", "water_reclaimed")
+WATER: Final = FRESH_WATER + UNCONVENTIONAL_WATER
+WATER_UNITS: Final = ("m3", "10^4 m3", "L", "t", "10^4 t", "kg", "kt")
+SECONDARY: Final = ("electricity", "heat")  # their two values differ, so neither stands in for the other
+CALORIFIC, EQUIVALENT = "calorific", "equivalent"
+MAX_REASONS: Final = 6
+GAS_CONDITIONS: Final = ("m3", "10^4 m3", "L", "Nm3", "10^4 Nm3", "Sm3", "10^4 Sm3", "m3_actual")
+_COMPUTED: Final = tuple(name for name in schemas.ENERGY if name not in schemas.QUANTITY)
+
+
+class _Found(NamedTuple):
+    """What holds for a carrier in a unit over a period on one basis: a coefficient with its source, or why there is none."""
+
+    kgce_per_unit: float | None
+    source: str | None
+    reason: str | None
+
+
+def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame:
+    """Convert quantities to coal equivalent on the calorific (当量) and the equivalent (等价) basis (GB/T 2589-2020, clause 5).
+
+    A measured lower heating value (`lhv`, `lhv_unit`) comes before any coefficient. A coefficient counts only if it is in force
+    on every day of the row's period: a year in which it changes has to be given by months or days. Fuels carry the same value
+    on both bases; electricity and heat have an equivalent value only where a dated one is in the table. Consumed media have one
+    only where a list names it (decisions.md 7), and their `use` becomes `medium`. Water carriers have no energy.
+
+    Args:
+        quantities: QUANTITY in any unit of the carrier; optionally `lhv`, `lhv_unit` (kJ/kg, MJ/m3, GJ/t ...), `renewable_ratio`.
+        coefficients: COEFFICIENT.
+
+    Returns:
+        ENERGY in the order of the rows, further columns kept. The coefficients are kgce for one of the row's own `unit`; a basis
+        without a value is null, never zero, and `missing` says why. The two bases are never added.
+
+    >>> bought = pl.DataFrame({"period": ["2025"], "carrier": ["electricity"], "quantity": [1.0], "unit": ["10^4 kWh"]})
+    >>> table = pl.DataFrame({"carrier": ["electricity"], "basis": ["calorific"], "unit": ["kWh"], "kgce_per_unit": [0.1229],
+    ...                       "valid_from": [date(2008, 6, 1)], "source": ["GB/T 2589-2020 app. A"]})
+    >>> energy(bought, table).select("calorific_tce", "equivalent_tce").row(0)
+    (1.229, None)
+    """
+    law = _Law(coefficients)
+    further = [name for name in quantities.columns if name not in schemas.ENERGY]
+    rows = pl.concat([schemas.conform(quantities, schemas.QUANTITY), quantities.select(further)], how="horizontal")
+    lhv = pl.col("lhv") if "lhv" in further else pl.lit(None, dtype=pl.Float64())
+    lhv_unit = pl.col("lhv_unit") if "lhv_unit" in further else pl.lit(None, dtype=pl.String())
+    rows = rows.with_columns(_lhv=lhv, _lhv_unit=pl.when(lhv.is_not_null()).then(lhv_unit.fill_null("?")))
+    keys = ["carrier", "unit", "period", "_lhv_unit"]
+    needs = rows.select(keys).unique(maintain_order=True)
+    found = [(law.find(CALORIFIC, *need), law.find(EQUIVALENT, *need)) for need in needs.iter_rows()]
+    answers = needs.with_columns(
+        *(
+            pl.Series(f"{basis}_{field}", [getattr(pair[position], attribute) for pair in found], dtype=dtype)
+            for position, basis in enumerate((CALORIFIC, EQUIVALENT))
+            for field, attribute, dtype in (
+                ("kgce_per_unit", "kgce_per_unit", pl.Float64()), ("source", "source", pl.String()), ("reason", "reason", pl.String()),
+            )
+        ),
+        _medium=pl.Series([law.role(carrier) == "consumed_medium" for carrier in needs["carrier"]], dtype=pl.Boolean()),
+    )
+    rows = rows.join(answers, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    measured = pl.col("_lhv").is_not_null()
+    said = pl.format("measured heating value {} {}", "_lhv", "_lhv_unit")
+    rows = rows.with_columns(
+        *(pl.col(f"{basis}_kgce_per_unit") * pl.when(measured).then("_lhv").otherwise(1.0) for basis in (CALORIFIC, EQUIVALENT)),
+        *(
+            pl.when(measured & pl.col(f"{basis}_kgce_per_unit").is_not_null()).then(said).otherwise(f"{basis}_source").alias(f"{basis}_source")
+            for basis in (CALORIFIC, EQUIVALENT)
+        ),
+        use=pl.when("_medium").then(pl.lit("medium")).otherwise("use"),
+    )
+    return rows.with_columns(
+        *((pl.col("quantity") * pl.col(f"{basis}_kgce_per_unit") / KG_PER_T).alias(f"{basis}_tce") for basis in (CALORIFIC, EQUIVALENT)),
+        missing=_missing(),
+    ).select(*schemas.QUANTITY, *further, *_COMPUTED)
+
+
+def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Sum coal equivalent, electricity and water over groups, each flow with its sign (decisions.md 10 and 16).
+
+    A basis is null where one of its parts has a quantity but no coefficient, and where `consumed` stands beside `purchased`,
+    `own_primary` or a stock of the same carrier, which would count it twice; `missing` names both. A part without a quantity
+    (nothing was measured) leaves the sum of the rest, and its carrier counts as not covered. Consumed media without a value
+    never take part. `feedstock_tce` and `renewable_tce` are parts of the calorific sum. 1 t of water is taken as 1 m3.
+
+    Args:
+        energy_rows: ENERGY, optionally with `renewable_ratio`. A null `flow` is `consumed`; a null `covered_ratio` or
+            `estimated_ratio` belongs to a reported figure, which counts as complete.
+        by: group columns, for instance enterprise and period.
+
+    Returns:
+        The group columns and ENERGY_SUM. `covered_ratio` is that of the worst carrier (decisions.md 6), over its rows by
+        their days; `estimated_ratio` is weighted by calorific energy.
+    """
+    renewable = pl.col("renewable_ratio") if "renewable_ratio" in energy_rows.columns else pl.lit(None, dtype=pl.Float64())
+    units = energy_rows["unit"].drop_nulls().unique().to_list()
+    to_kwh = pl.col("unit").replace_strict({unit: factor(unit, "kWh") for unit in units}, default=None, return_dtype=pl.Float64())
+    to_m3 = pl.col("unit").replace_strict({unit: _water_m3(unit) for unit in units}, default=None, return_dtype=pl.Float64())
+    days = {period: (last - first).days + 1 for period in energy_rows["period"].drop_nulls().unique() for first, last in [period_days(period)]}
+    flow = pl.col("flow").fill_null("consumed")
+    signed = flow.replace_strict(dict(FLOW_SIGNS), default=None, return_dtype=pl.Float64())
+    water, known, amount = pl.col("carrier").is_in(WATER), pl.col("quantity").is_not_null(), signed * pl.col("quantity")
+    counts = ~water & pl.col("use").ne_missing("medium")
+    rows = energy_rows.with_columns(
+        _calorific=signed * pl.col("calorific_tce"), _equivalent=signed * pl.col("equivalent_tce"),
+        _counts=counts, _calorific_open=counts & known & pl.col("calorific_tce").is_null(),
+        _equivalent_open=counts & known & pl.col("equivalent_tce").is_null(),
+        _feedstock=pl.when(pl.col("use") == "feedstock").then(signed * pl.col("calorific_tce")),
+        _renewable=signed * pl.col("calorific_tce") * renewable,
+        _kwh=pl.when(pl.col("carrier") == "electricity").then(amount * to_kwh),
+        _fresh=pl.when(pl.col("carrier").is_in(FRESH_WATER)).then(amount * to_m3),
+        _unconventional=pl.when(pl.col("carrier").is_in(UNCONVENTIONAL_WATER)).then(amount * to_m3),
+        _days=pl.col("period").replace_strict(days, default=1, return_dtype=pl.Float64()),
+        _covered=pl.when(known).then(pl.col("covered_ratio").fill_null(1.0)).otherwise(0.0),
+        _estimated=pl.col("estimated_ratio").fill_null(0.0), _weight=pl.col("calorific_tce").abs().fill_null(0.0),
+        _consumed=flow == "consumed", _input=flow.is_in(INPUT_FLOWS),
+    )
+    totals = ["_calorific", "_equivalent", "_feedstock", "_renewable", "_kwh", "_fresh", "_unconventional"]
+    carriers = rows.group_by([*by, "carrier"], maintain_order=True).agg(
+        *(pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()).alias(name) for name in totals),
+        pl.col("_counts", "_calorific_open", "_equivalent_open").any(),
+        _twice=pl.col("_consumed").any() & pl.col("_input").any(),
+        _covered=(pl.col("_covered") * pl.col("_days")).sum() / pl.col("_days").sum(),
+        _estimated=(pl.col("_estimated") * pl.col("_weight")).sum(), _plain_estimate=pl.col("_estimated").mean(),
+        _weight=pl.col("_weight").sum(), missing=pl.col("missing").drop_nulls().unique(maintain_order=True),
+    )
+    twice = pl.format("{}: consumed stands beside purchased, own primary or stock rows, which counts it twice; keep one of the two", "carrier")
+    sums = carriers.group_by(list(by), maintain_order=True).agg(
+        *(
+            pl.when(pl.col(name).is_not_null().any() & ~pl.col("_twice").any() & ~pl.col(gap).any()).then(pl.col(name).sum()).alias(name)
+            for name, gap in (("_calorific", "_calorific_open"), ("_equivalent", "_equivalent_open"))
+        ),
+        *(
+            pl.when(pl.col(name).is_not_null().any() & ~pl.col("_twice").any()).then(pl.col(name).sum()).alias(name)
+            for name in totals if name not in ("_calorific", "_equivalent")
+        ),
+        pl.col("_counts", "_twice").any(),
+        covered_ratio=pl.col("_covered").min(),
+        estimated_ratio=pl.when(pl.col("_weight").sum() > 0).then(pl.col("_estimated").sum() / pl.col("_weight").sum())
+        .otherwise(pl.col("_plain_estimate").mean()),
+        missing=pl.col("missing").explode(empty_as_null=False), _twice_carriers=twice.filter("_twice"),
+    )
+    reasons = pl.col("missing").list.unique(maintain_order=True)
+    nothing = pl.when(~pl.col("_counts")).then(pl.lit("no energy carrier in this group"))
+    listed = pl.concat_list(
+        pl.col("_twice_carriers"), pl.concat_list(nothing).list.drop_nulls(), reasons.list.head(MAX_REASONS),
+        pl.concat_list(pl.when(reasons.list.len() > MAX_REASONS).then(pl.format("and {} more", reasons.list.len() - MAX_REASONS))).list.drop_nulls(),
+    )
+    open_sum = pl.col("_calorific").is_null()
+    return sums.with_columns(
+        calorific_tce="_calorific", equivalent_tce="_equivalent",
+        feedstock_tce=pl.when(~open_sum).then(pl.col("_feedstock").fill_null(0.0)), renewable_tce=pl.when(~open_sum).then("_renewable"),
+        electricity_kwh="_kwh", fresh_water_m3="_fresh", unconventional_water_m3="_unconventional",
+        missing=pl.when(listed.list.len() > 0).then(listed.list.join("; ")),
+    ).select(*by, *schemas.ENERGY_SUM)
+
+
+def misfits(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> list[Problem]:
+    """What in a file of quantities cannot be meant: unknown carrier, unit, flow or use, a unit of another kind, a bad heating value.
+
+    `energy` gives no value for such rows. The problems are placed as "row N column C", the first row after the header being 2.
+    """
+    law = _Law(coefficients)
+    problems: list[Problem] = []
+    columns = [name for name in ("carrier", "unit", "period", "flow", "use", "lhv", "lhv_unit") if name in quantities.columns]
+    rows = quantities.with_row_index("_row", offset=2).group_by(columns, maintain_order=True).agg("_row")
+    for row in rows.iter_rows(named=True):
+        problems += [
+            Problem(f"row {number} column {column}", what, remedy) for column, what, remedy in _row_misfits(row, law) for number in row["_row"]
+        ]
+    return problems
+
+
+def _row_misfits(row: Mapping[str, Any], law: "_Law") -> Iterable[tuple[str, str, str]]:
+    carrier, unit = row["carrier"], row["unit"]
+    for column, allowed in (("flow", FLOW_SIGNS), ("use", USES)):
+        if row.get(column) is not None and row[column] not in allowed:
+            yield column, f"{row[column]!r} is not known", f"Write one of {', '.join(allowed)}."
+    try:
+        period_days(str(row["period"]))
+    except ValueError:
+        yield "period", f"{row['period']!r} is no period", "Write 2025, 2025-03 or 2025-03-07."
+    if not law.knows(carrier):
+        yield "carrier", f"{carrier!r} is not known", "`tcewatch tables coal_equivalent` lists the codes; water is water_tap, water_ground, ..."
+        return
+    if unit not in known_units():
+        yield "unit", f"{unit!r} is not a known unit", f"{carrier} is measured in {law.units(carrier)}."
+    elif not law.measures(carrier, unit):
+        yield "unit", f"{unit} is no unit of {carrier}", f"Write a quantity in {law.units(carrier)} or a unit that is a multiple of it by definition."
+    lhv = row.get("lhv")
+    if lhv is None:
+        return
+    if not law.is_fuel(carrier):
+        yield "lhv", f"{carrier} is no fuel and has no heating value", "Leave lhv and lhv_unit empty."
+    elif not 0 < lhv < float("inf"):
+        yield "lhv", f"{lhv} is no heating value", "Write the measured lower heating value, above 0, or leave it empty."
+    if _lhv_factor(str(row.get("lhv_unit")), unit) is None:
+        yield "lhv_unit", f"{row.get('lhv_unit')!r} does not fit a quantity in {unit}", f"Write for example kJ/{unit} or MJ/{unit}."
+
+
+class _Law:
+    """Coefficients by carrier and basis, closed against each other: on one day at most one is in force."""
+
+    def __init__(self, coefficients: pl.DataFrame) -> None:
+        table = schemas.conform(coefficients, schemas.COEFFICIENT)
+        self._units: dict[str, str] = dict(table.select("carrier", "unit").iter_rows())
+        self._roles: dict[str, str] = dict(table.filter(pl.col("role").is_not_null()).select("carrier", "role").iter_rows())
+        self._dated: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in table.filter(pl.col("kgce_per_unit").is_not_null()).sort("valid_from", maintain_order=True).iter_rows(named=True):
+            rows = self._dated.setdefault((row["carrier"], row["basis"]), [])
+            if rows and rows[-1]["valid_from"] == row["valid_from"]:
+                rows.pop()  # brought in later
+            elif rows:
+                rows[-1]["valid_to"] = min(rows[-1]["valid_to"] or date.max, row["valid_from"])
+            rows.append(row)
+
+    def knows(self, carrier: str | None) -> bool:
+        return carrier in WATER or carrier in self._units
+
+    def role(self, carrier: str | None) -> str | None:
+        if carrier is None or carrier in WATER or carrier not in self._units:
+            return None
+        by_name = "secondary" if carrier in SECONDARY else "fuel" if (carrier, CALORIFIC) in self._dated else "consumed_medium"
+        return self._roles.get(carrier, by_name)
+
+    def is_fuel(self, carrier: str | None) -> bool:
+        return self.role(carrier) == "fuel"
+
+    def units(self, carrier: str) -> str:
+        return "m3 or t" if carrier in WATER else self._units[carrier]
+
+    def measures(self, carrier: str, unit: str) -> bool:
+        """Whether the unit is one of the carrier's kind; a gas may stand in another condition, which then needs a heating value."""
+        if carrier in WATER:
+            return unit in WATER_UNITS
+        own = {row["unit"] for basis in (CALORIFIC, EQUIVALENT) for row in self._dated.get((carrier, basis), ())} | {self._units[carrier]}
+        return any(factor(unit, to) is not None or (to in GAS_CONDITIONS and unit in GAS_CONDITIONS) for to in own)
+
+    def find(self, basis: str, carrier: str | None, unit: str | None, period: str | None, lhv_unit: str | None) -> _Found:
+        """The coefficient for one of `unit`; with a heating value, what turns that value into it."""
+        if carrier in WATER:
+            return _Found(None, None, None)
+        if carrier is None or carrier not in self._units:
+            return _Found(None, None, f"carrier {carrier} is in no coefficient table")
+        if unit is None or not self.measures(carrier, unit):
+            return _Found(None, None, f"{unit} is no unit of {carrier} ({self._units[carrier]})")
+        role = self.role(carrier)
+        if lhv_unit is not None and role == "fuel":
+            per_unit = _lhv_factor(lhv_unit, unit)
+            reason = None if per_unit else f"lhv_unit {lhv_unit} does not fit {carrier} in {unit}"
+            return _Found(per_unit, None, reason)
+        try:
+            first, last = period_days(str(period))
+        except ValueError:
+            return _Found(None, None, f"{period} is no period")
+        if role == "fuel" and (carrier, EQUIVALENT) not in self._dated:
+            basis = CALORIFIC  # what a fuel contains is what is spent
+        rows = self._dated.get((carrier, basis), [])
+        for row in rows:
+            if row["valid_from"] <= first and last < (row["valid_to"] or date.max):
+                scale = factor(unit, row["unit"])
+                if scale is None:
+                    return _Found(None, None, f"the coefficient of {carrier} is for {row['unit']}, the quantity is in {unit}: between conditions "
+                                  f"of a gas there is no fixed factor; give lhv in kJ/{unit}, or a coefficient for {unit}")
+                return _Found(row["kgce_per_unit"] * scale, row["source"], None)
+        return _Found(None, None, _why_none(carrier, basis, role, period, rows, first, last))
+
+
+def _why_none(
+    carrier: str, basis: str, role: str | None, period: str | None, rows: Sequence[Mapping[str, Any]], first: date, last: date
+) -> str:
+    if any(row["valid_from"] <= last and first < (row["valid_to"] or date.max) for row in rows):
+        changes = ", ".join(str(day) for row in rows for day in (row["valid_from"], row["valid_to"]) if day is not None and first < day <= last)
+        return f"the {basis} coefficient of {carrier} starts or ends within {period} ({changes}): give the quantity by months or days"
+    if rows:
+        spans = ", ".join(f"{row['valid_from']} to before {row['valid_to'] or 'further notice'}" for row in rows)
+        return f"no {basis} coefficient of {carrier} is in force in {period}, only {spans}"
+    match role:
+        case "consumed_medium":
+            return f"{carrier} is a consumed medium: it enters a figure only by a coefficient list that the standard or the site names"
+        case "fuel":
+            return f"{carrier} has no default coefficient: give its measured heating value as lhv and lhv_unit"
+        case _:
+            return f"{carrier} has no fixed {basis} coefficient: bring in the one that is valid for {period}, with its source"
+
+
+def _lhv_factor(lhv_unit: str, unit: str | None) -> float | None:
+    energy_unit, _, amount = lhv_unit.partition("/")
+    to_kj, to_amount = factor(energy_unit, "kJ"), factor(unit or "", amount)
+    return to_kj * to_amount / KJ_PER_KGCE if to_kj is not None and to_amount is not None and unit else None
+
+
+def _water_m3(unit: str) -> float | None:
+    volume = factor(unit, "m3")
+    return volume if volume is not None else factor(unit, "t")
+
+
+def _missing() -> pl.Expr:
+    calorific, equivalent = pl.col("calorific_reason"), pl.col("equivalent_reason")
+    return (
+        pl.when(pl.col("quantity").is_null() | pl.col("quantity").is_nan()).then(pl.format("{}: no quantity in {}", "carrier", "period"))
+        .when(calorific.is_null() & equivalent.is_null()).then(None)
+        .when(calorific == equivalent).then(calorific)
+        .otherwise(pl.concat_str(pl.format("calorific: {}", calorific), pl.format("equivalent: {}", equivalent), separator="; ", ignore_nulls=True))
+    )
