@@ -1,0 +1,425 @@
+"""Tables in files, as `tcewatch calc` reads and writes them: CSV, Parquet or xlsx by suffix, `-` for CSV on the standard streams.
+
+A command declares its columns once; from that come the reading, the list of everything that is wrong, and `--schema`.
+Columns that are not declared are carried along as they came.
+"""
+
+import csv
+import gzip
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import polars as pl
+import typer
+import zstandard
+
+from config.errors import BadInputError, Problem
+from config.schemas import INSTANT
+
+SUFFIXES: Final = (".csv", ".csv.zst", ".csv.gz", ".parquet", ".xlsx")
+LISTED_PER_COLUMN: Final = 1000  # problems of one column that are listed one by one; the rest is counted
+CONTEXT_CHARACTERS: Final = 60  # of a wrong cell that are repeated in its problem
+
+ColumnType = Literal["text", "number", "instant", "day or instant", "day", "period", "flag"]
+_TYPES: Final[Mapping[ColumnType, pl.DataType]] = {
+    "text": pl.String(), "number": pl.Float64(), "instant": INSTANT, "day or instant": INSTANT, "day": pl.Date(),
+    "period": pl.String(), "flag": pl.Boolean(),
+}
+_RIGHT: Final[Mapping[ColumnType, str]] = {
+    "text": "write a text",
+    "number": "write a plain number such as 1234.5: no thousands separator, no unit, neither NaN nor infinity",
+    "instant": "write the time with its offset, such as 2026-11-20T08:15:00+08:00, or give --zone for times without one",
+    "day or instant": "write a day (2026-11-20, local midnight) or a time with its offset (2026-11-20T08:15:00+08:00)",
+    "day": "write a day such as 2026-11-20",
+    "period": "write a year (2026), a month (2026-11) or a day (2026-11-20)",
+    "flag": "write true or false",
+}
+_FLAGS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_LOCAL_TIME: Final = r"^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(?::(\d{2}(?:[.,]\d{1,9})?))?\s*(Z|z|[+-]\d{2}:?\d{2})?$"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that a command reads or writes."""
+
+    name: str
+    type: ColumnType
+    help: str
+    required: bool = True  # the column must be there
+    nullable: bool = False  # a cell may be empty (always so where the column may be left out)
+    unit: str | None = None
+    allowed: tuple[str, ...] = ()
+    default: str | float | None = None  # stands for an empty cell or a column left out
+    low: float | None = None  # least value allowed
+    above: float | None = None  # values must be greater
+
+
+class Table(NamedTuple):
+    """A table read from a file: its declared columns with their types, then the others as they came."""
+
+    name: str
+    frame: pl.DataFrame
+    first_row: int  # the file's row number of the first row of the frame
+    given: frozenset[str]  # the columns that the file has
+
+    def where(self, row: int, column: str | None = None) -> str:
+        """Where a cell stands, for a Problem."""
+        return f"{self.name} row {row + self.first_row}" + (f" column {column}" if column else "")
+
+
+def read_table(path: str, columns: Sequence[Column], problems: list[Problem], *, zone: str | None = None, day_zone: str = "UTC") -> Table | None:
+    """Read a table and check it against its columns.
+
+    Args:
+        path: a file by suffix (SUFFIXES), or `-` for CSV on standard input.
+        columns: what is expected; everything else is carried along.
+        problems: everything that is wrong is added here, with file, row and column.
+        zone: the zone of times that carry no offset; None: such a time is a problem.
+        day_zone: the zone in which a bare day of a "day or instant" column begins.
+
+    Returns:
+        The table, or None where something is wrong.
+    """
+    known = len(problems)
+    raw = _raw(path, problems)
+    if raw is None:
+        return None
+    name, frame, first_row = raw
+    table = Table(name, frame, first_row, frozenset(frame.columns))
+    head = f"{name} row 1" if first_row > 1 else name
+    problems.extend(
+        Problem(f"{head} column {column.name}", "the column is missing", f"Add it ({column.help}); there are {', '.join(frame.columns) or 'no columns'}")
+        for column in columns if column.required and column.name not in table.given
+    )
+    parsed = {}
+    for column in columns:
+        if column.name in table.given:
+            parsed[column.name] = _parse(table, column, problems, zone, day_zone)
+        elif not column.required:
+            parsed[column.name] = pl.repeat(column.default, frame.height, dtype=_TYPES[column.type], eager=True)
+    if len(problems) > known:
+        return None
+    extras = [column for column in frame.columns if column not in parsed]
+    return table._replace(frame=pl.DataFrame([*(values.alias(key) for key, values in parsed.items()), *(frame[extra] for extra in extras)]))
+
+
+def read_tables(
+    wanted: Mapping[str, tuple[str | None, Sequence[Column]]], *, zone: str | None = None, day_zone: str = "UTC",
+) -> dict[str, Table]:
+    """Read several tables and raise all their problems together; a path of None gives no table.
+
+    Raises:
+        BadInputError: with every problem of every file.
+    """
+    problems: list[Problem] = []
+    if sum(path == "-" for path, _ in wanted.values()) > 1:
+        problems.append(Problem("standard input", "two tables are asked from it", "Give all but one as a file"))
+        raise BadInputError(problems)
+    read = {name: read_table(path, columns, problems, zone=zone, day_zone=day_zone) for name, (path, columns) in wanted.items() if path is not None}
+    if problems:
+        raise BadInputError(problems)
+    return {name: table for name, table in read.items() if table is not None}
+
+
+def check_output(path: str | None, *others: str | None) -> None:
+    """Refuse an output that cannot be written, before anything is computed.
+
+    Raises:
+        BadInputError: unknown suffix, a folder that does not exist or cannot be written to, or one file named twice.
+    """
+    problems: list[Problem] = []
+    given = [each for each in (path, *others) if each is not None]
+    for target in given:
+        if target == "-":
+            continue
+        folder = Path(target).absolute().parent
+        if not target.lower().endswith(SUFFIXES):
+            problems.append(Problem(target, "the suffix names no format that can be written", f"Use one of {', '.join(SUFFIXES)}, or - for CSV"))
+        elif not folder.is_dir():
+            problems.append(Problem(target, "its folder does not exist", f"Create {folder} or name another"))
+        elif not os.access(folder, os.W_OK) or Path(target).is_dir():
+            problems.append(Problem(target, "it cannot be written", "Name a file in a folder that you may write to"))
+    if len(set(given)) < len(given):
+        problems.append(Problem(given[0], "two outputs have the same name", "Give each a file of its own"))
+    if problems:
+        raise BadInputError(problems)
+
+
+def write_table(frame: pl.DataFrame, path: str, *, zone: str = "UTC") -> None:
+    """Write a table by suffix, or as CSV to standard output: under a temporary name first, so that no half a file is ever seen.
+
+    Instants are written with their offset in `zone`; Parquet keeps them as UTC instants.
+
+    Raises:
+        BadInputError: the file cannot be written there.
+    """
+    if path == "-":
+        sys.stdout.buffer.write(_as_texts(frame, zone).write_csv().encode())
+        sys.stdout.buffer.flush()
+        return
+    target = Path(path).absolute()
+    try:
+        with _beside(target) as temporary:
+            _WRITERS[_suffix(path)](frame, temporary, zone)
+    except OSError as error:
+        problem = Problem(path, f"it cannot be written ({error.strerror or error})", "Name a file in a folder with room for it")
+        raise BadInputError([problem]) from error
+
+
+def show_schema(tables: Mapping[str, Sequence[Column]]) -> None:
+    """Print the columns of a command's tables: name, type, unit, allowed values, meaning."""
+    for title, columns in tables.items():
+        rows = [("column", "type", "unit", "needed", "allowed", "meaning")]
+        for column in columns:
+            needed = "yes" if column.required else "no" if column.default is None else f"no, else {column.default}"
+            rows.append((column.name, column.type, column.unit or "", needed, _allowed(column), column.help))
+        widths = [max(len(row[place]) for row in rows) for place in range(5)]
+        print(f"{title}")
+        for row in rows:
+            print("  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row[:5], widths, strict=True)), row[5]]).rstrip())
+
+
+def schema_option(tables: Mapping[str, Sequence[Column]]) -> Any:
+    """The `--schema` option of a command: prints its tables and leaves, whatever else the command would need."""
+    def shown(asked: bool) -> None:
+        if asked:
+            show_schema(tables)
+            raise typer.Exit
+    return typer.Option(False, "--schema", is_eager=True, callback=shown, help="Print the columns with types, units and allowed values.")
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+def _suffix(path: str) -> str:
+    return next((suffix for suffix in SUFFIXES if path.lower().endswith(suffix)), "")
+
+
+def _raw(path: str, problems: list[Problem]) -> tuple[str, pl.DataFrame, int] | None:
+    """The cells as they stand: all texts (CSV, xlsx) or with the file's own types (Parquet); name and first row number."""
+    name = "standard input" if path == "-" else Path(path).name
+    suffix = ".csv" if path == "-" else _suffix(path)
+    try:
+        match suffix:
+            case ".parquet":
+                return name, pl.read_parquet(path), 1
+            case ".xlsx":
+                frame = pl.read_excel(path, engine="calamine", drop_empty_rows=False, read_options={"dtypes": "string"})
+                return name, frame, 2
+            case ".csv" | ".csv.gz" | ".csv.zst":
+                content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+                if suffix == ".csv.gz":
+                    content = gzip.decompress(content)
+                elif suffix == ".csv.zst":
+                    content = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(content), read_across_frames=True).read()
+                return _raw_csv(name, content, problems)
+            case _:
+                problems.append(Problem(path, "the suffix names no format that can be read", f"Use one of {', '.join(SUFFIXES)}, or - for CSV"))
+    except FileNotFoundError:
+        problems.append(Problem(path, "there is no such file", "Check the name and the folder"))
+    except Exception as error:  # noqa: BLE001 - the readers' errors share no base class, and all mean a file that cannot be read
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        problems.append(Problem(path, f"it cannot be read as {suffix[1:]} ({reason})", "Check that the file is whole and its suffix says what it is"))
+    return None
+
+
+def _raw_csv(name: str, content: bytes, problems: list[Problem]) -> tuple[str, pl.DataFrame, int] | None:
+    known = len(problems)
+    try:
+        head = content[:65_536].decode("utf-8-sig", errors="ignore").splitlines()
+        header = next(csv.reader(head), [])
+        content[:65_536].rsplit(b"\n", 1)[0].decode("utf-8")
+        if not header:
+            problems.append(Problem(name, "the file is empty", "Write a header line with the column names, then the rows"))
+        elif len(header) == 1 and header[0].count(";") + header[0].count("\t") > 1:
+            problems.append(Problem(f"{name} row 1", "the columns are not separated by commas", "Save the file as CSV with commas"))
+        problems.extend(
+            Problem(f"{name} row 1 column {column}", "the column is there twice", "Rename or remove one of them")
+            for column in sorted({column for column in header if header.count(column) > 1})
+        )
+        if len(problems) > known:
+            return None
+        return name, pl.read_csv(io.BytesIO(content), infer_schema=False), 2
+    except UnicodeDecodeError:
+        problems.append(Problem(name, "the text is not UTF-8", "Save the file as CSV UTF-8"))
+    except pl.exceptions.PolarsError as error:
+        problems.extend(_ragged(name, content) or [
+            Problem(name, f"it is no well-formed CSV ({str(error).splitlines()[0]})", "Check the quotes, and save the file as CSV UTF-8"),
+        ])
+    return None
+
+
+def _ragged(name: str, content: bytes) -> list[Problem]:
+    """The rows that have more cells than the header, or bytes that are no UTF-8."""
+    try:
+        rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        width = len(next(rows))
+        return [
+            Problem(f"{name} row {number}", f"the row has {len(row)} cells, the header {width}", "Put a text with a comma into double quotes")
+            for number, row in enumerate(rows, start=2) if len(row) > width
+        ][:LISTED_PER_COLUMN]
+    except UnicodeDecodeError:
+        return [Problem(name, "the text is not UTF-8", "Save the file as CSV UTF-8")]
+    except csv.Error:
+        return []
+
+
+def _texts(values: pl.Series) -> pl.Series:
+    """The cells as trimmed texts; an empty one is null. A whole number, as a spreadsheet keeps it, loses its `.0`."""
+    if values.dtype.is_float():
+        whole = values.cast(pl.Int64, strict=False)
+        values = whole.cast(pl.String).zip_with((whole == values).fill_null(False), values.cast(pl.String))
+    texts = values.cast(pl.String).str.strip_chars()
+    return texts.set(texts == "", None) if (texts == "").any() else texts
+
+
+def _parse(table: Table, column: Column, problems: list[Problem], zone: str | None, day_zone: str) -> pl.Series:
+    """One column with its declared type; every cell that does not fit becomes a problem."""
+    raw = table.frame[column.name]
+    match column.type:
+        case "text" | "period":
+            cells = values = _texts(raw)
+            if column.type == "period":
+                values = values.set(~_is_period(values), None)
+        case "number":
+            cells = raw if raw.dtype.is_numeric() else _texts(raw)
+            values = cells.cast(pl.Float64, strict=False)
+            finite = values.is_finite()
+            values = values if finite.all() else values.set(~finite, None)
+        case "flag":
+            cells = raw if raw.dtype == pl.Boolean else _texts(raw)
+            values = cells if raw.dtype == pl.Boolean else cells.str.to_lowercase().replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)
+        case "day":
+            cells = raw if raw.dtype == pl.Date else _texts(raw)
+            values = cells if raw.dtype == pl.Date else cells.str.replace(r"[T ]00:00:00$", "").str.to_date("%Y-%m-%d", strict=False)
+        case "instant" | "day or instant":
+            cells, values = _instants(raw, zone, day_zone if column.type == "day or instant" else None)
+    wrong = values.is_null() & cells.is_not_null()
+    _complain(table, column, cells, wrong, f"is no {column.type}", _RIGHT[column.type], problems)
+    if column.allowed:
+        unknown = values.is_not_null() & ~values.is_in(column.allowed)
+        _complain(table, column, cells, unknown, "is not known", f"write one of {', '.join(column.allowed)}", problems)
+    if column.low is not None:
+        _complain(table, column, cells, (values < column.low).fill_null(False), "is too small", f"write {column.low:g} or more", problems)
+    if column.above is not None:
+        _complain(table, column, cells, (values <= column.above).fill_null(False), "is too small", f"write more than {column.above:g}", problems)
+    if column.default is not None:
+        return values.fill_null(pl.lit(column.default, dtype=values.dtype)) if values.null_count() else values
+    if column.required and not column.nullable and cells.null_count():
+        _complain(table, column, cells, cells.is_null(), "the cell is empty", _RIGHT[column.type], problems)
+    return values
+
+
+def _complain(table: Table, column: Column, cells: pl.Series, wrong: pl.Series, what: str, right: str, problems: list[Problem]) -> None:
+    if not wrong.any():
+        return
+    rows = wrong.arg_true()
+    remedy = f"{right[0].upper()}{right[1:]} ({column.help})"
+    for row in rows.head(LISTED_PER_COLUMN):
+        cell = cells[row]
+        text = what if cell is None else f"{str(cell)[:CONTEXT_CHARACTERS]!r} {what}"
+        problems.append(Problem(table.where(row, column.name), text, remedy))
+    if len(rows) > LISTED_PER_COLUMN:
+        problems.append(Problem(f"{table.name} column {column.name}", f"{len(rows) - LISTED_PER_COLUMN} more rows have the same fault", remedy))
+
+
+def _instants(raw: pl.Series, zone: str | None, day_zone: str | None) -> tuple[pl.Series, pl.Series]:
+    """Cells and instants; null where a cell is none, has no offset and no zone is given, or falls into a clock change."""
+    if isinstance(raw.dtype, pl.Datetime):
+        if raw.dtype.time_zone is not None:
+            return raw, raw.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+        return raw, _in_zone(raw.dt.cast_time_unit("us"), zone)
+    if raw.dtype == pl.Date:
+        return raw, _in_zone(raw.cast(pl.Datetime("us")), day_zone)
+    cells = _texts(raw)
+    values = cells.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC")
+    rest = (values.is_null() & cells.is_not_null()).arg_true()
+    if rest.is_empty():
+        return cells, values
+    parts = cells.gather(rest).str.extract_groups(_LOCAL_TIME).struct.unnest()
+    day, minute, second, offset = parts.get_columns()
+    local = day + "T" + minute + ":" + second.fill_null("00").str.replace(",", ".")
+    with_offset = (local + offset.str.to_uppercase().str.replace("Z", "+00:00")).str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, time_unit="us", time_zone="UTC",
+    )
+    without = _in_zone(local.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us"), zone)
+    found = with_offset.zip_with(offset.is_not_null(), without)
+    days = _in_zone(cells.gather(rest).str.to_datetime("%Y-%m-%d", strict=False, time_unit="us"), day_zone)
+    return cells, values.scatter(rest, found.zip_with(found.is_not_null(), days))
+
+
+def _in_zone(local: pl.Series, zone: str | None) -> pl.Series:
+    if zone is None:
+        return pl.repeat(None, len(local), dtype=INSTANT, eager=True)
+    return local.dt.replace_time_zone(zone, ambiguous="null", non_existent="null").dt.convert_time_zone("UTC")
+
+
+def _is_period(texts: pl.Series) -> pl.Series:
+    first = texts + texts.str.len_chars().replace_strict({4: "-01-01", 7: "-01", 10: ""}, default=None, return_dtype=pl.String)
+    return texts.str.contains(r"^\d{4}(-\d{2}){0,2}$") & first.str.to_date("%Y-%m-%d", strict=False).is_not_null()
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+def _as_texts(frame: pl.DataFrame, zone: str) -> pl.DataFrame:
+    instants = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
+    lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
+    whole = {name: (frame[name].dt.microsecond() == 0).all() for name in instants}
+    return frame.with_columns(
+        *(pl.col(name).dt.convert_time_zone(zone).dt.to_string("%Y-%m-%dT%H:%M:%S%:z" if whole[name] else "%Y-%m-%dT%H:%M:%S%.6f%:z")
+          for name in instants),
+        *(pl.col(name).list.join(" ") for name in lists),
+    )
+
+
+def _write_csv(frame: pl.DataFrame, path: Path, zone: str) -> None:
+    _as_texts(frame, zone).write_csv(path)
+
+
+def _write_zst(frame: pl.DataFrame, path: Path, zone: str) -> None:
+    path.write_bytes(zstandard.compress(_as_texts(frame, zone).write_csv().encode()))
+
+
+def _write_gz(frame: pl.DataFrame, path: Path, zone: str) -> None:
+    path.write_bytes(gzip.compress(_as_texts(frame, zone).write_csv().encode(), mtime=0))
+
+
+def _write_parquet(frame: pl.DataFrame, path: Path, zone: str) -> None:  # noqa: ARG001 - one shape for all writers
+    frame.write_parquet(path)
+
+
+def _write_xlsx(frame: pl.DataFrame, path: Path, zone: str) -> None:
+    _as_texts(frame, zone).write_excel(path, autofit=False)
+
+
+_WRITERS: Final[Mapping[str, Callable[[pl.DataFrame, Path, str], None]]] = {
+    ".csv": _write_csv, ".csv.zst": _write_zst, ".csv.gz": _write_gz, ".parquet": _write_parquet, ".xlsx": _write_xlsx,
+}
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A temporary file in the target's folder, which takes the target's place when the block ends well."""
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _allowed(column: Column) -> str:
+    bounds: Iterable[str] = (
+        *([f">= {column.low:g}"] if column.low is not None else []),
+        *([f"> {column.above:g}"] if column.above is not None else []),
+    )
+    return ", ".join((*column.allowed, *bounds))
