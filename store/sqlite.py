@@ -11,7 +11,7 @@ from config.errors import StoreFullError, StoreUnavailableError
 
 BUSY_TIMEOUT_S: Final = 10.0
 _CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DamagedFileError(Exception):
@@ -79,7 +79,7 @@ def _no_space(folder: Path) -> bool:
     try:
         probe.write_bytes(bytes(65_536))
     except OSError as error:
-        return error.errno in _NO_SPACE
+        return error.errno in NO_SPACE
     finally:
         probe.unlink(missing_ok=True)
     return False

@@ -1,0 +1,143 @@
+"""Derived tables as Parquet: one file for each local day, and results whole. One writer; anything may read meanwhile.
+
+Files are replaced, never changed: a reader sees the old or the new one. What stands here can be computed again from the
+readings, so a crash between two files is mended by the marks that are still in the ledger.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import Final, Literal
+
+import polars as pl
+
+from config.errors import StoreFullError, StoreUnavailableError
+from config.schemas import INTERVAL, conform, empty
+from store.sqlite import NO_SPACE
+
+DERIVED: Final = pl.Schema({**INTERVAL, "day": pl.Date()})  # `day` is the local day that the interval starts in
+Table = Literal["hourly", "daily"]
+TABLES: Final[tuple[Table, ...]] = ("hourly", "daily")
+_ORDER: Final = ("register_key", "start")
+
+
+class DerivedTables:
+    """Hourly and daily consumption, and the results that are computed from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for name in (*TABLES, "results"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def replace(self, table: Table, rows: pl.DataFrame, days: pl.DataFrame) -> None:
+        """Put newly computed intervals in the place of what stood for the same registers and days.
+
+        Args:
+            table: hourly or daily.
+            rows: DERIVED (INTERVAL and `day`).
+            days: register_key, day: what was computed again. Their old rows go, even where `rows` has none for them; a day
+                of a register that has rows need not be named. All other rows stay.
+
+        Raises:
+            StoreFullError, StoreUnavailableError: some days may be replaced, others not; doing it again is safe.
+        """
+        rows = conform(rows, DERIVED)
+        pairs = pl.concat([conform(days, pl.Schema({name: DERIVED[name] for name in ("register_key", "day")})), rows.select("register_key", "day")])
+        touched = pairs["day"].unique().sort()
+        if touched.is_empty():
+            return
+        stays = self._scan(table, touched).join(pairs.lazy().unique(), on=["register_key", "day"], how="anti").collect()
+        merged = pl.concat([stays, rows]).sort(_ORDER).partition_by("day", as_dict=True)
+        self._write((self._path(table, day), merged.get((day,), empty(DERIVED))) for day in touched)
+
+    def read(self, table: Table, first: date, last: date) -> pl.LazyFrame:
+        """DERIVED of the local days first..last, both included, sorted by day, register_key, start."""
+        return self._scan(table, [day for day in self.days(table) if first <= day <= last])
+
+    def days(self, table: Table) -> list[date]:
+        """Local days that were ever computed, in order."""
+        return sorted(date.fromisoformat(path.stem) for path in (self._folder / table).glob("*.parquet"))
+
+    def write_result(self, name: str, frame: pl.DataFrame) -> None:
+        """Keep a result table, in the place of the one before.
+
+        Raises:
+            StoreFullError, StoreUnavailableError: the one before stands.
+        """
+        self._write([(self._path("results", name), frame)])
+
+    def read_result(self, name: str) -> pl.DataFrame | None:
+        """A result table, or None while there is none."""
+        try:
+            return pl.read_parquet(self._path("results", name))
+        except FileNotFoundError:
+            return None
+
+    def hashes(self, first: date | None = None) -> dict[str, str]:
+        """SHA-256 of each table's sorted canonical export (CSV, instants as microseconds, shortest exact decimals).
+
+        Args:
+            first: hourly and daily from this local day on; None: all. Results are always whole, under "results/<name>".
+        """
+        found: dict[str, str] = {}
+        for table in TABLES:
+            digest = hashlib.sha256()
+            for day in self.days(table):
+                if first is None or day >= first:
+                    digest.update(_canonical(pl.read_parquet(self._path(table, day)), _ORDER))
+            found[table] = digest.hexdigest()
+        for path in sorted((self._folder / "results").glob("*.parquet")):
+            frame = pl.read_parquet(path)
+            found[f"results/{path.stem}"] = hashlib.sha256(_canonical(frame, frame.columns)).hexdigest()
+        return found
+
+    def version(self, table: Table | Literal["results"]) -> str:
+        """Changes whenever a file of the table does; cheap."""
+        stats = sorted((entry.name, entry.stat().st_mtime_ns, entry.stat().st_ino) for entry in os.scandir(self._folder / table))
+        return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
+
+    def _path(self, table: str, name: str | date) -> Path:
+        return self._folder / table / f"{name}.parquet"
+
+    def _scan(self, table: Table, days: Iterable[date]) -> pl.LazyFrame:
+        paths = [path for day in days if (path := self._path(table, day)).exists()]
+        # The schema is given, so that no file is opened before `collect`: it might be replaced in between.
+        return pl.scan_parquet(paths, schema=DERIVED) if paths else empty(DERIVED).lazy()
+
+    def _write(self, files: Iterable[tuple[Path, pl.DataFrame]]) -> None:
+        """Write beside, sync, then rename: all files first, so that the disk gets them together."""
+        written: list[tuple[Path, Path]] = []
+        path = self._folder
+        try:
+            for path, frame in files:
+                beside = path.with_suffix(".tmp")
+                written.append((beside, path))
+                frame.write_parquet(beside)
+            for beside, _ in written:
+                _sync(beside)
+            for beside, path in written:
+                beside.replace(path)
+            for folder in {path.parent for _, path in written}:
+                _sync(folder)
+        except OSError as error:
+            for beside, _ in written:
+                beside.unlink(missing_ok=True)
+            if error.errno in NO_SPACE or "No space left" in str(error):
+                raise StoreFullError(path, error) from error
+            raise StoreUnavailableError(path, error, "Check that the folder is there and writable.") from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _canonical(frame: pl.DataFrame, order: Iterable[str]) -> bytes:
+    """The same bytes for the same rows, whatever wrote them."""
+    instants = pl.selectors.datetime()
+    return frame.with_columns(instants.dt.epoch("us")).sort(*order, nulls_last=True).write_csv(null_value="\\N").encode()
