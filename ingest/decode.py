@@ -6,7 +6,7 @@ one message can become a reading of another sender.
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -16,7 +16,7 @@ import structlog
 import zstandard
 
 from config.schemas import DECODED, INSTANT, READING_QUALITY, SETTLEMENT, empty
-from ingest.content import Content
+from ingest.content import Content, Fault
 from ingest.profiles import PROFILES
 from ingest.profiles.own_json import check_state
 from ingest.reasons import UndecodableError
@@ -28,10 +28,16 @@ LOST: Final = pl.Schema({  # messages that a gateway has lost for good, both end
     "message": pl.Int64(), "enterprise": pl.String(), "gateway": pl.String(), "epoch": pl.String(),
     "from_seq": pl.Int64(), "to_seq": pl.Int64(),
 })
+_QUALITY: Final = pl.Enum(READING_QUALITY)
+_SAID: Final = pl.Schema({  # a reading as its message has it; its time stamp is text or a number
+    "meter": pl.String(), "register": pl.String(), "iso": pl.String(), "ms": pl.Int64(),
+    "value": pl.Float64(), "unit": pl.String(), "quality": _QUALITY,
+})
 _NUMBERED_DOORS: Final = frozenset({"mqtt", "http"})  # where a gateway speaks and its gaps are counted
 _SIZE_LIMITED_DOORS: Final = _NUMBERED_DOORS
 _ISO_WITH_OFFSET: Final = "%Y-%m-%dT%H:%M:%S%.f%z"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_CHUNK_READINGS: Final = 4_000
 _FIRST_MS, _END_MS = -62_135_596_800_000, 253_402_300_800_000  # the years 1 to 9999
 _log: Final = structlog.get_logger()
 
@@ -132,19 +138,16 @@ def _unpack_zstd(payload: bytes) -> bytes:
 
 
 class _Batch:
-    """The columns of all messages of one call."""
+    """The messages of one call: what they are, and their readings as columns."""
 
     def __init__(self) -> None:
         self._heads: list[tuple[object, ...]] = []
         self._sources: list[tuple[int, str, str, datetime, int]] = []  # message, enterprise, gateway, received_at, readings
-        self._meter: list[str | None] = []
-        self._register: list[str | None] = []
-        self._ts: list[str | int | None] = []
-        self._value: list[float | None] = []
-        self._unit: list[str | None] = []
-        self._quality: list[str | None] = []
-        self._faults: dict[int, tuple[str, str]] = {}
         self._lost: list[tuple[int, str, str, str, int, int]] = []
+        self._columns = _Columns()
+        self._chunks: list[pl.DataFrame] = []
+        self._count = 0
+        self._faults: dict[int, Fault] = {}
 
     def refuse(self, message: Message, sender: Sender | None, error: UndecodableError) -> None:
         self._head(message, sender, "undecodable", error.reason, error.epoch, error.seq, 0)
@@ -153,22 +156,19 @@ class _Batch:
         if content is None:
             self._head(message, sender, "state", None, None, None, 0)
             return
-        start, count = len(self._meter), len(content.meter)
+        count = len(content.meter)
         outcome = "lost" if content.lost and content.seq is None and count == 0 else "decoded"
         self._head(message, sender, outcome, None, content.epoch, content.seq, count)
         self._lost += [(message.id, sender.enterprise, sender.gateway, *lost) for lost in content.lost]
         if count == 0:
             return
         self._sources.append((message.id, sender.enterprise, sender.gateway, message.received_at, count))
-        self._meter += content.meter
-        self._register += content.register
-        self._ts += content.ts
-        self._value += content.value
-        nothing = [None] * count
-        self._unit += content.unit or nothing
-        self._quality += content.quality or nothing
-        for index, fault in content.faults.items():
-            self._faults[start + index] = fault
+        self._faults |= {self._count + index: fault for index, fault in content.faults.items()}
+        self._count += count
+        self._columns.add(content, count)
+        if len(self._columns.meter) >= _CHUNK_READINGS:
+            self._chunks.append(self._columns.frame())
+            self._columns = _Columns()
 
     def _head(
         self, message: Message, sender: Sender | None, outcome: str, reason: str | None, epoch: str | None, seq: int | None, count: int
@@ -177,64 +177,89 @@ class _Batch:
         self._heads.append((message.id, outcome, reason, enterprise, gateway, epoch, seq, count, 0, 0, 0, 0))
 
     def decodings(self) -> Decodings:
-        heads = pl.DataFrame(self._heads, schema=SETTLEMENT, orient="row")
+        columns = zip(*self._heads, strict=True) if self._heads else ([] for _ in SETTLEMENT)
+        heads = pl.DataFrame(dict(zip(SETTLEMENT, columns, strict=True)), schema=SETTLEMENT)
         lost = pl.DataFrame(self._lost, schema=LOST, orient="row")
-        if not self._meter:
+        if not self._sources:
             return Decodings(empty(DECODED), heads, lost)
         sources = pl.DataFrame(
             self._sources, orient="row",
             schema={"message": pl.Int64(), "enterprise": pl.String(), "gateway": pl.String(), "received_at": INSTANT, "count": pl.UInt32()},
         )
         of_reading = sources.select(pl.int_range(pl.len(), dtype=pl.UInt32).repeat_by("count").explode()).to_series()
-        readings = sources[of_reading].with_columns(
-            sources.select(pl.int_ranges(0, "count", dtype=pl.UInt32).explode()).to_series().alias("index"),
-            pl.Series("meter", self._meter, pl.String),
-            pl.Series("register", self._register, pl.String),
-            pl.Series("value", self._value, pl.Float64),
-            pl.Series("unit", self._unit, pl.String),
-            pl.Series("quality", self._quality, pl.Enum(READING_QUALITY)).to_physical().cast(pl.UInt8).fill_null(0),
-            self._read_at(),
+        index = sources.select(pl.int_ranges(0, "count", dtype=pl.UInt32).explode().alias("index"))
+        said = pl.concat([empty(_SAID), *self._chunks, self._columns.frame()], how="diagonal", rechunk=True)
+        read_at = _instants(said)
+        faults = {**self._faults, **{row: fault for row, fault in _time_faults(said, read_at) if row not in self._faults}}
+        readings = pl.concat([sources[of_reading], index, said], how="horizontal").with_columns(
+            read_at, pl.col("quality").to_physical().cast(pl.UInt8).fill_null(0), *_fault_columns(faults, said.height)
         )
-        self._note_unreadable_times(readings["read_at"])
-        return Decodings(readings.with_columns(self._fault_columns()).select(DECODED.names()), heads, lost)
+        return Decodings(readings.select(DECODED.names()), heads, lost)
 
-    def _read_at(self) -> pl.Series:
-        try:
-            return _parse(pl.Series("read_at", self._ts, pl.String))
-        except TypeError:  # whole milliseconds, or both forms in one batch
-            ms = pl.Series("read_at", [ts if isinstance(ts, int) and _FIRST_MS <= ts < _END_MS else None for ts in self._ts], pl.Int64)
-            read_at = ms.cast(pl.Datetime("ms", "UTC")).cast(INSTANT)
-            if read_at.null_count():
-                read_at = read_at.fill_null(_parse(pl.Series([ts if isinstance(ts, str) else None for ts in self._ts], dtype=pl.String)))
-            return read_at
 
-    def _note_unreadable_times(self, read_at: pl.Series) -> None:
-        for row in read_at.is_null().arg_true() if read_at.null_count() else ():
-            if row not in self._faults:
-                columns: dict[str, Sequence[object]] = {
-                    "meter": self._meter, "register": self._register, "ts": self._ts, "value": self._value, "unit": self._unit,
-                }
-                raw = json.dumps({name: column[row] for name, column in columns.items()}, ensure_ascii=False)
-                self._faults[row] = (_time_fault(self._ts[row]), raw)
+class _Columns:
+    """What some thousand readings said: few enough that their texts are still in the processor's cache when they become columns."""
 
-    def _fault_columns(self) -> list[pl.Series | pl.Expr]:
-        if not self._faults:
-            return [pl.lit(None, pl.String).alias("fault"), pl.lit(None, pl.String).alias("raw")]
-        faults = [self._faults.get(row) for row in range(len(self._meter))]
+    def __init__(self) -> None:
+        self.meter: list[str | None] = []
+        self.register: list[str | None] = []
+        self.ts: list[str | int | None] = []
+        self.value: list[float | None] = []
+        self.unit: list[str | None] = []
+        self.quality: list[str | None] = []
+
+    def add(self, content: Content, count: int) -> None:
+        self.meter += content.meter
+        self.register += content.register
+        self.ts += content.ts
+        self.value += content.value
+        nothing = [None] * count
+        self.unit += content.unit or nothing
+        self.quality += content.quality or nothing
+
+    def frame(self) -> pl.DataFrame:
+        """_SAID, without the column of time stamps that no reading has."""
+        return pl.DataFrame([
+            pl.Series("meter", self.meter, pl.String), pl.Series("register", self.register, pl.String), *self._times(),
+            pl.Series("value", self.value, pl.Float64), pl.Series("unit", self.unit, pl.String),
+            pl.Series("quality", self.quality, _QUALITY),
+        ])
+
+    def _times(self) -> list[pl.Series]:
+        for name in ("iso", "ms"):
+            try:
+                return [pl.Series(name, self.ts, _SAID[name])]
+            except (TypeError, OverflowError):
+                continue  # the other form, both forms, or a number beyond all times
+        usable = [ts if isinstance(ts, str) or ts is None or _FIRST_MS <= ts < _END_MS else str(ts) for ts in self.ts]
         return [
-            pl.Series("fault", [None if fault is None else fault[0] for fault in faults], pl.String),
-            pl.Series("raw", [None if fault is None else fault[1] for fault in faults], pl.String),
+            pl.Series("iso", [ts if isinstance(ts, str) else None for ts in usable], pl.String),
+            pl.Series("ms", [None if isinstance(ts, str) else ts for ts in usable], pl.Int64),
         ]
 
 
-def _parse(iso: pl.Series) -> pl.Series:
-    """ISO 8601 texts with an offset -> INSTANT; null where it is anything else."""
-    parsed = iso.str.to_datetime(_ISO_WITH_OFFSET, time_unit="us", time_zone="UTC", strict=False)
-    odd = iso.filter(parsed.is_null() & iso.is_not_null()).unique()
-    if len(odd) == 0:
-        return parsed
-    also = {text: instant for text in odd if (instant := _instant(text)) is not None}  # "Z" among them
-    return parsed.fill_null(iso.replace_strict(also, default=None, return_dtype=INSTANT)) if also else parsed
+def _instants(said: pl.DataFrame) -> pl.Series:
+    """INSTANT of each reading, null where its time stamp is neither ISO 8601 with an offset nor milliseconds of the years 1 to 9999."""
+    ms = pl.when(pl.col("ms").is_between(_FIRST_MS, _END_MS, closed="left")).then("ms").cast(pl.Datetime("ms", "UTC")).cast(INSTANT)
+    iso = pl.col("iso").str.to_datetime(_ISO_WITH_OFFSET, time_unit="us", time_zone="UTC", strict=False)
+    read_at = said.select(pl.coalesce(iso, ms).alias("read_at")).to_series()
+    odd = said["iso"].filter(read_at.is_null()).drop_nulls().unique() if read_at.null_count() else ()
+    also = {text: instant for text in odd if (instant := _instant(text)) is not None}  # other spellings, "Z" among them
+    return read_at.fill_null(said["iso"].replace_strict(also, default=None, return_dtype=INSTANT)) if also else read_at
+
+
+def _time_faults(said: pl.DataFrame, read_at: pl.Series) -> Iterator[tuple[int, Fault]]:
+    for row in read_at.is_null().arg_true() if read_at.null_count() else ():
+        reading = said.row(row, named=True)
+        iso, ms = reading.pop("iso"), reading.pop("ms")
+        yield row, Fault(_time_fault(iso), json.dumps({**reading, "ts": ms if iso is None else iso}, ensure_ascii=False))
+
+
+def _fault_columns(faults: Mapping[int, Fault], height: int) -> list[pl.Series | pl.Expr]:
+    if not faults:
+        return [pl.lit(None, pl.String).alias("fault"), pl.lit(None, pl.String).alias("raw")]
+    each = [faults.get(row, (None, None)) for row in range(height)]
+    return [pl.Series("fault", [code for code, _ in each], pl.String), pl.Series("raw", [raw for _, raw in each], pl.String)]
 
 
 def _instant(text: str) -> datetime | None:
@@ -245,9 +270,9 @@ def _instant(text: str) -> datetime | None:
         return None
 
 
-def _time_fault(ts: str | int | None) -> str:
+def _time_fault(iso: str | None) -> str:
     try:
-        naive = isinstance(ts, str) and datetime.fromisoformat(ts).tzinfo is None
+        naive = iso is not None and datetime.fromisoformat(iso).tzinfo is None
     except ValueError:
         naive = False
     return "timestamp_without_offset" if naive else "bad_timestamp"
