@@ -1,0 +1,171 @@
+"""The SQL tables. Register rows are versions: what is known is closed and followed by a new row, never altered."""
+
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Boolean, Column, Date, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+
+from store.database import UtcDateTime
+
+metadata: Final = MetaData(naming_convention={
+    "ix": "ix_%(column_0_label)s", "uq": "uq_%(table_name)s_%(column_0_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s", "pk": "pk_%(table_name)s",
+})
+_Id: Final = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers only INTEGER keys by itself
+
+
+def _text(name: str, size: int = 64, *, required: bool = False) -> Column[Any]:
+    return Column(name, String(size), nullable=not required)
+
+
+def _number(name: str) -> Column[Any]:
+    return Column(name, Double())
+
+
+def _instant(name: str, *, required: bool = False) -> Column[Any]:
+    return Column(name, UtcDateTime(), nullable=not required)
+
+
+def _long(name: str, *, required: bool = False) -> Column[Any]:
+    return Column(name, Text(), nullable=not required)
+
+
+def _versioned(name: str, *columns: Column[Any]) -> Table:
+    """A table of versions: `key` names the thing, and only one of its versions is current (known_to is null)."""
+    table = Table(
+        name, metadata, Column("id", _Id, primary_key=True), _text("key", 500, required=True), *columns,
+        _instant("known_from", required=True), _instant("known_to"), _text("recorded_by", 200, required=True),
+    )
+    current = table.c.known_to.is_(None)
+    Index(f"uq_{name}_current", table.c.key, unique=True, sqlite_where=current, postgresql_where=current)
+    return table
+
+
+def _names() -> tuple[Column[Any], Column[Any]]:
+    return _text("name_zh", 200), _text("name_en", 200)
+
+
+def _validity() -> tuple[Column[Any], Column[Any]]:
+    return _instant("valid_from"), _instant("valid_to")
+
+
+def _of_register() -> tuple[Column[Any], ...]:
+    key: Column[Any] = Column("register_key", Integer(), ForeignKey("register_key.register_key"), nullable=False, index=True)
+    return key, _text("enterprise", required=True), _text("meter", required=True), _text("register", required=True)
+
+
+# --- register ---
+REGION: Final = _versioned("region", _text("region", required=True), *_names())
+PARK: Final = _versioned("park", _text("park", required=True), _text("region", required=True), *_names())
+ENTERPRISE: Final = _versioned(
+    "enterprise", _text("enterprise", required=True), *_names(), _text("park", required=True),
+    _text("industry", 200), _text("plant_status"), Column("key_unit", Boolean()),
+)
+SITE: Final = _versioned("site", _text("enterprise", required=True), _text("site", required=True), _text("park", required=True), *_names())
+GATEWAY: Final = _versioned(
+    "gateway", _text("enterprise", required=True), _text("gateway", required=True), _text("region", required=True), *_names(), _text("software", 200),
+)
+METER: Final = _versioned(
+    "meter", _text("enterprise", required=True), _text("meter", required=True), _text("gateway"), _text("medium", required=True), *_names(),
+    _text("site"), _text("accuracy_class"), Column("calibrated_on", Date()), Column("calibration_due", Date()),
+)
+REGISTER_KEY: Final = Table(  # given once, never reused; gapless because imports take turns
+    "register_key", metadata, Column("register_key", Integer(), primary_key=True, autoincrement=False),
+    _text("enterprise", required=True), _text("meter", required=True), _text("register", required=True),
+    UniqueConstraint("enterprise", "meter", "register"),
+)
+REGISTER: Final = _versioned(
+    "register", *_of_register(), _text("unit", required=True), _text("kind", required=True), _text("stamp", required=True),
+    _number("modulus"), _number("range_low"), _number("range_high"), _number("max_rate_per_h"),
+    Column("multiplier", Double(), nullable=False), _number("resolution"), Column("net", Boolean(), nullable=False), *_validity(),
+)
+ASSIGNMENT: Final = _versioned(
+    "assignment", *_of_register(), _text("carrier", required=True), _text("flow", required=True), _text("use"),
+    _text("site"), _text("process"), _text("product"), Column("share_ratio", Double(), nullable=False), *_validity(),
+)
+EVENT: Final = _versioned(
+    "event", *_of_register(), _instant("at", required=True), _text("event", required=True),
+    _number("closing_value"), _number("opening_value"), _number("multiplier"),
+)
+REGISTER_VERSION: Final = Table(  # one row: counts changes, and is the lock that imports take turns by
+    "register_version", metadata, Column("id", Integer(), primary_key=True, autoincrement=False), Column("version", _Id, nullable=False),
+)
+
+# --- people ---
+USER: Final = Table(
+    "person", metadata, Column("id", _Id, primary_key=True), Column("name", String(200), nullable=False, unique=True),
+    _text("password_hash", 500, required=True), _long("roles", required=True), _long("parks"), _instant("created_at", required=True),
+)
+TOKEN: Final = Table(
+    "token", metadata, Column("id", _Id, primary_key=True), Column("name", String(200), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False, unique=True), _long("roles", required=True), _long("scopes", required=True), _long("parks"),
+    _instant("created_at", required=True), _instant("expires_at"), _instant("revoked_at"),
+)
+
+# --- reported figures: every report is a row of its own; of the checked ones of a key the last counts ---
+FIGURE: Final = Table(
+    "figure", metadata, Column("id", _Id, primary_key=True), Column("key", String(500), nullable=False, index=True),
+    _text("enterprise", required=True), _text("park"), _text("period", required=True), _text("figure", required=True),
+    Column("value", Double(), nullable=False), _text("unit"), _text("product", 200), _text("indicator", 200), _text("line"), _text("plant_status"),
+    _text("feedstock"), _text("price_basis"), Column("base_year", Integer()), _text("source", 500), _long("parameters"),
+    _text("maker", 200, required=True), _instant("made_at", required=True), _text("checker", 200), _instant("checked_at"),
+)
+
+# --- quarantine ---
+QUARANTINE: Final = Table(
+    "quarantine", metadata, Column("message", BigInteger(), primary_key=True, autoincrement=False),
+    Column("index", Integer(), primary_key=True, autoincrement=False),
+    _text("kind", required=True), _long("reasons", required=True), _text("enterprise", 200), _text("gateway", 200), _text("meter", 200),
+    _text("register", 200), _instant("read_at"), _number("value"), _text("unit", 200), Column("raw", LargeBinary()), _long("topic"),
+    _instant("received_at"),
+)
+
+# --- alerts, cases, notices ---
+ALERT: Final = Table(
+    "alert", metadata, Column("id", _Id, primary_key=True), _text("rule", required=True), _text("subject", 500, required=True),
+    _text("enterprise", required=True), _text("severity", required=True), Column("value", Double(), nullable=False),
+    Column("bound", Double(), nullable=False), _text("unit", required=True), _text("period", required=True),
+    _instant("opened_at", required=True), _instant("updated_at", required=True), _instant("closed_at"),
+    _long("text_zh", required=True), _long("text_en", required=True), _long("facts", required=True),
+)
+_open = ALERT.c.closed_at.is_(None)
+Index("uq_alert_open", ALERT.c.rule, ALERT.c.subject, unique=True, sqlite_where=_open, postgresql_where=_open)
+ALERT_HISTORY: Final = Table(
+    "alert_history", metadata, Column("id", _Id, primary_key=True), Column("alert", _Id, ForeignKey("alert.id"), nullable=False, index=True),
+    _text("kind", required=True), _text("severity", required=True), Column("value", Double(), nullable=False),
+    Column("bound", Double(), nullable=False), _text("period", required=True), _instant("at", required=True),
+    _long("text_zh", required=True), _long("text_en", required=True), _long("facts", required=True), _text("recorded_by", 200, required=True),
+)
+CASE: Final = Table(
+    "case_file", metadata, Column("id", _Id, primary_key=True), Column("key", String(1000), nullable=False, unique=True),
+    _text("enterprise", required=True), _text("product", 200, required=True), _text("indicator", 200, required=True), _text("line"), _text("standard", 200, required=True),
+    _text("edition", 200, required=True), Column("period_start", Date(), nullable=False), Column("period_end", Date(), nullable=False),
+    _text("state", required=True), _instant("opened_at", required=True),
+    _long("text_zh", required=True), _long("text_en", required=True), _long("facts", required=True),
+)
+CASE_HISTORY: Final = Table(
+    "case_history", metadata, Column("id", _Id, primary_key=True), Column("case_file", _Id, ForeignKey("case_file.id"), nullable=False, index=True),
+    _text("state", required=True), _instant("at", required=True), _long("text_zh", required=True), _long("text_en", required=True),
+    _text("recorded_by", 200, required=True),
+)
+OUTBOX: Final = Table(
+    "outbox", metadata, Column("id", _Id, primary_key=True), _text("key", 1500, required=True), _text("channel", required=True),
+    _long("title_zh", required=True), _long("title_en", required=True), _long("body_zh", required=True), _long("body_en", required=True),
+    _instant("at", required=True), _long("facts", required=True), Column("tries", Integer(), nullable=False),
+    _instant("next_try"), _instant("delivered_at"), _long("error"),  # neither next_try nor delivered_at: given up, a person must look
+    UniqueConstraint("channel", "key"),
+)
+Index("ix_outbox_next_try", OUTBOX.c.next_try)
+
+# --- audit and confirmations ---
+AUDIT: Final = Table(
+    "audit", metadata, Column("seq", _Id, primary_key=True, autoincrement=False), _instant("at", required=True), _text("by", 200, required=True),
+    _text("action", required=True), _text("subject", 1000, required=True), _long("details", required=True), _text("hash", required=True),
+)
+AUDIT_HEAD: Final = Table(  # one row: the last link, so that a cut-off end is seen; also the lock that writers take turns by
+    "audit_head", metadata, Column("id", Integer(), primary_key=True, autoincrement=False), Column("seq", _Id, nullable=False), _text("hash", required=True),
+)
+CONFIRMATION: Final = Table(
+    "confirmation", metadata, Column("id", _Id, primary_key=True), _text("product", 200, required=True), _text("indicator", 200, required=True),
+    _text("standard", 200, required=True), _text("confirmed_by", 200, required=True), Column("confirmed_on", Date(), nullable=False),
+    _text("copy", 500, required=True), _long("remark"),
+)

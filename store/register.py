@@ -1,0 +1,492 @@
+"""The register: who is where, which meters they have, what their registers count and what that stands for.
+
+Every row is a version: it is known from an instant until the one that replaced it. Nothing is updated but that end.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import polars as pl
+from sqlalchemy import Select, Table, bindparam, func, insert, select, update
+from sqlalchemy.orm import Session
+from stdnum.cn import uscc
+from stdnum.exceptions import ValidationError
+
+from config.errors import BadInputError, Problem
+from config.schemas import ASSIGNMENT, EVENT, INSTANT, REGISTER
+from config.units import MEDIA, known_units
+from store import audit, models, sheets
+from store.database import Database, frame_of
+from store.sheets import Field, Row, Sheet, WrongError
+
+KINDS: Final = ("cumulative", "interval", "rate")
+STAMPS: Final = ("start", "end")
+EVENTS: Final = ("change", "reset", "rollover", "multiplier")
+FLOWS: Final = ("consumed", "purchased", "own_primary", "opening_stock", "closing_stock", "sold", "converted_out", "recovered")
+USES: Final = ("fuel", "feedstock", "medium")
+PLANT_STATUSES: Final = ("existing", "new")
+_RATE_UNITS: Final = ("kW", "MW", "m3/h", "t/h", "kg/h")
+_NO_START, _NO_END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_SHARE_TOLERANCE: Final = 1e-9
+
+Key = tuple[Any, ...]
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCount:
+    """What an import did: rows that were new, rows that got a new version, rows already so, rows taken back."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    withdrawn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A table of the register: its columns, what names a row, and which rows of other tables it speaks of."""
+
+    table: Table
+    fields: Mapping[str, Field]
+    key: tuple[str, ...]
+    refers: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = ()  # (table, its key columns, our columns)
+
+    def key_of(self, values: Values) -> Key:
+        return tuple(values[name] for name in self.key)
+
+
+def credit_code(cell: Any) -> str:
+    """A unified social credit code (GB 32100-2015) with the right check character."""
+    written = sheets.text(64)(cell).upper()
+    try:
+        return str(uscc.validate(written))
+    except ValidationError:
+        if len(written) == 18 and uscc.isdigits(written[:8]):
+            try:
+                right = uscc.calc_check_digit(written[:-1])
+            except ValidationError:
+                right = ""
+            if right and right != written[-1]:
+                raise WrongError(f"{written!r} is no credit code: its last character does not fit", f"With {right} it would; compare the licence.") from None
+        raise WrongError(f"{written!r} is no credit code", "Write the 18 characters of the unified social credit code, without I, O, S, V, Z.") from None
+
+
+def _region(cell: Any) -> str:
+    written = sheets.identifier(cell)
+    if len(written) != 6 or not written.isdigit():
+        raise WrongError(f"{written!r} is no region", "Write the 6 digits of the administrative code, for example 150400.")
+    return written
+
+
+def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
+    instant, text, name = sheets.instant(zone), sheets.text(), sheets.identifier
+    names = {"name_zh": Field(text), "name_en": Field(text)}
+    withdrawn = {"withdrawn": Field(sheets.boolean, default=False)}
+    enterprise = {"enterprise": Field(credit_code, required=True)}
+    of_register = {**enterprise, "meter": Field(name, required=True), "register": Field(name, required=True)}
+    validity = {"valid_from": Field(instant), "valid_to": Field(instant)}
+    free, positive = sheets.number(), sheets.number(above=0)
+    owner = ("enterprises", ("enterprise",), ("enterprise",))
+    return {
+        "regions": _Shape(models.REGION, {"region": Field(_region, required=True), **names, **withdrawn}, ("region",)),
+        "parks": _Shape(
+            models.PARK, {"park": Field(name, required=True), "region": Field(_region, required=True), **names, **withdrawn}, ("park",),
+            (("regions", ("region",), ("region",)),),
+        ),
+        "enterprises": _Shape(
+            models.ENTERPRISE,
+            {
+                **enterprise, "name_zh": Field(text, required=True), "name_en": Field(text), "park": Field(name, required=True), "industry": Field(text),
+                "plant_status": Field(sheets.choice(*PLANT_STATUSES)), "key_unit": Field(sheets.boolean), **withdrawn,
+            },
+            ("enterprise",), (("parks", ("park",), ("park",)),),
+        ),
+        "sites": _Shape(
+            models.SITE, {**enterprise, "site": Field(name, required=True), "park": Field(name, required=True), **names, **withdrawn},
+            ("enterprise", "site"), (owner, ("parks", ("park",), ("park",))),
+        ),
+        "gateways": _Shape(
+            models.GATEWAY,
+            {**enterprise, "gateway": Field(name, required=True), "region": Field(_region, required=True), **names, "software": Field(text), **withdrawn},
+            ("enterprise", "gateway"), (owner, ("regions", ("region",), ("region",))),
+        ),
+        "meters": _Shape(
+            models.METER,
+            {
+                **enterprise, "meter": Field(name, required=True), "gateway": Field(name), "medium": Field(sheets.choice(*MEDIA), required=True), **names,
+                "site": Field(name), "accuracy_class": Field(sheets.text(20)),
+                "calibrated_on": Field(sheets.day), "calibration_due": Field(sheets.day), **withdrawn,
+            },
+            ("enterprise", "meter"),
+            (owner, ("gateways", ("enterprise", "gateway"), ("enterprise", "gateway")), ("sites", ("enterprise", "site"), ("enterprise", "site"))),
+        ),
+        "registers": _Shape(
+            models.REGISTER,
+            {
+                **of_register, "unit": Field(sheets.choice(*known_units()), required=True), "kind": Field(sheets.choice(*KINDS), required=True),
+                "stamp": Field(sheets.choice(*STAMPS), default="start"), "modulus": Field(positive), "range_low": Field(free), "range_high": Field(free),
+                "max_rate_per_h": Field(positive), "multiplier": Field(positive, default=1.0), "resolution": Field(positive),
+                "net": Field(sheets.boolean, default=False), **validity, **withdrawn,
+            },
+            ("enterprise", "meter", "register", "valid_from"), (("meters", ("enterprise", "meter"), ("enterprise", "meter")),),
+        ),
+        "assignments": _Shape(
+            models.ASSIGNMENT,
+            {
+                **of_register, "carrier": Field(name, required=True), "flow": Field(sheets.choice(*FLOWS), default="consumed"),
+                "use": Field(sheets.choice(*USES)), "site": Field(name), "process": Field(name), "product": Field(name),
+                "share_ratio": Field(sheets.number(above=0, at_most=1), default=1.0), **validity, **withdrawn,
+            },
+            ("enterprise", "meter", "register", "carrier", "flow", "use", "site", "process", "product", "valid_from"),
+            (("registers", ("enterprise", "meter", "register"), ("enterprise", "meter", "register")),
+             ("sites", ("enterprise", "site"), ("enterprise", "site"))),
+        ),
+        "events": _Shape(
+            models.EVENT,
+            {
+                **of_register, "at": Field(instant, required=True), "event": Field(sheets.choice(*EVENTS), required=True),
+                "closing_value": Field(free), "opening_value": Field(free), "multiplier": Field(positive), **withdrawn,
+            },
+            ("enterprise", "meter", "register", "at", "event"),
+            (("registers", ("enterprise", "meter", "register"), ("enterprise", "meter", "register")),),
+        ),
+    }
+
+
+_NUMERIC: Final = frozenset({
+    "modulus", "range_low", "range_high", "max_rate_per_h", "multiplier", "resolution", "share_ratio", "closing_value", "opening_value",
+})
+_OF_REGISTER: Final = ("registers", "assignments", "events")
+
+
+class RegisterStore:
+    """The register of a site. `zone` is the place whose days the dates in files mean."""
+
+    def __init__(self, db: Database, *, zone: str = "Asia/Shanghai") -> None:
+        self._db = db
+        self._zone = ZoneInfo(zone)
+        self._shapes = _shapes(self._zone)
+
+    def import_file(self, path: Path, *, by: str, known_from: datetime) -> ImportCount:
+        """Take over a workbook (a sheet each table) or a folder of CSV files (named by table); rows that it lacks stay as they are.
+
+        Raises:
+            BadInputError: every problem with file, sheet, row and column; nothing was written.
+        """
+        if path.suffix.lower() == sheets.CSV and not path.is_dir():
+            raise BadInputError([Problem(str(path), "is a single table", "Give the folder of the CSV files, or a workbook with all tables.")])
+        return self._take(sheets.read_sheets(path, dict.fromkeys(self._shapes, _NUMERIC)), by, known_from, str(path.name))
+
+    def apply(self, tables: Mapping[str, pl.DataFrame], *, by: str, known_from: datetime) -> ImportCount:
+        """Take over tables in memory, by the same rules; keys are regions, parks, enterprises, sites, gateways, meters, registers, ...
+
+        Raises:
+            BadInputError: every problem with table, row and column; nothing was written.
+        """
+        return self._take({name: sheets.sheet_of(name, frame) for name, frame in tables.items()}, by, known_from, "tables")
+
+    def export_file(self, path: Path) -> None:
+        """Write the current rows as a workbook (.xlsx) or a folder of CSV files; importing that changes nothing."""
+        tables = {}
+        with self._db.reading() as session:
+            for name, shape in self._shapes.items():
+                columns = [column for column in shape.fields if column != "withdrawn"]
+                query = _current(shape.table, columns).order_by(shape.table.c.key)
+                tables[name] = (columns, [[self._shown(cell) for cell in row] for row in session.execute(query)])
+        if path.suffix.lower() == sheets.XLSX:
+            beside = path.with_name(f".{path.name}.new")
+            sheets.write_workbook(beside, tables)
+            beside.replace(path)
+            return
+        path.mkdir(parents=True, exist_ok=True)
+        for name, (columns, rows) in tables.items():
+            sheets.write_csv(path / f"{name}{sheets.CSV}", columns, rows)
+
+    def registers(self, *, history: bool = False) -> pl.DataFrame:
+        """REGISTER: the current rows; with `history` all versions, each with the span in which it was known."""
+        own = [name for name in REGISTER if name not in {"gateway", "medium"}]
+        register, meter = models.REGISTER, models.METER
+        queries = [select(*(register.c[name] for name in own)), select(*(meter.c[name] for name in _METER))]
+        if not history:
+            queries = [queries[0].where(register.c.known_to.is_(None)), queries[1].where(meter.c.known_to.is_(None))]
+        with self._db.reading() as session:
+            rows = frame_of(session, queries[0], {name: REGISTER[name] for name in own})
+            meters = frame_of(session, queries[1], _METER)
+        joined = rows.join(meters, on=["enterprise", "meter"], how="left", suffix="_meter")
+        if history:  # a version of both: known from the later beginning to the earlier end
+            joined = joined.with_columns(
+                known_from=pl.max_horizontal("known_from", "known_from_meter"), known_to=pl.min_horizontal("known_to", "known_to_meter"),
+            ).filter(pl.col("known_to").is_null() | (pl.col("known_from") < pl.col("known_to")))
+        return joined.select(REGISTER.names()).sort("register_key", "valid_from", "known_from")
+
+    def assignments(self) -> pl.DataFrame:
+        """ASSIGNMENT: the current rows."""
+        return self._db.frame(_current(models.ASSIGNMENT, ASSIGNMENT.names()), ASSIGNMENT).sort("register_key", "valid_from", "carrier")
+
+    def events(self) -> pl.DataFrame:
+        """EVENT: the current rows."""
+        return self._db.frame(_current(models.EVENT, EVENT.names()), EVENT).sort("register_key", "at")
+
+    def names(self) -> pl.DataFrame:
+        """Every register_key that was ever given: register_key, enterprise, meter, register."""
+        shape = {"register_key": pl.UInt32(), "enterprise": pl.String(), "meter": pl.String(), "register": pl.String()}
+        table = models.REGISTER_KEY
+        return self._db.frame(select(*(table.c[name] for name in shape)).order_by(table.c.register_key), shape)
+
+    def regions(self) -> pl.DataFrame:
+        """Current regions: region (6 digits), name_zh, name_en."""
+        return self._rows("regions")
+
+    def parks(self) -> pl.DataFrame:
+        """Current parks: park, region, name_zh, name_en."""
+        return self._rows("parks")
+
+    def enterprises(self) -> pl.DataFrame:
+        """Current enterprises: enterprise (credit code), name_zh, name_en, park (where it is counted), industry, plant_status, key_unit, site (its first)."""
+        first = self.sites().group_by("enterprise").agg(pl.col("site").first())
+        return self._rows("enterprises").join(first, on="enterprise", how="left").sort("enterprise")
+
+    def enterprise_parks(self) -> pl.DataFrame:
+        """Every park in which an enterprise is counted or has a site: enterprise, park."""
+        columns = ["enterprise", "park"]
+        return pl.concat([self._rows("enterprises").select(columns), self.sites().select(columns)]).unique().sort(columns)
+
+    def sites(self) -> pl.DataFrame:
+        """Current sites: enterprise, site, park, name_zh, name_en."""
+        return self._rows("sites")
+
+    def gateways(self) -> pl.DataFrame:
+        """Current gateways: enterprise, gateway, region, name_zh, name_en, software."""
+        return self._rows("gateways")
+
+    def meters(self) -> pl.DataFrame:
+        """Current meters: enterprise, meter, gateway, medium, name_zh, name_en, site, accuracy_class, calibrated_on, calibration_due."""
+        return self._rows("meters")
+
+    def version(self) -> str:
+        """Changes whenever anything in the register changes."""
+        with self._db.reading() as session:
+            return str(session.execute(select(models.REGISTER_VERSION.c.version)).scalar_one())
+
+    def _rows(self, name: str) -> pl.DataFrame:
+        shape = self._shapes[name]
+        columns = {column: _DTYPES.get(column, pl.String()) for column in shape.fields if column != "withdrawn"}
+        return self._db.frame(_current(shape.table, list(columns)), columns).sort(shape.key)
+
+    def _take(self, given: Mapping[str, Sheet], by: str, known_from: datetime, source: str) -> ImportCount:
+        problems: list[Problem] = []
+        listed = ", ".join(self._shapes)
+        problems += [Problem(sheet.where, f"{name!r} is no table of the register", f"Tables are: {listed}.") for name, sheet in given.items()
+                     if name not in self._shapes]
+        rows = {name: sheets.parse_rows(given[name], shape.fields, problems) for name, shape in self._shapes.items() if name in given}
+        with self._db.session() as session:
+            # Imports take turns: keys stay dense and checks see what they check.
+            session.execute(select(models.REGISTER_VERSION).with_for_update())
+            change = _Change(self._shapes, self._current_rows(session), problems)
+            for name, written in rows.items():
+                change.take(name, given[name], written)
+            change.check(known_from)
+            if problems:
+                raise BadInputError(problems)
+            count = self._write(session, change, by, known_from)
+            if count.added or count.changed or count.withdrawn:
+                session.execute(update(models.REGISTER_VERSION).values(version=models.REGISTER_VERSION.c.version + 1))
+                details = {"added": count.added, "changed": count.changed, "withdrawn": count.withdrawn, "known_from": known_from}
+                audit.append(session, by=by, action="register.import", subject=source, details=details)
+            return count
+
+    def _current_rows(self, session: Session) -> dict[str, dict[Key, dict[str, Any]]]:
+        current: dict[str, dict[Key, dict[str, Any]]] = {}
+        for name, shape in self._shapes.items():
+            columns = ["id", "known_from", *(column for column in shape.fields if column != "withdrawn")]
+            found = (dict(zip(columns, row, strict=True)) for row in session.execute(_current(shape.table, columns)))
+            current[name] = {shape.key_of(row): row for row in found}
+        return current
+
+    def _write(self, session: Session, change: "_Change", by: str, known_from: datetime) -> ImportCount:
+        keys = self._register_keys(session, change)
+        count = ImportCount()
+        for name, shape in self._shapes.items():
+            closed = [change.before[name][key]["id"] for key in (*change.changed[name], *change.withdrawn[name])]
+            opened = [change.after[name][key] for key in (*change.added[name], *change.changed[name])]
+            if closed:
+                table = shape.table
+                session.execute(
+                    update(table).where(table.c.id == bindparam("row")).values(known_to=bindparam("until")).execution_options(synchronize_session=None),
+                    [{"row": row, "until": known_from} for row in closed],
+                )
+            if opened:
+                session.execute(insert(shape.table), [
+                    {column: value for column, value in row.items() if column not in {"id", "withdrawn"}}
+                    | {"key": _key_text(shape.key_of(row)), "known_from": known_from, "known_to": None, "recorded_by": by}
+                    | ({"register_key": keys[_register_of(row)]} if name in _OF_REGISTER else {})
+                    for row in opened
+                ])
+            count = replace(
+                count, added=count.added + len(change.added[name]), changed=count.changed + len(change.changed[name]),
+                unchanged=count.unchanged + change.unchanged[name], withdrawn=count.withdrawn + len(change.withdrawn[name]),
+            )
+        return count
+
+    def _register_keys(self, session: Session, change: "_Change") -> dict[Key, int]:
+        table = models.REGISTER_KEY
+        columns = [table.c[name] for name in ("enterprise", "meter", "register")]
+        keys = {tuple(row[1:]): row[0] for row in session.execute(select(table.c.register_key, *columns))}
+        last = session.execute(select(func.coalesce(func.max(table.c.register_key), 0))).scalar_one()
+        # In the order of names, so that the same file gives the same keys everywhere.
+        fresh = sorted({_register_of(change.after["registers"][key]) for key in change.added["registers"]} - keys.keys())
+        given = {name: last + position for position, name in enumerate(fresh, start=1)}
+        if given:
+            session.execute(insert(table), [
+                {"register_key": key, "enterprise": name[0], "meter": name[1], "register": name[2]} for name, key in given.items()
+            ])
+        return keys | given
+
+    def _shown(self, cell: Any) -> Any:
+        if isinstance(cell, datetime):
+            return cell.astimezone(self._zone).isoformat()
+        return cell.isoformat() if isinstance(cell, date) else ("true" if cell else "false") if isinstance(cell, bool) else cell
+
+
+_METER: Final = pl.Schema({
+    "enterprise": pl.String(), "meter": pl.String(), "gateway": pl.String(), "medium": pl.String(), "known_from": INSTANT, "known_to": INSTANT,
+})
+_DTYPES: Final[Mapping[str, pl.DataType]] = {"key_unit": pl.Boolean(), "calibrated_on": pl.Date(), "calibration_due": pl.Date()}
+
+
+class _Change:
+    """The register before and after an import, and what stands against it."""
+
+    def __init__(self, shapes: Mapping[str, _Shape], before: Mapping[str, dict[Key, dict[str, Any]]], problems: list[Problem]) -> None:
+        self._shapes, self.before, self._problems = shapes, before, problems
+        self.after = {name: dict(rows) for name, rows in before.items()}
+        self.added: dict[str, list[Key]] = {name: [] for name in shapes}
+        self.changed: dict[str, list[Key]] = {name: [] for name in shapes}
+        self.withdrawn: dict[str, list[Key]] = {name: [] for name in shapes}
+        self.unchanged = dict.fromkeys(shapes, 0)
+        self._rows: dict[str, dict[Key, Row]] = {name: {} for name in shapes}
+        self._sheets: dict[str, Sheet] = {}
+
+    def take(self, name: str, sheet: Sheet, written: Iterable[tuple[Row, dict[str, Any]]]) -> None:
+        """Sort the rows of one table into added, changed, unchanged and withdrawn."""
+        shape, seen = self._shapes[name], self._rows[name]
+        self._sheets[name] = sheet
+        unspoken = [column for column in shape.fields if column not in sheet.columns and column != "withdrawn"]
+        for row, values in written:
+            key = shape.key_of(values)
+            if key in seen:
+                self._tell(row.where, f"names the same {name[:-1]} as {seen[key].where}", "Keep one of the two rows.")
+                continue
+            seen[key] = row
+            before = self.before[name].get(key)
+            if before is not None:
+                values |= {column: before[column] for column in unspoken}  # a column that a file lacks changes nothing
+            if values.pop("withdrawn"):
+                if before is not None:
+                    self.withdrawn[name].append(key)
+                self.after[name].pop(key, None)
+            elif before is None:
+                self.added[name].append(key)
+                self.after[name][key] = values
+            elif any(before[column] != value for column, value in values.items()):
+                self.changed[name].append(key)
+                self.after[name][key] = values
+            else:
+                self.unchanged[name] += 1
+
+    def check(self, known_from: datetime) -> None:
+        """What the tables must be together: rows they refer to, dates in order, spans that do not overlap, shares up to a whole."""
+        for name, shape in self._shapes.items():
+            for table, columns, ours in shape.refers:
+                self._check_reference(name, table, columns, ours)
+            for key in (*self.changed[name], *self.withdrawn[name]):
+                if (begin := self.before[name][key]["known_from"]) > known_from:
+                    self._tell(self._where(name, key), f"is known since {begin.isoformat()}, after {known_from.isoformat()}", "Give a later instant of knowledge.")
+        for name, low, high in _IN_ORDER:
+            for key, row in self.after[name].items():
+                if row[low] is not None and row[high] is not None and row[low] >= row[high]:
+                    self._tell(f"{self._where(name, key)} column {high}", f"{row[high]} is not after {low} ({row[low]})", f"Mend {low} or {high}.")
+        for key, row in self.after["registers"].items():
+            if (row["kind"] == "rate") != (row["unit"] in _RATE_UNITS):
+                right = f"A rate has one of {', '.join(_RATE_UNITS)}; a cumulative or interval register has none of them."
+                self._tell(f"{self._where('registers', key)} column unit", f"{row['unit']} does not go with kind {row['kind']}", right)
+        for key, row in self.after["events"].items():
+            if row["event"] == "multiplier" and row["multiplier"] is None:
+                self._tell(f"{self._where('events', key)} column multiplier", "is empty", "Give the multiplier that holds from then on.")
+        self._check_overlaps("registers", ("enterprise", "meter", "register"))
+        self._check_overlaps("assignments", self._shapes["assignments"].key[:-1])
+        self._check_shares()
+
+    def _check_reference(self, name: str, table: str, columns: Sequence[str], ours: Sequence[str]) -> None:
+        known = {tuple(row[column] for column in columns) for row in self.after[table].values()}
+        if table in self._sheets:  # a row that is wrong itself is told once, not again for each that refers to it
+            taken = {row.where for row in self._rows[table].values()}
+            failed = [row for row in self._sheets[table].rows if row.where not in taken]
+            known |= {tuple(str(row.cells.get(column) or "").strip() for column in columns) for row in failed}
+        for key, row in self.after[name].items():
+            spoken = tuple(row[column] for column in ours)
+            if spoken[-1] is not None and spoken not in known:
+                shown = "/".join(spoken)
+                self._tell(f"{self._where(name, key)} column {ours[-1]}", f"there is no {table[:-1]} {shown}", f"Add it to {table}, or mend the name.")
+
+    def _check_overlaps(self, name: str, group: Sequence[str]) -> None:
+        for rows in _grouped(self.after[name], group).values():
+            spans = sorted(rows, key=lambda pair: pair[1]["valid_from"] or _NO_START)
+            for (first, before), (second, after) in pairwise(spans):
+                if (before["valid_to"] or _NO_END) > (after["valid_from"] or _NO_START):
+                    at, other = (second, first) if second in self._rows[name] else (first, second)
+                    self._tell(
+                        f"{self._where(name, at)} column valid_from", f"its validity overlaps {self._where(name, other)}",
+                        "End the earlier row (valid_to) where the later one begins.",
+                    )
+
+    def _check_shares(self) -> None:
+        for rows in _grouped(self.after["assignments"], ("enterprise", "meter", "register", "carrier", "flow")).values():
+            if len(rows) == 1:
+                continue
+            for key, row in rows:
+                begin = row["valid_from"] or _NO_START
+                together = sum(one["share_ratio"] for _, one in rows if (one["valid_from"] or _NO_START) <= begin < (one["valid_to"] or _NO_END))
+                if together > 1 + _SHARE_TOLERANCE:
+                    where = f"{self._where('assignments', key)} column share_ratio"
+                    self._tell(where, f"the shares of this register, carrier and flow add up to {together:.6g}", "They may add up to 1 at most.")
+                    break
+
+    def _where(self, name: str, key: Key) -> str:
+        row = self._rows[name].get(key)
+        return row.where if row else f"the register's {name} row {'/'.join(str(part) for part in key if part is not None)}"
+
+    def _tell(self, where: str, what: str, remedy: str) -> None:
+        self._problems.append(Problem(where, what, remedy))
+
+
+_IN_ORDER: Final = (
+    ("registers", "valid_from", "valid_to"), ("assignments", "valid_from", "valid_to"), ("registers", "range_low", "range_high"),
+    ("meters", "calibrated_on", "calibration_due"),
+)
+
+
+def _grouped(rows: Mapping[Key, dict[str, Any]], columns: Sequence[str]) -> dict[Key, list[tuple[Key, dict[str, Any]]]]:
+    groups: dict[Key, list[tuple[Key, dict[str, Any]]]] = defaultdict(list)
+    for key, row in rows.items():
+        groups[tuple(row[column] for column in columns)].append((key, row))
+    return groups
+
+
+def _register_of(row: Values) -> Key:
+    return (row["enterprise"], row["meter"], row["register"])
+
+
+def _key_text(key: Key) -> str:
+    return "/".join("" if part is None else part.isoformat() if isinstance(part, datetime) else str(part) for part in key)
+
+
+def _current(table: Table, columns: Iterable[str]) -> Select[Any]:
+    return select(*(table.c[name] for name in columns)).where(table.c.known_to.is_(None))
