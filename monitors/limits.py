@@ -1,0 +1,368 @@
+"""Unit consumption of products against the energy-consumption limits in force, with the derivation (decisions.md 1-7)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import polars as pl
+
+from config import schemas
+from config.calendar import period_days
+from config.errors import Problem
+from config.units import KGCE_PER_KGOE, factor
+
+MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
+MAX_ESTIMATED_RATIO: Final = 0.05
+SIGNIFICANT_DIGITS: Final = 12  # unrounded figures are compared; what floating point adds beyond this is no excess
+BINDING_LEVELS: Final[Mapping[str, int]] = {"existing": 3, "new": 2}  # decisions.md 4
+DEFAULT_INDICATOR: Final = "comprehensive_energy"
+TOTAL_INDICATORS: Final = ("comprehensive_energy", "process_energy")  # what the whole energy of a product answers
+ELECTRICITY_INDICATORS: Final = ("electricity", "comprehensive_ac_electricity")  # what its whole electricity answers
+_BASE_UNITS: Final[Mapping[str, tuple[str, float]]] = {  # by definition of the unit (decisions.md 8)
+    "kgoe": ("kgce", KGCE_PER_KGOE), "kL": ("m3", 1.0), "weight case": ("kg", 50.0),
+    "10^6 pieces": ("pieces", 1e6), "10^4 pieces": ("pieces", 1e4),
+}
+
+
+def limits(
+    products: pl.DataFrame, table: pl.DataFrame, confirmations: pl.DataFrame, energy_sum: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Judge products by the edition in force on the days of their period, one row for each edition that it touches.
+
+    A period across a change of edition is divided: each part is judged by its own edition, with the figure of the whole period.
+    Days on which no edition is in force make a row `no_rule`. Existing plants (the default) are bound by level 3, new ones by
+    level 2; each present level is compared on its own, equal complies, at 12 significant digits. A figure without
+    `covered_ratio` or `estimated_ratio` is a reported one and counts as complete. Where less than 90 % is covered or more than
+    5 % estimated the verdict is `incomplete`, or `exceeds_measured_alone` if the measured part of a positive figure is above
+    its positive limit already.
+
+    Args:
+        products: PRODUCT: `value` with `unit`, or `energy` with `energy_unit`, or neither where `energy_sum` has the product's
+            energy; `output` with `output_unit`. `indicator` may be null: comprehensive energy, or the only one of the product.
+            Further columns are carried through.
+        table: LIMIT.
+        confirmations: CONFIRMATION.
+        energy_sum: ENERGY_SUM by enterprise, product and `period` (or `period_start` and `period_end`). The limit's basis
+            picks the column; only indicators of a product's whole energy or electricity can be taken from it.
+
+    Returns:
+        VERDICT and the further columns, in the order of the rows and of their days. `standing`: `binding` where a confirmation
+        names the row and no correction is missing, `indicative` at low confidence or where corrections of the standard are not
+        carried as data, else `unconfirmed`.
+
+    >>> made = pl.DataFrame({"product": ["p"], "indicator": ["comprehensive_energy"], "period": ["2025"], "value": [940.0], "unit": ["kgce/t"]})
+    >>> row = {"product": "p", "indicator": "comprehensive_energy", "standard": "GB 1-2024", "basis": "calorific", "unit": "kgce/t",
+    ...        "level_3": 940.0, "effective_from": period_days("2025")[0], "corrections_complete": True, "confidence": "medium"}
+    >>> law = schemas.conform(pl.DataFrame([row]), schemas.LIMIT)
+    >>> limits(made, law, schemas.empty(schemas.CONFIRMATION)).select("verdict", "level", "standing").row(0)
+    ('complies', '3', 'unconfirmed')
+    """
+    further = [name for name in products.columns if name not in schemas.PRODUCT and name not in schemas.VERDICT and name != "period"]
+    rows = pl.concat([schemas.conform(with_days(products), schemas.PRODUCT), products.select(further)], how="horizontal").with_row_index("_row")
+    rows = _with_energy(rows, energy_sum).with_columns(
+        indicator=pl.coalesce("indicator", pl.col("product").replace_strict(_default_indicators(table), default=None, return_dtype=pl.String())),
+        plant_status=pl.col("plant_status").fill_null("existing"),
+        _first=pl.col("period_start"), _last=pl.col("period_end"),
+    )
+    law = table.rename({"unit": "_limit_unit"}).with_columns(_ruled=pl.lit(value=True))
+    keys = ["product", "indicator", "feedstock"]
+    parts = rows.join(law, on=keys, how="inner", nulls_equal=True).filter(
+        pl.col("effective_from") <= pl.col("_last"), (pl.col("effective_to") >= pl.col("_first")).fill_null(value=True)
+    ).with_columns(period_start=pl.max_horizontal("_first", "effective_from"), period_end=pl.min_horizontal("_last", "effective_to"))
+    judged = pl.concat([parts, _gaps(rows, parts, table)], how="diagonal").sort("_row", "period_start", "standard", nulls_last=True)
+    judged = _standing(_compared(_actual(judged)), confirmations)
+    return judged.with_columns(derivation=_derivation()).select(*schemas.VERDICT, *further)
+
+
+def with_days(products: pl.DataFrame) -> pl.DataFrame:
+    """PRODUCT rows with `period_start` and `period_end` taken from `period` where they are empty.
+
+    Raises:
+        ValueError: a period that is none.
+    """
+    if "period" not in products.columns:
+        return products
+    days = {period: period_days(period) for period in products["period"].drop_nulls().unique()}
+    said = [pl.col("period").replace_strict({k: v[end] for k, v in days.items()}, default=None, return_dtype=pl.Date()) for end in (0, 1)]
+    names = ("period_start", "period_end")
+    return products.with_columns(
+        (pl.coalesce(name, each) if name in products.columns else each).alias(name) for name, each in zip(names, said, strict=True)
+    )
+
+
+def with_standing(table: pl.DataFrame, confirmations: pl.DataFrame) -> pl.DataFrame:
+    """LIMIT rows with their `standing` (decisions.md 3)."""
+    return _standing(table.with_columns(_ruled=pl.lit(value=True)), confirmations).select(*table.columns, "standing")
+
+
+def misfits(products: pl.DataFrame, table: pl.DataFrame, *, with_energy: bool = False) -> list[Problem]:
+    """What in a file of products cannot be meant: a product, indicator or feedstock that no row has, or a unit of another kind.
+
+    `limits` makes no verdict of such rows. The problems are placed as "row N column C", the first row after the header being 2.
+    `with_energy`: whether an energy sum stands beside, so that a row needs its output only.
+    """
+    law: dict[str, dict[str, list[tuple[str | None, str]]]] = {}
+    for product, indicator, feedstock, unit in table.select("product", "indicator", "feedstock", "unit").iter_rows():
+        law.setdefault(product, {}).setdefault(indicator, []).append((feedstock, unit))
+    defaults = _default_indicators(table)
+    problems = []
+    for number, row in enumerate(schemas.conform(products, schemas.PRODUCT).iter_rows(named=True), start=2):
+        if (found := _misfit(row, law, defaults, with_energy=with_energy)) is not None:
+            column, what, remedy = found
+            problems.append(Problem(f"row {number} column {column}", what, remedy))
+    return problems
+
+
+def _misfit(
+    row: Mapping[str, Any], law: Mapping[str, Mapping[str, Sequence[tuple[str | None, str]]]], defaults: Mapping[str, str], *, with_energy: bool
+) -> tuple[str, str, str] | None:
+    product = row["product"]
+    if product not in law:
+        near = sorted(code for code in law if str(product)[:4] == code[:4])
+        hint = f"Near it are {', '.join(near[:6])}; `" if near else "`"
+        return "product", f"{product!r} is in no limit table", f"{hint}tcewatch tables limits` lists the codes."
+    indicator = str(row["indicator"] or defaults.get(product))
+    if indicator not in law[product]:
+        return "indicator", f"{product} has no indicator {row['indicator'] or '(empty)'}", f"Write one of {', '.join(law[product])}."
+    boundaries = {feedstock for feedstock, _ in law[product][indicator]}
+    if row["feedstock"] is not None and row["feedstock"] not in boundaries:
+        known = ", ".join(sorted(each for each in boundaries if each)) or "no feedstock boundary: leave the cell empty"
+        return "feedstock", f"{product} has no row with feedstock {row['feedstock']}", f"The standard has {known}."
+    targets = sorted({unit for _, unit in law[product][indicator]})
+    if row["value"] is not None:
+        given, column = row["unit"], "unit"
+    elif row["energy"] is not None:
+        given, column = f"{row['energy_unit']}/{row['output_unit']}", "energy_unit"
+    elif with_energy:
+        numerator = "kWh" if indicator in ELECTRICITY_INDICATORS else "tce" if indicator in TOTAL_INDICATORS else targets[0].partition("/")[0]
+        given, column = f"{numerator}/{row['output_unit']}", "output_unit"
+    else:
+        return None
+    if given is None or all(unit_factor(given, target) is None for target in targets):
+        what = "the unit is empty" if given is None else f"{given} cannot be held against {' or '.join(targets)}"
+        return column, what, f"Give the figure in {' or '.join(targets)}, or in a unit that is a multiple of it by definition."
+    return None
+
+
+def unit_factor(unit: str, to: str) -> float | None:
+    """By what a unit consumption is multiplied to be in the other unit, or None where no definition links the two.
+
+    >>> unit_factor("tce/t", "kgce/t"), unit_factor("kWh/t", "kgce/t"), unit_factor("kgce/t", "kgce/weight case")
+    (1000.0, None, 0.05)
+    """
+    if unit == to:
+        return 1.0
+    (above, _, below), (to_above, _, to_below) = unit.partition("/"), to.partition("/")
+    numerator, denominator = _link(above, to_above), _link(to_below, below)
+    return numerator * denominator if numerator is not None and denominator is not None else None
+
+
+def _link(unit: str, to: str) -> float | None:
+    (base, scale), (to_base, to_scale) = _BASE_UNITS.get(unit, (unit, 1.0)), _BASE_UNITS.get(to, (to, 1.0))
+    between = factor(base, to_base)
+    return between * scale / to_scale if between is not None else None
+
+
+def _default_indicators(table: pl.DataFrame) -> dict[str, str]:
+    known = dict(table.group_by("product").agg(pl.col("indicator").unique()).iter_rows())
+    main = {product: DEFAULT_INDICATOR for product, each in known.items() if DEFAULT_INDICATOR in each}
+    return {product: each[0] for product, each in known.items() if len(each) == 1} | main
+
+
+def _with_energy(rows: pl.DataFrame, energy_sum: pl.DataFrame | None) -> pl.DataFrame:
+    names = ["calorific_tce", "equivalent_tce", "electricity_kwh", "covered_ratio", "estimated_ratio", "missing"]
+    if energy_sum is None:
+        return rows.with_columns(*(pl.lit(None, dtype=schemas.ENERGY_SUM[name]).alias(f"_e_{name}") for name in names), _e_found=pl.lit(value=False))
+    keys = ["enterprise", "product", "period_start", "period_end"]
+    sums = with_days(energy_sum).select(*keys, *(pl.col(name).alias(f"_e_{name}") for name in names), _e_found=pl.lit(value=True))
+    return rows.join(sums, on=keys, how="left", nulls_equal=True, maintain_order="left").with_columns(pl.col("_e_found").fill_null(value=False))
+
+
+def _gaps(rows: pl.DataFrame, parts: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
+    """A row for each run of days of a period on which no edition is in force, with the reason."""
+    spans = parts.select("_row", "period_start", "period_end").sort("_row", "period_start")
+    before = pl.col("period_end").cum_max().shift(1).over("_row")
+    day = pl.duration(days=1)
+    edges = rows.select("_row", "_first", "_last")
+    inner = spans.with_columns(_before=before).join(edges, on="_row").select(
+        "_row", period_start=pl.coalesce(pl.col("_before") + day, "_first"), period_end=pl.col("period_start") - day
+    )
+    ends = edges.join(spans.group_by("_row").agg(pl.col("period_end").max()), on="_row", how="left").select(
+        "_row", period_start=pl.coalesce(pl.col("period_end") + day, "_first"), period_end="_last"
+    )
+    # A row whose period is empty has no days to judge; it is kept all the same.
+    gaps = pl.concat([inner, ends]).filter((pl.col("period_start") <= pl.col("period_end")).fill_null(value=True)).unique(maintain_order=True)
+    found = rows.drop("period_start", "period_end").join(gaps, on="_row", how="inner")
+    keys = ["product", "indicator", "feedstock"]
+    reasons = found.select(keys).unique(maintain_order=True)
+    said = [_why_no_rule(table, *key) for key in reasons.iter_rows()]
+    reasons = reasons.with_columns(
+        _reason=pl.Series([reason for _, reason in said], dtype=pl.String()), _ambiguous=pl.Series([each for each, _ in said], dtype=pl.Boolean()),
+    )
+    return found.join(reasons, on=keys, how="left", nulls_equal=True)
+
+
+def _why_no_rule(table: pl.DataFrame, product: str | None, indicator: str | None, feedstock: str | None) -> tuple[bool, str]:
+    """Whether the question is ambiguous (not: unanswered by the law), and the reason."""
+    rows = table.filter(pl.col("product") == product)
+    if rows.is_empty():
+        return False, f"product {product} is in no limit table"
+    if indicator is None:
+        return True, f"the indicator: {product} has {', '.join(rows['indicator'].unique().sort())}"
+    rows = rows.filter(pl.col("indicator") == indicator)
+    if rows.is_empty():
+        return False, f"{product} has no indicator {indicator}"
+    same = rows.filter(pl.col("feedstock").eq_missing(pl.lit(feedstock, dtype=pl.String())))
+    if same.is_empty():
+        boundaries = ", ".join(rows["feedstock"].drop_nulls().unique().sort()) or "no feedstock boundary"
+        return feedstock is None, f"feedstock: the standard's rows of {product} have {boundaries}"
+    spans = [
+        f"{standard} {f'from {start}' if start else 'without a date of effect'}{f' to {end}' if start and end else ''}"
+        for standard, start, end in same.sort("effective_from", nulls_last=True).select("standard", "effective_from", "effective_to").iter_rows()
+    ]
+    return False, f"no edition with rows of {product} is in force on these days; the table has {'; '.join(spans)}"
+
+
+def _actual(judged: pl.DataFrame) -> pl.DataFrame:
+    """Add `actual` in the limit's unit, `_formula` (how it came about) and `_lacking` (what it lacks)."""
+    from_sum = pl.col("value").is_null() & pl.col("energy").is_null() & pl.col("_e_found") & pl.col("_ruled")
+    electric, total = pl.col("indicator").is_in(ELECTRICITY_INDICATORS), pl.col("indicator").is_in(TOTAL_INDICATORS)
+    of_basis = pl.when(pl.col("basis") == "equivalent").then("_e_equivalent_tce").otherwise("_e_calorific_tce")
+    summed = pl.when(electric).then("_e_electricity_kwh").when(total).then(of_basis)
+    rows = judged.with_columns(
+        _from_sum=from_sum,
+        energy=pl.when(from_sum).then(summed).otherwise("energy"),
+        energy_unit=pl.when(from_sum).then(pl.when(electric).then(pl.lit("kWh")).when(total).then(pl.lit("tce"))).otherwise("energy_unit"),
+        covered_ratio=pl.coalesce("covered_ratio", pl.when(from_sum).then("_e_covered_ratio"), pl.lit(1.0)),
+        estimated_ratio=pl.coalesce("estimated_ratio", pl.when(from_sum).then("_e_estimated_ratio"), pl.lit(0.0)),
+    )
+    given = pl.col("value").is_not_null()
+    usable_output = pl.col("output") > 0
+    rows = rows.with_columns(
+        _figure=pl.when(given).then("value").when(usable_output).then(pl.col("energy") / pl.col("output")),
+        _figure_unit=pl.when(given).then("unit").otherwise(pl.concat_str("energy_unit", "output_unit", separator="/")),
+    )
+    pairs = rows.select("_figure_unit", "_limit_unit").unique().drop_nulls()
+    factors = pairs.with_columns(_factor=pl.Series([unit_factor(unit, to) for unit, to in pairs.iter_rows()], dtype=pl.Float64()))
+    rows = rows.join(factors, on=["_figure_unit", "_limit_unit"], how="left", maintain_order="left")
+    no_sum = ~pl.col("_from_sum") & pl.col("energy").is_null()
+    lacking = (
+        pl.when(pl.col("_reason").is_not_null()).then("_reason")
+        .when(~given & no_sum).then(pl.lit("energy of the product in this period"))
+        .when(~given & ~electric & ~total & pl.col("_from_sum"))
+        .then(pl.format("a figure of its own for {}: the product's energy sum does not tell it", "indicator"))
+        .when(~given & pl.col("energy").is_null()).then(pl.format("energy: {}", pl.col("_e_missing").fill_null("the sum has no value on this basis")))
+        .when(~given & pl.col("output").is_null()).then(pl.lit("output of the product in this period"))
+        .when(~given & ~usable_output).then(pl.format("an output above 0 (it is {})", _number("output")))
+        .when(pl.col("_figure_unit").is_null()).then(pl.when(given).then(pl.lit("unit of the value")).otherwise(pl.lit("units of energy and output")))
+        .when(pl.col("_factor").is_null()).then(pl.format("a figure in {}: {} cannot be turned into it by definition", "_limit_unit", "_figure_unit"))
+        .when(~pl.col("_figure").is_finite()).then(pl.lit("a finite figure"))
+    )
+    formula = pl.when(given).then(pl.format("reported {} {}", _number("value"), "unit")).otherwise(
+        pl.format("energy {} {} / output {} {}", _number("energy"), "energy_unit", _number("output"), "output_unit")
+    )
+    return rows.with_columns(_lacking=lacking, _formula=formula).with_columns(
+        actual=pl.when(pl.col("_lacking").is_null()).then(pl.col("_figure") * pl.col("_factor")), unit="_limit_unit",
+    )
+
+
+def _compared(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add binding level, level, verdict, missing and excess."""
+    binding = pl.col("plant_status").replace_strict(dict(BINDING_LEVELS), default=None, return_dtype=pl.Int8())
+    limit = pl.when(binding == 3).then("level_3").when(binding == 2).then("level_2")
+    rows = rows.with_columns(binding_level=pl.when("_ruled").then(binding), _limit=pl.when("_ruled").then(limit))
+
+    def within(figure: pl.Expr, bound: pl.Expr) -> pl.Expr:
+        return (figure.round_sig_figs(SIGNIFICANT_DIGITS) <= bound.round_sig_figs(SIGNIFICANT_DIGITS)).fill_null(value=False)
+
+    actual, bound = pl.col("actual"), pl.col("_limit")
+    covered, estimated = pl.col("covered_ratio").round_sig_figs(SIGNIFICANT_DIGITS), pl.col("estimated_ratio").round_sig_figs(SIGNIFICANT_DIGITS)
+    gaps = pl.concat_list(
+        pl.when(covered < MIN_COVERED_RATIO).then(pl.format("data: {} % covered, 90 % needed", _percent("covered_ratio"))),
+        pl.when(estimated > MAX_ESTIMATED_RATIO).then(pl.format("data: {} % estimated, 5 % allowed", _percent("estimated_ratio"))),
+    ).list.drop_nulls()
+    no_level = pl.when(pl.col("_ruled") & binding.is_null()).then(pl.format("plant_status existing or new (it is {})", "plant_status")).when(
+        pl.col("_ruled") & bound.is_null()
+    ).then(pl.format("level {} of {}, which the table does not have", "binding_level", "standard"))
+    # Recoveries that were not measured would lower a figure: only a positive one is bounded from below by what was measured.
+    measured_alone = (actual > 0) & (bound > 0) & ~within(actual * (1 - pl.col("estimated_ratio")), bound)
+    rows = rows.with_columns(_gaps=pl.when("_ruled").then(gaps).otherwise(pl.lit([], dtype=pl.List(pl.String()))), _no_level=no_level)
+    open_data, lacks = pl.col("_gaps").list.len() > 0, pl.any_horizontal(pl.col("_lacking", "_no_level").is_not_null())
+    verdict = (
+        pl.when(pl.col("_ruled").is_null()).then(pl.when(pl.col("_ambiguous")).then(pl.lit("incomplete")).otherwise(pl.lit("no_rule")))
+        .when(lacks).then(pl.lit("incomplete"))
+        .when(open_data & measured_alone).then(pl.lit("exceeds_measured_alone"))
+        .when(open_data).then(pl.lit("incomplete"))
+        .when(within(actual, bound)).then(pl.lit("complies"))
+        .otherwise(pl.lit("exceeds"))
+    )
+    missing = pl.concat_list(pl.concat_list("_lacking", "_no_level").list.drop_nulls(), "_gaps")
+    rows = rows.with_columns(verdict=verdict, missing=pl.when(missing.list.len() > 0).then(missing.list.join("; ")))
+    compared = pl.col("verdict").is_in(["complies", "exceeds"])
+    level = (
+        pl.when(within(actual, pl.col("level_1"))).then(pl.lit("1")).when(within(actual, pl.col("level_2"))).then(pl.lit("2"))
+        .when(within(actual, pl.col("level_3"))).then(pl.lit("3")).otherwise(pl.lit("none"))
+    )
+    same = actual.round_sig_figs(SIGNIFICANT_DIGITS) == bound.round_sig_figs(SIGNIFICANT_DIGITS)
+    excess = pl.when(same).then(0.0).otherwise(actual - bound)
+    return rows.with_columns(level=pl.when(compared).then(level), excess=excess).with_columns(
+        excess_ratio=pl.when(bound != 0).then(pl.col("excess") / bound.abs())
+    )
+
+
+def _standing(rows: pl.DataFrame, confirmations: pl.DataFrame) -> pl.DataFrame:
+    keys = ["product", "indicator", "standard"]
+    named = schemas.conform(confirmations, schemas.CONFIRMATION).sort("confirmed_on", nulls_last=False).unique(keys, keep="last").select(
+        *keys, _confirmed=pl.format("confirmed by {} on {} against {}", "confirmed_by", "confirmed_on", "copy")
+    )
+    rows = rows.join(named, on=keys, how="left", maintain_order="left")
+    # A confirmation vouches for what the row says, not for a correction that it lacks.
+    standing = (
+        pl.when(pl.col("_ruled").is_null()).then(None)
+        .when(~pl.col("corrections_complete")).then(pl.lit("indicative"))
+        .when(pl.col("_confirmed").is_not_null()).then(pl.lit("binding"))
+        .when(pl.col("confidence") == "low").then(pl.lit("indicative"))
+        .otherwise(pl.lit("unconfirmed"))
+    )
+    return rows.with_columns(standing=standing)
+
+
+def _derivation() -> pl.Expr:
+    """The verdict as one readable line: formula, inputs, edition, level, clause, completeness, standing."""
+    bound, nothing = pl.col("_limit"), pl.lit("")
+    clause = pl.when(pl.col("clause").fill_null("") != "").then(pl.format(" {}", "clause")).otherwise(nothing)
+    confirmed = pl.when(pl.col("_confirmed").is_not_null()).then(pl.format(", {}", "_confirmed")).otherwise(nothing)
+    divided = (pl.col("period_start") != pl.col("_first")) | (pl.col("period_end") != pl.col("_last"))
+    pieces = [
+        pl.when(pl.col("actual").is_not_null()).then(pl.format("{} = {} {}", "_formula", _number("actual"), "unit")),
+        pl.when("_ruled").then(pl.concat_str(
+            pl.format("{}{}, level {} ({} plant)", "standard", clause, "binding_level", "plant_status"),
+            pl.when(bound.is_not_null()).then(pl.format(": {} {}", _number("_limit"), "unit")).otherwise(pl.lit(" is not in the table")),
+            pl.format(", {} basis, in force from {}", "basis", "effective_from"),
+        )),
+        pl.when(pl.col("excess").is_not_null()).then(pl.concat_str(
+            pl.format("actual - limit = {} {}", _number("excess"), "unit"),
+            pl.when(pl.col("excess_ratio").is_not_null()).then(pl.format(" ({} % of the limit's absolute value)", _percent("excess_ratio")))
+            .otherwise(pl.lit(" (the limit is 0: no ratio)")),
+        )),
+        pl.when(pl.col("_ruled") & divided).then(pl.format(
+            "judged for {} to {} only, where this edition is in force; the figure is that of {} to {}",
+            "period_start", "period_end", "_first", "_last",
+        )),
+        pl.when("_ruled").then(pl.format("{} % covered, {} % estimated", _percent("covered_ratio"), _percent("estimated_ratio"))),
+        pl.when(pl.col("verdict") == "exceeds_measured_alone").then(
+            pl.format("the measured part alone, {} {}, is above the limit", _number(pl.col("actual") * (1 - pl.col("estimated_ratio"))), "unit")
+        ),
+        pl.when(pl.col("missing").is_not_null()).then(pl.format("missing: {}", "missing")),
+        pl.when(pl.col("corrections_complete").not_()).then(pl.format("the standard's corrections are not applied: {}", "remark")),
+        pl.when("_ruled").then(pl.concat_str(pl.format("{}, {} confidence", "standing", "confidence"), confirmed)),
+    ]
+    return pl.concat_list(pieces).list.drop_nulls().list.join("; ")
+
+
+def _number(of: str | pl.Expr) -> pl.Expr:
+    value = pl.col(of) if isinstance(of, str) else of
+    return value.round_sig_figs(SIGNIFICANT_DIGITS).cast(pl.String()).str.replace(r"\.0$", "")
+
+
+def _percent(of: str) -> pl.Expr:
+    return _number((100 * pl.col(of)).round(2))
