@@ -75,7 +75,7 @@ class AuditLog:
                     return AuditCheck(checked, row.seq, f"record {row.seq} does not match its hash: it or its hash was altered")
                 checked = row.seq
         if head is None or (head.seq, head.hash) != (checked, link):
-            return AuditCheck(checked, checked + 1, f"the chain ends at record {checked}, but its head says otherwise: its end was cut off or altered")
+            return AuditCheck(checked, checked + 1, f"the chain ends at record {checked}, its head says otherwise: its end was cut off or altered")
         return AuditCheck(checked, None)
 
     def head(self) -> str:

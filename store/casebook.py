@@ -103,7 +103,8 @@ class Casebook:
 
     def cases(self, *, limit: int = 1000, after: int | None = None, enterprises: Collection[str] | None = None) -> pl.DataFrame:
         """Cases, the newest first: one page (see `alerts`)."""
-        return self._db.frame(_within(select(*(CASE.c[name] for name in _CASE)).order_by(CASE.c.id.desc()).limit(limit), CASE, after, enterprises), _CASE)
+        query = select(*(CASE.c[name] for name in _CASE)).order_by(CASE.c.id.desc()).limit(limit)
+        return self._db.frame(_within(query, CASE, after, enterprises), _CASE)
 
     def alert(self, id: int) -> tuple[Mapping[str, Any], pl.DataFrame] | None:  # noqa: A002 - the row's own name
         """An alert and its history (kind, severity, value, bound, period, at, texts, facts, recorded_by), or None."""
@@ -117,11 +118,11 @@ class Casebook:
         self, table: Table, shape: pl.Schema, history: Table, owner: Any, history_shape: pl.Schema, key: int,
     ) -> tuple[Mapping[str, Any], pl.DataFrame] | None:
         with self._db.reading() as session:
-            row = session.execute(select(*(table.c[name] for name in shape)).where(table.c.id == key)).one_or_none()
+            row = session.execute(select(*(table.c[name] for name in shape)).where(table.c.id == key)).mappings().one_or_none()
             if row is None:
                 return None
             query = select(*(history.c[name] for name in history_shape)).where(owner == key).order_by(history.c.id)
-            return dict(row._mapping), frame_of(session, query, history_shape)
+            return dict(row), frame_of(session, query, history_shape)
 
     def _record(self, session: Session, event: AlertEvent | CaseOpened, by: str) -> bool:
         match event:
@@ -152,14 +153,14 @@ class Casebook:
 
     def _move_alert(self, session: Session, event: AlertEvent, by: str) -> bool:
         is_it = (ALERT.c.rule == event.rule) & (ALERT.c.subject == event.subject) & ALERT.c.closed_at.is_(None)
-        was = session.execute(select(ALERT).where(is_it).with_for_update()).one_or_none()
+        was = session.execute(select(ALERT).where(is_it).with_for_update()).mappings().one_or_none()
         now = _figures(event) | {"updated_at": event.at}
-        if was is None or (event.kind == "updated" and all(was._mapping[name] == value for name, value in now.items())):
+        if was is None or (event.kind == "updated" and all(was[name] == value for name, value in now.items())):
             return False
         if event.kind == "closed":
             now["closed_at"] = event.at
-        session.execute(update(ALERT).where(ALERT.c.id == was.id).values(**now))
-        _note(session, was.id, event, by)
+        session.execute(update(ALERT).where(ALERT.c.id == was["id"]).values(**now))
+        _note(session, was["id"], event, by)
         return True
 
     def _open_case(self, session: Session, event: CaseOpened, by: str) -> bool:

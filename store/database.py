@@ -161,9 +161,9 @@ def insert_new(session: Session, table: Table) -> Any:
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
-        if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-            raise ArgumentError(f"{parsed.get_backend_name()} is not supported")
-        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql")
+        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+        if engine.dialect.name not in {"sqlite", "postgresql"}:
+            raise ArgumentError(f"{engine.dialect.name} is not supported")  # noqa: TRY301 - told in the same words as the library's own
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         remedy = "Write sqlite:////path/to/tcewatch.db or postgresql+psycopg://user:password@host/database."
         raise SettingsError([Problem("settings [store] database_url", f"is no address of a database that can be used ({error})", remedy)]) from error

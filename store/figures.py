@@ -37,7 +37,7 @@ _CONTENT: Final = tuple(name for name in _ROW if name not in {"id", "maker", "ma
 
 
 def _period(cell: Any) -> str:
-    written = sheets.text(10)(cell)
+    written = str(sheets.text(10)(cell))
     try:
         period_days(written)
     except ValueError:
@@ -77,8 +77,7 @@ class Figures:
         Raises:
             BadInputError: every problem with file, row and column; nothing was written.
         """
-        # The columns of parameters are not known beforehand; their numbers are read with the digits that a sheet shows.
-        tables = sheets.read_sheets(path, _EveryTable())
+        tables = sheets.read_sheets(path, lambda column: column not in _TEXTS)  # parameters are not known beforehand, most are numbers
         return self._take(list(tables.values()), maker, at, path.name)
 
     def apply(self, frame: pl.DataFrame, *, maker: str, at: datetime) -> ImportCount:
@@ -151,8 +150,9 @@ class Figures:
         query = select(*(FIGURE.c[name] for name in _ROW)).order_by(FIGURE.c.id)
         if enterprises is not None:
             query = query.where(FIGURE.c.enterprise.in_(sorted(enterprises)))
-        counting = (pl.col("id") == pl.col("id").filter(pl.col("checked_at").is_not_null()).max().over(_KEY))
-        state = pl.when(pl.col("checked_at").is_null()).then(pl.lit("unchecked")).when(counting).then(pl.lit("checked")).otherwise(pl.lit("superseded"))
+        checked = pl.col("checked_at").is_not_null()
+        counts = pl.col("id") == pl.col("id").filter(checked).max().over(_KEY)
+        state = pl.when(~checked).then(pl.lit("unchecked")).when(counts).then(pl.lit("checked")).otherwise(pl.lit("superseded"))
         return self._db.frame(query, _ROW).with_columns(state=state)
 
     def version(self) -> str:
@@ -178,7 +178,8 @@ class Figures:
             session.execute(select(FIGURE.c.id).order_by(FIGURE.c.id.desc()).limit(1).with_for_update())
             enterprises = {row[0] for row in session.execute(_known(ENTERPRISE, "enterprise"))}
             parks = {row[0] for row in session.execute(_known(PARK, "park"))}
-            latest = {row.key: row for row in session.execute(select(FIGURE).where(FIGURE.c.id.in_(select(func.max(FIGURE.c.id)).group_by(FIGURE.c.key))))}
+            last = select(func.max(FIGURE.c.id)).group_by(FIGURE.c.key)
+            latest = {row["key"]: row for row in session.execute(select(FIGURE).where(FIGURE.c.id.in_(last))).mappings()}
             fresh: dict[str, dict[str, Any]] = {}
             places: dict[str, str] = {}
             count = {"added": 0, "changed": 0, "unchanged": 0}
@@ -190,7 +191,7 @@ class Figures:
                     continue
                 places[key] = row.where
                 before = latest.get(key)
-                if before is not None and all(before._mapping[name] == figure[name] for name in _CONTENT):
+                if before is not None and all(before[name] == figure[name] for name in _CONTENT):
                     count["unchanged"] += 1
                     continue
                 count["added" if before is None else "changed"] += 1
@@ -209,18 +210,14 @@ class Figures:
         return len(rows)
 
 
+_TEXTS: Final = frozenset(_FIELDS) - {"value", "base_year"}
 _HOME: Final = pl.Schema({"enterprise": pl.String(), "park": pl.String(), "plant_status": pl.String()})
 _NO_NAME: Final = Problem("name", "is empty", "Say who enters or checks the figures.")
 
 
-class _EveryTable(dict[str, frozenset[str]]):
-    def get(self, _name: str, _default: object = None) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"value", "base_year"})
-
-
 def _figure(where: str, values: dict[str, Any], enterprises: Collection[str], parks: Collection[str], problems: list[Problem]) -> dict[str, Any]:
     """A row as it is stored; what does not hold together is added to `problems`."""
-    figure = {name: values.get(name) for name in _FIELDS}
+    figure: dict[str, Any] = {name: values.get(name) for name in _FIELDS}
     parameters = {name: value for name, value in values.items() if name not in _FIELDS}
     figure["parameters"] = json.dumps(parameters, ensure_ascii=False, sort_keys=True) if parameters else None
 

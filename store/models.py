@@ -2,7 +2,22 @@
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 from store.database import UtcDateTime
 
@@ -137,8 +152,9 @@ ALERT_HISTORY: Final = Table(
 )
 CASE: Final = Table(
     "case_file", metadata, Column("id", _Id, primary_key=True), Column("key", String(1000), nullable=False, unique=True),
-    _text("enterprise", required=True), _text("product", 200, required=True), _text("indicator", 200, required=True), _text("line"), _text("standard", 200, required=True),
-    _text("edition", 200, required=True), Column("period_start", Date(), nullable=False), Column("period_end", Date(), nullable=False),
+    _text("enterprise", required=True), _text("product", 200, required=True), _text("indicator", 200, required=True), _text("line"),
+    _text("standard", 200, required=True), _text("edition", 200, required=True),
+    Column("period_start", Date(), nullable=False), Column("period_end", Date(), nullable=False),
     _text("state", required=True), _instant("opened_at", required=True),
     _long("text_zh", required=True), _long("text_en", required=True), _long("facts", required=True),
 )
@@ -162,7 +178,8 @@ AUDIT: Final = Table(
     _text("action", required=True), _text("subject", 1000, required=True), _long("details", required=True), _text("hash", required=True),
 )
 AUDIT_HEAD: Final = Table(  # one row: the last link, so that a cut-off end is seen; also the lock that writers take turns by
-    "audit_head", metadata, Column("id", Integer(), primary_key=True, autoincrement=False), Column("seq", _Id, nullable=False), _text("hash", required=True),
+    "audit_head", metadata, Column("id", Integer(), primary_key=True, autoincrement=False),
+    Column("seq", _Id, nullable=False), _text("hash", required=True),
 )
 CONFIRMATION: Final = Table(
     "confirmation", metadata, Column("id", _Id, primary_key=True), _text("product", 200, required=True), _text("indicator", 200, required=True),

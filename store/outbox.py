@@ -60,7 +60,7 @@ class Outbox:
             func.count().filter(~waiting & ~delivered).label("given_up"),
         ).select_from(OUTBOX)
         with self._db.reading() as session:
-            return dict(session.execute(query).one()._mapping)
+            return dict(session.execute(query).mappings().one())
 
 
 def enqueue(session: Session, notices: Sequence[Notice]) -> None:

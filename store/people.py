@@ -26,7 +26,7 @@ SCOPES: Final = ("read", "register", "readings", "consumption", "intensities", "
 MIN_PASSWORD: Final = 12
 MAX_PASSWORD: Final = 256  # hashing a longer one would only cost time
 _TOKEN_BYTES: Final = 32
-_TOKEN_PREFIX: Final = "tce_"  # lets a scanner of repositories recognise a leaked one
+_PREFIX: Final = "tce_"  # of a token: lets a scanner of repositories recognise a leaked one
 _USERS = pl.Schema({"name": pl.String(), "roles": pl.List(pl.String()), "parks": pl.List(pl.String()), "created_at": INSTANT})
 _TOKENS = pl.Schema({
     "name": pl.String(), "scopes": pl.List(pl.String()), "parks": pl.List(pl.String()),
@@ -93,18 +93,18 @@ class People:
     def login(self, name: str, password: str, at: datetime) -> Principal | None:  # noqa: ARG002 - part of the promise: accounts may come to have dates
         """The person with that name and password, or None; both answers take the same time."""
         with self._db.reading() as session:
-            row = session.execute(select(USER).where(USER.c.name == name.strip())).one_or_none() if name.isprintable() else None
+            row = session.execute(select(USER).where(USER.c.name == name.strip())).mappings().one_or_none() if name.isprintable() else None
         try:
-            right = len(password) <= MAX_PASSWORD and self._hashes.verify(password, row.password_hash if row else self._nobody)
+            right = len(password) <= MAX_PASSWORD and self._hashes.verify(password, row["password_hash"] if row else self._nobody)
         except (PwdlibError, UnicodeEncodeError):
             right = False
-        return _person(row._mapping) if row is not None and right else None
+        return _person(row) if row is not None and right else None
 
     def user(self, name: str) -> Principal | None:
         """The person with that name, with roles and parks as they are now."""
         with self._db.reading() as session:
-            row = session.execute(select(USER).where(USER.c.name == name)).one_or_none()
-        return None if row is None else _person(row._mapping)
+            row = session.execute(select(USER).where(USER.c.name == name)).mappings().one_or_none()
+        return None if row is None else _person(row)
 
     def add_token(
         self, name: str, scopes: Collection[str], parks: Collection[str] | None, at: datetime, expires: datetime | None, *, by: str = "",
@@ -130,7 +130,7 @@ class People:
             problems.append(Problem("expiry", f"{expires.isoformat()} has passed", "Give a later one."))
         if problems:
             raise BadInputError(problems)
-        secret = _TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
+        secret = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
         row = {
             "name": name, "digest": _digest(secret), "roles": _json(["viewer"]), "scopes": _json(scopes), "parks": _json(parks),
             "created_at": at, "expires_at": expires,
@@ -159,8 +159,8 @@ class People:
             BadInputError: there is no such token in use.
         """
         with self._db.session() as session:
-            done = session.execute(update(TOKEN).where(TOKEN.c.name == name, TOKEN.c.revoked_at.is_(None)).values(revoked_at=at).returning(TOKEN.c.id))
-            if done.first() is None:
+            used = (TOKEN.c.name == name) & TOKEN.c.revoked_at.is_(None)
+            if session.execute(update(TOKEN).where(used).values(revoked_at=at).returning(TOKEN.c.id)).first() is None:
                 raise BadInputError([Problem("token name", f"there is no token {name!r} in use", "`tcewatch token list` shows them.")])
             audit.append(session, by=by or name, action="token.revoke", subject=name)
 
@@ -174,12 +174,10 @@ class People:
 
     def _listed(self, query: Any, schema: pl.Schema) -> pl.DataFrame:
         with self._db.reading() as session:
-            rows = [row._mapping for row in session.execute(query)]
-        shown = [
-            {name: (None if row[name] is None else json.loads(row[name])) if isinstance(dtype, pl.List) else row[name] for name, dtype in schema.items()}
-            for row in rows
-        ]
-        return pl.DataFrame(shown, schema=schema)
+            rows = [dict(row) for row in session.execute(query).mappings()]
+        for row in rows:
+            row |= {name: json.loads(row[name]) for name, dtype in schema.items() if isinstance(dtype, pl.List) and row[name] is not None}
+        return pl.DataFrame(rows, schema=schema)
 
 
 def _person(row: Mapping[Any, Any]) -> Principal:

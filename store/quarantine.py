@@ -17,7 +17,9 @@ ROW: Final = pl.Schema({
     "gateway": pl.String(), "meter": pl.String(), "register": pl.String(), "read_at": INSTANT, "value": pl.Float64(), "unit": pl.String(),
     "raw": pl.Binary(), "topic": pl.String(), "received_at": INSTANT,
 })
-_LISTED: Final = pl.Schema({**{name: dtype for name, dtype in ROW.items() if name not in {"raw", "reasons"}}, "reasons": pl.String(), "raw_size": pl.Int64()})
+_LISTED: Final = pl.Schema({
+    **{name: dtype for name, dtype in ROW.items() if name not in {"raw", "reasons"}}, "reasons": pl.String(), "raw_size": pl.Int64(),
+})
 
 
 class Quarantine:
@@ -67,8 +69,8 @@ class Quarantine:
         """One row with its raw bytes, or None."""
         query = select(QUARANTINE).where(tuple_(QUARANTINE.c.message, QUARANTINE.c.index) == tuple_(message, index))
         with self._db.reading() as session:
-            row = session.execute(query).one_or_none()
-        return None if row is None else {**row._mapping, "reasons": json.loads(row.reasons)}
+            row = session.execute(query).mappings().one_or_none()
+        return None if row is None else {**row, "reasons": json.loads(row["reasons"])}
 
     def counts(self, *, enterprises: Collection[str] | None = None) -> pl.DataFrame:
         """How many rows have each reason: kind, reason, rows. A row with two reasons counts for both."""

@@ -16,7 +16,7 @@ import polars as pl
 from sqlalchemy import Select, Table, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 from stdnum.cn import uscc
-from stdnum.exceptions import ValidationError
+from stdnum.exceptions import InvalidChecksum, ValidationError
 
 from config.errors import BadInputError, Problem
 from config.schemas import ASSIGNMENT, EVENT, INSTANT, REGISTER
@@ -67,15 +67,11 @@ def credit_code(cell: Any) -> str:
     written = sheets.text(64)(cell).upper()
     try:
         return str(uscc.validate(written))
+    except InvalidChecksum:
+        right = f"After the others it would be {uscc.calc_check_digit(written[:-1])}; compare the licence."
+        raise WrongError(f"{written!r} is no credit code: its last character does not fit", right) from None
     except ValidationError:
-        if len(written) == 18 and uscc.isdigits(written[:8]):
-            try:
-                right = uscc.calc_check_digit(written[:-1])
-            except ValidationError:
-                right = ""
-            if right and right != written[-1]:
-                raise WrongError(f"{written!r} is no credit code: its last character does not fit", f"With {right} it would; compare the licence.") from None
-        raise WrongError(f"{written!r} is no credit code", "Write the 18 characters of the unified social credit code, without I, O, S, V, Z.") from None
+        raise WrongError(f"{written!r} is no credit code", "Write the 18 characters of the unified social credit code.") from None
 
 
 def _region(cell: Any) -> str:
@@ -103,8 +99,8 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
         "enterprises": _Shape(
             models.ENTERPRISE,
             {
-                **enterprise, "name_zh": Field(text, required=True), "name_en": Field(text), "park": Field(name, required=True), "industry": Field(text),
-                "plant_status": Field(sheets.choice(*PLANT_STATUSES)), "key_unit": Field(sheets.boolean), **withdrawn,
+                **enterprise, "name_zh": Field(text, required=True), "name_en": Field(text), "park": Field(name, required=True),
+                "industry": Field(text), "plant_status": Field(sheets.choice(*PLANT_STATUSES)), "key_unit": Field(sheets.boolean), **withdrawn,
             },
             ("enterprise",), (("parks", ("park",), ("park",)),),
         ),
@@ -114,14 +110,17 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
         ),
         "gateways": _Shape(
             models.GATEWAY,
-            {**enterprise, "gateway": Field(name, required=True), "region": Field(_region, required=True), **names, "software": Field(text), **withdrawn},
+            {
+                **enterprise, "gateway": Field(name, required=True), "region": Field(_region, required=True), **names,
+                "software": Field(text), **withdrawn,
+            },
             ("enterprise", "gateway"), (owner, ("regions", ("region",), ("region",))),
         ),
         "meters": _Shape(
             models.METER,
             {
-                **enterprise, "meter": Field(name, required=True), "gateway": Field(name), "medium": Field(sheets.choice(*MEDIA), required=True), **names,
-                "site": Field(name), "accuracy_class": Field(sheets.text(20)),
+                **enterprise, "meter": Field(name, required=True), "gateway": Field(name),
+                "medium": Field(sheets.choice(*MEDIA), required=True), **names, "site": Field(name), "accuracy_class": Field(sheets.text(20)),
                 "calibrated_on": Field(sheets.day), "calibration_due": Field(sheets.day), **withdrawn,
             },
             ("enterprise", "meter"),
@@ -131,9 +130,10 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
             models.REGISTER,
             {
                 **of_register, "unit": Field(sheets.choice(*known_units()), required=True), "kind": Field(sheets.choice(*KINDS), required=True),
-                "stamp": Field(sheets.choice(*STAMPS), default="start"), "modulus": Field(positive), "range_low": Field(free), "range_high": Field(free),
-                "max_rate_per_h": Field(positive), "multiplier": Field(positive, default=1.0), "resolution": Field(positive),
-                "net": Field(sheets.boolean, default=False), **validity, **withdrawn,
+                "stamp": Field(sheets.choice(*STAMPS), default="start"), "modulus": Field(positive),
+                "range_low": Field(free), "range_high": Field(free), "max_rate_per_h": Field(positive),
+                "multiplier": Field(positive, default=1.0), "resolution": Field(positive), "net": Field(sheets.boolean, default=False),
+                **validity, **withdrawn,
             },
             ("enterprise", "meter", "register", "valid_from"), (("meters", ("enterprise", "meter"), ("enterprise", "meter")),),
         ),
@@ -182,7 +182,7 @@ class RegisterStore:
         """
         if path.suffix.lower() == sheets.CSV and not path.is_dir():
             raise BadInputError([Problem(str(path), "is a single table", "Give the folder of the CSV files, or a workbook with all tables.")])
-        return self._take(sheets.read_sheets(path, dict.fromkeys(self._shapes, _NUMERIC)), by, known_from, str(path.name))
+        return self._take(sheets.read_sheets(path, _NUMERIC.__contains__), by, known_from, str(path.name))
 
     def apply(self, tables: Mapping[str, pl.DataFrame], *, by: str, known_from: datetime) -> ImportCount:
         """Take over tables in memory, by the same rules; keys are regions, parks, enterprises, sites, gateways, meters, registers, ...
@@ -249,7 +249,7 @@ class RegisterStore:
         return self._rows("parks")
 
     def enterprises(self) -> pl.DataFrame:
-        """Current enterprises: enterprise (credit code), name_zh, name_en, park (where it is counted), industry, plant_status, key_unit, site (its first)."""
+        """Current enterprises: enterprise (credit code), names, park (where it is counted), industry, plant_status, key_unit, site (its first)."""
         first = self.sites().group_by("enterprise").agg(pl.col("site").first())
         return self._rows("enterprises").join(first, on="enterprise", how="left").sort("enterprise")
 
@@ -318,8 +318,8 @@ class RegisterStore:
             opened = [change.after[name][key] for key in (*change.added[name], *change.changed[name])]
             if closed:
                 table = shape.table
-                session.execute(
-                    update(table).where(table.c.id == bindparam("row")).values(known_to=bindparam("until")).execution_options(synchronize_session=None),
+                session.connection().execute(
+                    update(table).where(table.c.id == bindparam("row")).values(known_to=bindparam("until")),
                     [{"row": row, "until": known_from} for row in closed],
                 )
             if opened:
@@ -408,7 +408,8 @@ class _Change:
                 self._check_reference(name, table, columns, ours)
             for key in (*self.changed[name], *self.withdrawn[name]):
                 if (begin := self.before[name][key]["known_from"]) > known_from:
-                    self._tell(self._where(name, key), f"is known since {begin.isoformat()}, after {known_from.isoformat()}", "Give a later instant of knowledge.")
+                    what = f"is known since {begin.isoformat()}, after {known_from.isoformat()}"
+                    self._tell(self._where(name, key), what, "Give a later instant of knowledge.")
         for name, low, high in _IN_ORDER:
             for key, row in self.after[name].items():
                 if row[low] is not None and row[high] is not None and row[low] >= row[high]:
@@ -434,7 +435,8 @@ class _Change:
             spoken = tuple(row[column] for column in ours)
             if spoken[-1] is not None and spoken not in known:
                 shown = "/".join(spoken)
-                self._tell(f"{self._where(name, key)} column {ours[-1]}", f"there is no {table[:-1]} {shown}", f"Add it to {table}, or mend the name.")
+                where = f"{self._where(name, key)} column {ours[-1]}"
+                self._tell(where, f"there is no {table[:-1]} {shown}", f"Add it to {table}, or mend the name.")
 
     def _check_overlaps(self, name: str, group: Sequence[str]) -> None:
         for rows in _grouped(self.after[name], group).values():

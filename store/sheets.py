@@ -22,7 +22,7 @@ _GUARDED = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet may take for a for
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SEEN_NEVER: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_MONGOLIAN_VOWEL_SEPARATOR: Final = "\u180e"  # invisible, but part of how Mongolian is written
+_MONGOLIAN_VOWEL_SEPARATOR: Final = "U+180E"  # invisible, but part of how Mongolian is written
 EXACT_IN_FLOAT: Final = 1e15  # spreadsheets keep 15 digits of a number
 
 
@@ -64,12 +64,12 @@ class Field:
     numeric: bool = False
 
 
-def read_sheets(path: Path, numeric: Mapping[str, frozenset[str]]) -> dict[str, Sheet]:
+def read_sheets(path: Path, is_numeric: Callable[[str], bool]) -> dict[str, Sheet]:
     """All tables of a workbook, of a folder of CSV files, or of one CSV file, by name (of sheet or file).
 
     Args:
         path: .xlsx, .csv or a folder.
-        numeric: for each table the columns that hold numbers (a workbook's numbers are read in full only where they are asked for).
+        is_numeric: whether a column of that name holds numbers (a workbook's numbers are read in full only where they are asked for).
 
     Raises:
         BadInputError: there is no such file, or it is none of the three.
@@ -85,7 +85,7 @@ def read_sheets(path: Path, numeric: Mapping[str, frozenset[str]]) -> dict[str, 
         case ".csv":
             return {path.stem: _read_csv(path, path.name)}
         case ".xlsx":
-            return _read_workbook(path, numeric)
+            return _read_workbook(path, is_numeric)
         case _:
             raise BadInputError([Problem(str(path), "is neither a workbook nor CSV", "Give a workbook (.xlsx) or CSV.")])
 
@@ -127,7 +127,9 @@ def write_workbook(path: Path, tables: Mapping[str, tuple[Sequence[str], Iterabl
             sheet.autofit()
 
 
-def parse_rows(sheet: Sheet, fields: Mapping[str, Field], problems: list[Problem], *, others: Parse | None = None) -> list[tuple[Row, dict[str, Any]]]:
+def parse_rows(
+    sheet: Sheet, fields: Mapping[str, Field], problems: list[Problem], *, others: Parse | None = None,
+) -> list[tuple[Row, dict[str, Any]]]:
     """The rows of a sheet as values; whatever does not fit is added to `problems`, and its row is left out.
 
     Args:
@@ -175,7 +177,7 @@ def text(limit: int = 200) -> Parse:
 
     def parse(cell: Any) -> str:
         written = unicodedata.normalize("NFC", _written(cell))
-        unseen = sorted({f"U+{ord(sign):04X}" for sign in written if unicodedata.category(sign) in _SEEN_NEVER and sign != _MONGOLIAN_VOWEL_SEPARATOR})
+        unseen = sorted({f"U+{ord(sign):04X}" for sign in written if unicodedata.category(sign) in _SEEN_NEVER} - {_MONGOLIAN_VOWEL_SEPARATOR})
         if unseen:
             raise WrongError(f"{written!r} holds signs that are not seen ({', '.join(unseen)})", "Type it again without them.")
         if len(written) > limit:
@@ -329,16 +331,16 @@ def _read_csv(path: Path, shown: str) -> Sheet:
     return Sheet(shown, columns, rows)
 
 
-def _read_workbook(path: Path, numeric: Mapping[str, frozenset[str]]) -> dict[str, Sheet]:
+def _read_workbook(path: Path, is_numeric: Callable[[str], bool]) -> dict[str, Sheet]:
     try:
         workbook = fastexcel.read_excel(path)
-        return {name: _read_worksheet(workbook, path.name, name, numeric.get(name, frozenset())) for name in workbook.sheet_names}
+        return {name: _read_worksheet(workbook, path.name, name, is_numeric) for name in workbook.sheet_names}
     except fastexcel.FastExcelError as error:
         reason = str(error).partition("\n")[0]
         raise BadInputError([Problem(path.name, f"cannot be read as a workbook: {reason}", "Save it again as .xlsx, or give CSV.")]) from error
 
 
-def _read_worksheet(workbook: Any, file: str, name: str, numeric: frozenset[str]) -> Sheet:
+def _read_worksheet(workbook: Any, file: str, name: str, is_numeric: Callable[[str], bool]) -> Sheet:
     where = f"{file} sheet {name}"
     grid = workbook.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars()  # row 1 of the sheet is row 0 here
     head = next((row for row in range(grid.height) if any(grid.row(row))), None)
@@ -346,7 +348,7 @@ def _read_worksheet(workbook: Any, file: str, name: str, numeric: frozenset[str]
         return Sheet(where, [])
     titles = [(title or "").strip() for title in grid.row(head)]
     columns = {position: grid.to_series(position).to_list() for position in range(grid.width)}
-    wanted = [position for position, title in enumerate(titles) if title in numeric]
+    wanted = [position for position, title in enumerate(titles) if title and is_numeric(title)]
     if wanted:  # read as texts, numbers come with few digits
         exact = workbook.load_sheet(name, header_row=None, skip_rows=0, dtypes=dict.fromkeys(wanted, "float")).to_polars()
         for position in wanted:
