@@ -1,0 +1,182 @@
+"""Receive, journal, acknowledge: one thread, and in that order. Knows no table and reads no payload.
+
+While it commits it does not read, so that the broker holds what we cannot keep. Until a message is committed the broker
+holds the only copy: it is acknowledged after the journal has it, never before. What was received and not committed when a
+connection ends is forgotten and comes again with the next one.
+"""
+
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+import paho.mqtt.client as mqtt
+import structlog
+from paho.mqtt.client import topic_matches_sub
+
+from config.errors import BrokerUnavailableError, StoreFullError, StoreUnavailableError
+from config.settings import MqttSettings
+from ingest.connection import MAX_PAYLOAD_BYTES, Connection
+from ingest.routes import OWN_ROOT, PLATFORM_KINDS
+from store.journal import Arrival, Journal
+
+_BATCH_BYTES: Final = 8 * 1024 * 1024
+_LONGEST_WAIT_S: Final = 4.0  # a broker that is back is noticed within 5 s
+_STEADY_AFTER_S: Final = 5.0  # a connection that ends sooner counts as a failed try
+_STORE_RETRY_S: Final = 1.0
+_QUIET_STEP_S: Final = 0.2
+_log: Final = structlog.get_logger("collect")
+
+
+class Collector:
+    """Takes messages from the broker into the journal until told to stop."""
+
+    def __init__(self, settings: MqttSettings, journal: Journal, *, stop: threading.Event) -> None:
+        self._settings, self._journal, self._stop = settings, journal, stop
+        self._pending: list[tuple[int, Arrival | None]] = []  # packet id (0: nothing to acknowledge); None: known and not kept
+        self._pending_bytes = 0
+        self._pending_since = 0.0
+        self.connected = False
+        self._broker_problem = self._store_problem = ""
+        self.last_message_at: datetime | None = None
+        self.received = 0  # messages given to the journal
+        self.ignored_retained = 0  # retained readings: old, and published anew by nobody
+        self.ignored_own = 0  # receipts and requests of the platform itself
+
+    @property
+    def problem(self) -> str:
+        """One sentence on what keeps it from its work, else empty."""
+        return self._store_problem or self._broker_problem
+
+    def run(self) -> None:
+        """Collect until told to stop. A broker that is away or a full disk is waited for.
+
+        Raises:
+            Exception: whatever else goes wrong: a collector that is deaf must not look alive.
+        """
+        wait_s = 0.0
+        while not self._stop.wait(wait_s):
+            began = time.monotonic()
+            try:
+                self._serve()
+            except BrokerUnavailableError as error:
+                if str(error) != self._broker_problem:
+                    _log.warning("waiting", reason=str(error))
+                self._broker_problem = str(error)
+            steady = time.monotonic() - began >= _STEADY_AFTER_S
+            wait_s = 0.0 if steady else min(max(1.0, wait_s * 2), _LONGEST_WAIT_S)
+
+    def _serve(self) -> None:
+        """Serve one connection from its start to its end."""
+        settings = self._settings
+        connection = Connection(
+            settings, settings.client_id, session_expiry_s=settings.session_expiry_s, receive_maximum=min(2 * settings.batch_messages, 65_535),
+            on_message=self._take, enough=self._is_batch,
+        )
+        try:
+            connection.open()
+            connection.subscribe(_widest(settings.topics))
+            self.connected, self._broker_problem = True, ""
+            _log.info("connected", host=settings.host, port=settings.port, topics=settings.topics)
+            while connection.alive and not self._stop.is_set():
+                self._advance(connection)
+            if self._stop.is_set():
+                self._commit(connection)
+            elif not self._store_problem:
+                raise BrokerUnavailableError(settings.host, settings.port, f"the connection ended: {connection.gone}")
+        finally:
+            self.connected = False
+            self._pending, self._pending_bytes = [], 0
+            connection.close()
+
+    def _advance(self, connection: Connection) -> None:
+        linger_s = self._settings.linger_ms / 1000
+        if not self._pending:
+            connection.step(_QUIET_STEP_S)
+            return
+        # A quarter of the time without company, and the rest need not be waited for.
+        came = connection.step(linger_s / 4)
+        if not came or self._is_batch() or time.monotonic() - self._pending_since >= linger_s:
+            self._commit(connection)
+
+    def _take(self, message: mqtt.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "(a topic that is not UTF-8)"
+        if not self._pending:
+            self._pending_since = time.monotonic()
+        self._pending.append((message.mid if message.qos else 0, self._arrival(topic, message)))
+        self._pending_bytes += len(message.payload)
+
+    def _arrival(self, topic: str, message: mqtt.MQTTMessage) -> Arrival | None:
+        own = topic.startswith(OWN_ROOT)
+        if own and topic.endswith(PLATFORM_KINDS):
+            self.ignored_own += 1
+            return None
+        if message.retain and not (own and topic.endswith("/state")):
+            self.ignored_retained += 1
+            return None
+        self.last_message_at = datetime.now(UTC)
+        content_type = getattr(message.properties, "ContentType", None)
+        payload = bytes(message.payload[:MAX_PAYLOAD_BYTES])  # MQTT 3.1.1 allows more; what is cut here is refused as too large in any case
+        mid = message.mid if message.qos else 0
+        return Arrival("mqtt", topic, None, content_type, payload, self.last_message_at, mid, message.dup, message.retain)
+
+    def _is_batch(self) -> bool:
+        return len(self._pending) >= self._settings.batch_messages or self._pending_bytes >= _BATCH_BYTES
+
+    def _commit(self, connection: Connection) -> None:
+        """Journal what has come, then acknowledge it. A store that cannot take it is tried again, and nothing is read meanwhile."""
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        arrivals = [arrival for _, arrival in pending if arrival is not None]
+        # The broker gives a silent client one and a half keepalives; after half of one we rather leave and come back.
+        leave_at = time.monotonic() + self._settings.keepalive_s / 2
+        while True:
+            try:
+                self._journal.append(arrivals)
+                break
+            except (StoreFullError, StoreUnavailableError) as error:
+                if str(error) != self._store_problem:
+                    _log.warning("waiting", reason=str(error))
+                self._store_problem = str(error)
+                if self._stop.wait(_STORE_RETRY_S) or time.monotonic() >= leave_at:
+                    connection.close()
+                    return
+        if self._store_problem and arrivals:
+            _log.info("the journal takes messages again")
+            self._store_problem = ""
+        self.received += len(arrivals)
+        for packet_id, _ in pending:
+            if packet_id and not connection.acknowledge(packet_id):
+                return  # the connection is gone: what is not acknowledged comes again and is known by its DUP flag
+
+
+def probe(settings: MqttSettings) -> str:
+    """Connect and subscribe as the collector would, without touching its session; what was found, in a sentence.
+
+    Raises:
+        BrokerUnavailableError: with the reason.
+    """
+    connection = Connection(settings, f"{settings.client_id[:50]}-check")
+    try:
+        connection.open()
+        connection.subscribe(_widest(settings.topics))
+        deadline = time.monotonic() + _LONGEST_WAIT_S
+        while not connection.subscribed:
+            if not connection.alive or time.monotonic() > deadline:
+                raise BrokerUnavailableError(settings.host, settings.port, "it does not answer a subscription")
+            connection.step(_QUIET_STEP_S)
+    finally:
+        connection.close()
+    return f"{settings.host}:{settings.port} answers, MQTT {settings.protocol}, {len(settings.topics)} topics"
+
+
+def _widest(topics: tuple[str, ...]) -> list[str]:
+    """Topic filters without those that another one covers: a broker may send a message once for each that matches."""
+    distinct = list(dict.fromkeys(topics))
+    return [topic for topic in distinct if not any(other != topic and _covers(other, topic) for other in distinct)]
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    return topic_matches_sub(wide, narrow) and (wide.endswith("#") or not narrow.endswith("#"))
