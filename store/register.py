@@ -89,34 +89,34 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
     of_register = {**enterprise, "meter": Field(name, required=True), "register": Field(name, required=True)}
     validity = {"valid_from": Field(instant), "valid_to": Field(instant)}
     free, positive = sheets.number(), sheets.number(above=0)
-    owner = ("enterprises", ("enterprise",), ("enterprise",))
+    owner = ("enterprise", ("enterprise",), ("enterprise",))
     return {
-        "regions": _Shape(models.REGION, {"region": Field(_region, required=True), **names, **withdrawn}, ("region",)),
-        "parks": _Shape(
+        "region": _Shape(models.REGION, {"region": Field(_region, required=True), **names, **withdrawn}, ("region",)),
+        "park": _Shape(
             models.PARK, {"park": Field(name, required=True), "region": Field(_region, required=True), **names, **withdrawn}, ("park",),
-            (("regions", ("region",), ("region",)),),
+            (("region", ("region",), ("region",)),),
         ),
-        "enterprises": _Shape(
+        "enterprise": _Shape(
             models.ENTERPRISE,
             {
                 **enterprise, "name_zh": Field(text, required=True), "name_en": Field(text), "park": Field(name, required=True),
                 "industry": Field(text), "plant_status": Field(sheets.choice(*PLANT_STATUSES)), "key_unit": Field(sheets.boolean), **withdrawn,
             },
-            ("enterprise",), (("parks", ("park",), ("park",)),),
+            ("enterprise",), (("park", ("park",), ("park",)),),
         ),
-        "sites": _Shape(
+        "site": _Shape(
             models.SITE, {**enterprise, "site": Field(name, required=True), "park": Field(name, required=True), **names, **withdrawn},
-            ("enterprise", "site"), (owner, ("parks", ("park",), ("park",))),
+            ("enterprise", "site"), (owner, ("park", ("park",), ("park",))),
         ),
-        "gateways": _Shape(
+        "gateway": _Shape(
             models.GATEWAY,
             {
                 **enterprise, "gateway": Field(name, required=True), "region": Field(_region, required=True), **names,
                 "software": Field(text), **withdrawn,
             },
-            ("enterprise", "gateway"), (owner, ("regions", ("region",), ("region",))),
+            ("enterprise", "gateway"), (owner, ("region", ("region",), ("region",))),
         ),
-        "meters": _Shape(
+        "meter": _Shape(
             models.METER,
             {
                 **enterprise, "meter": Field(name, required=True), "gateway": Field(name),
@@ -124,9 +124,9 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
                 "calibrated_on": Field(sheets.day), "calibration_due": Field(sheets.day), **withdrawn,
             },
             ("enterprise", "meter"),
-            (owner, ("gateways", ("enterprise", "gateway"), ("enterprise", "gateway")), ("sites", ("enterprise", "site"), ("enterprise", "site"))),
+            (owner, ("gateway", ("enterprise", "gateway"), ("enterprise", "gateway")), ("site", ("enterprise", "site"), ("enterprise", "site"))),
         ),
-        "registers": _Shape(
+        "register": _Shape(
             models.REGISTER,
             {
                 **of_register, "unit": Field(sheets.choice(*known_units()), required=True), "kind": Field(sheets.choice(*KINDS), required=True),
@@ -135,9 +135,9 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
                 "multiplier": Field(positive, default=1.0), "resolution": Field(positive), "net": Field(sheets.boolean, default=False),
                 **validity, **withdrawn,
             },
-            ("enterprise", "meter", "register", "valid_from"), (("meters", ("enterprise", "meter"), ("enterprise", "meter")),),
+            ("enterprise", "meter", "register", "valid_from"), (("meter", ("enterprise", "meter"), ("enterprise", "meter")),),
         ),
-        "assignments": _Shape(
+        "assignment": _Shape(
             models.ASSIGNMENT,
             {
                 **of_register, "carrier": Field(name, required=True), "flow": Field(sheets.choice(*FLOWS), default="consumed"),
@@ -145,17 +145,17 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
                 "share_ratio": Field(sheets.number(above=0, at_most=1), default=1.0), **validity, **withdrawn,
             },
             ("enterprise", "meter", "register", "carrier", "flow", "use", "site", "process", "product", "valid_from"),
-            (("registers", ("enterprise", "meter", "register"), ("enterprise", "meter", "register")),
-             ("sites", ("enterprise", "site"), ("enterprise", "site"))),
+            (("register", ("enterprise", "meter", "register"), ("enterprise", "meter", "register")),
+             ("site", ("enterprise", "site"), ("enterprise", "site"))),
         ),
-        "events": _Shape(
+        "event": _Shape(
             models.EVENT,
             {
                 **of_register, "at": Field(instant, required=True), "event": Field(sheets.choice(*EVENTS), required=True),
                 "closing_value": Field(free), "opening_value": Field(free), "multiplier": Field(positive), **withdrawn,
             },
             ("enterprise", "meter", "register", "at", "event"),
-            (("registers", ("enterprise", "meter", "register"), ("enterprise", "meter", "register")),),
+            (("register", ("enterprise", "meter", "register"), ("enterprise", "meter", "register")),),
         ),
     }
 
@@ -163,7 +163,7 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
 _NUMERIC: Final = frozenset({
     "modulus", "range_low", "range_high", "max_rate_per_h", "multiplier", "resolution", "share_ratio", "closing_value", "opening_value",
 })
-_OF_REGISTER: Final = ("registers", "assignments", "events")
+_OF_REGISTER: Final = ("register", "assignment", "event")
 
 
 class RegisterStore:
@@ -185,7 +185,7 @@ class RegisterStore:
         return self._take(sheets.read_sheets(path, _NUMERIC.__contains__), by, known_from, str(path.name))
 
     def apply(self, tables: Mapping[str, pl.DataFrame], *, by: str, known_from: datetime) -> ImportCount:
-        """Take over tables in memory, by the same rules; keys are regions, parks, enterprises, sites, gateways, meters, registers, ...
+        """Take over tables in memory, by the same rules; keys are region, park, enterprise, site, gateway, meter, register, assignment, event
 
         Raises:
             BadInputError: every problem with table, row and column; nothing was written.
@@ -242,33 +242,33 @@ class RegisterStore:
 
     def regions(self) -> pl.DataFrame:
         """Current regions: region (6 digits), name_zh, name_en."""
-        return self._rows("regions")
+        return self._rows("region")
 
     def parks(self) -> pl.DataFrame:
         """Current parks: park, region, name_zh, name_en."""
-        return self._rows("parks")
+        return self._rows("park")
 
     def enterprises(self) -> pl.DataFrame:
         """Current enterprises: enterprise (credit code), names, park (where it is counted), industry, plant_status, key_unit, site (its first)."""
         first = self.sites().group_by("enterprise").agg(pl.col("site").first())
-        return self._rows("enterprises").join(first, on="enterprise", how="left").sort("enterprise")
+        return self._rows("enterprise").join(first, on="enterprise", how="left").sort("enterprise")
 
     def enterprise_parks(self) -> pl.DataFrame:
         """Every park in which an enterprise is counted or has a site: enterprise, park."""
         columns = ["enterprise", "park"]
-        return pl.concat([self._rows("enterprises").select(columns), self.sites().select(columns)]).unique().sort(columns)
+        return pl.concat([self._rows("enterprise").select(columns), self.sites().select(columns)]).unique().sort(columns)
 
     def sites(self) -> pl.DataFrame:
         """Current sites: enterprise, site, park, name_zh, name_en."""
-        return self._rows("sites")
+        return self._rows("site")
 
     def gateways(self) -> pl.DataFrame:
         """Current gateways: enterprise, gateway, region, name_zh, name_en, software."""
-        return self._rows("gateways")
+        return self._rows("gateway")
 
     def meters(self) -> pl.DataFrame:
         """Current meters: enterprise, meter, gateway, medium, name_zh, name_en, site, accuracy_class, calibrated_on, calibration_due."""
-        return self._rows("meters")
+        return self._rows("meter")
 
     def version(self) -> str:
         """Changes whenever anything in the register changes."""
@@ -341,7 +341,7 @@ class RegisterStore:
         keys = {tuple(row[1:]): row[0] for row in session.execute(select(table.c.register_key, *columns))}
         last = session.execute(select(func.coalesce(func.max(table.c.register_key), 0))).scalar_one()
         # In the order of names, so that the same file gives the same keys everywhere.
-        fresh = sorted({_register_of(change.after["registers"][key]) for key in change.added["registers"]} - keys.keys())
+        fresh = sorted({_register_of(change.after["register"][key]) for key in change.added["register"]} - keys.keys())
         given = {name: last + position for position, name in enumerate(fresh, start=1)}
         if given:
             session.execute(insert(table), [
@@ -382,7 +382,7 @@ class _Change:
         for row, values in written:
             key = shape.key_of(values)
             if key in seen:
-                self._tell(row.where, f"names the same {name[:-1]} as {seen[key].where}", "Keep one of the two rows.")
+                self._tell(row.where, f"names the same {name} as {seen[key].where}", "Keep one of the two rows.")
                 continue
             seen[key] = row
             before = self.before[name].get(key)
@@ -414,15 +414,15 @@ class _Change:
             for key, row in self.after[name].items():
                 if row[low] is not None and row[high] is not None and row[low] >= row[high]:
                     self._tell(f"{self._where(name, key)} column {high}", f"{row[high]} is not after {low} ({row[low]})", f"Mend {low} or {high}.")
-        for key, row in self.after["registers"].items():
+        for key, row in self.after["register"].items():
             if (row["kind"] == "rate") != (row["unit"] in _RATE_UNITS):
                 right = f"A rate has one of {', '.join(_RATE_UNITS)}; a cumulative or interval register has none of them."
-                self._tell(f"{self._where('registers', key)} column unit", f"{row['unit']} does not go with kind {row['kind']}", right)
-        for key, row in self.after["events"].items():
+                self._tell(f"{self._where('register', key)} column unit", f"{row['unit']} does not go with kind {row['kind']}", right)
+        for key, row in self.after["event"].items():
             if row["event"] == "multiplier" and row["multiplier"] is None:
-                self._tell(f"{self._where('events', key)} column multiplier", "is empty", "Give the multiplier that holds from then on.")
-        self._check_overlaps("registers", ("enterprise", "meter", "register"))
-        self._check_overlaps("assignments", self._shapes["assignments"].key[:-1])
+                self._tell(f"{self._where('event', key)} column multiplier", "is empty", "Give the multiplier that holds from then on.")
+        self._check_overlaps("register", ("enterprise", "meter", "register"))
+        self._check_overlaps("assignment", self._shapes["assignment"].key[:-1])
         self._check_shares()
 
     def _check_reference(self, name: str, table: str, columns: Sequence[str], ours: Sequence[str]) -> None:
@@ -436,7 +436,7 @@ class _Change:
             if spoken[-1] is not None and spoken not in known:
                 shown = "/".join(spoken)
                 where = f"{self._where(name, key)} column {ours[-1]}"
-                self._tell(where, f"there is no {table[:-1]} {shown}", f"Add it to {table}, or mend the name.")
+                self._tell(where, f"there is no {table} {shown}", f"Add it to table {table}, or mend the name.")
 
     def _check_overlaps(self, name: str, group: Sequence[str]) -> None:
         for rows in _grouped(self.after[name], group).values():
@@ -450,28 +450,28 @@ class _Change:
                     )
 
     def _check_shares(self) -> None:
-        for rows in _grouped(self.after["assignments"], ("enterprise", "meter", "register", "carrier", "flow")).values():
+        for rows in _grouped(self.after["assignment"], ("enterprise", "meter", "register", "carrier", "flow")).values():
             if len(rows) == 1:
                 continue
             for key, row in rows:
                 begin = row["valid_from"] or _NO_START
                 together = sum(one["share_ratio"] for _, one in rows if (one["valid_from"] or _NO_START) <= begin < (one["valid_to"] or _NO_END))
                 if together > 1 + _SHARE_TOLERANCE:
-                    where = f"{self._where('assignments', key)} column share_ratio"
+                    where = f"{self._where('assignment', key)} column share_ratio"
                     self._tell(where, f"the shares of this register, carrier and flow add up to {together:.6g}", "They may add up to 1 at most.")
                     break
 
     def _where(self, name: str, key: Key) -> str:
         row = self._rows[name].get(key)
-        return row.where if row else f"the register's {name} row {'/'.join(str(part) for part in key if part is not None)}"
+        return row.where if row else f"the register's table {name} row {'/'.join(str(part) for part in key if part is not None)}"
 
     def _tell(self, where: str, what: str, remedy: str) -> None:
         self._problems.append(Problem(where, what, remedy))
 
 
 _IN_ORDER: Final = (
-    ("registers", "valid_from", "valid_to"), ("assignments", "valid_from", "valid_to"), ("registers", "range_low", "range_high"),
-    ("meters", "calibrated_on", "calibration_due"),
+    ("register", "valid_from", "valid_to"), ("assignment", "valid_from", "valid_to"), ("register", "range_low", "range_high"),
+    ("meter", "calibrated_on", "calibration_due"),
 )
 
 
