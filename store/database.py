@@ -172,7 +172,11 @@ def _engine(url: str) -> Engine:
         raise SettingsError([Problem("settings [store] database_url", f"needs the module {error.name}, which is not installed", remedy)]) from error
     if engine.dialect.name == "sqlite":
         if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(parsed.database).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreUnavailableError(folder, error, "Create the folder or set [site] data_dir to one that can be written.") from error
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -48,6 +48,9 @@ class ImportCount:
     unchanged: int = 0
     withdrawn: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.added} rows added, {self.changed} changed, {self.unchanged} unchanged, {self.withdrawn} withdrawn"
+
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
@@ -185,7 +188,12 @@ class RegisterStore:
         return self._take(sheets.read_sheets(path, _NUMERIC.__contains__), by, known_from, str(path.name))
 
     def apply(self, tables: Mapping[str, pl.DataFrame], *, by: str, known_from: datetime) -> ImportCount:
-        """Take over tables in memory, by the same rules; keys are region, park, enterprise, site, gateway, meter, register, assignment, event
+        """Take over tables in memory, by the same rules.
+
+        Args:
+            tables: by name: region, park, enterprise, site, gateway, meter, register, assignment, event; only some will do.
+            by: who answers for it.
+            known_from: from when on it is known.
 
         Raises:
             BadInputError: every problem with table, row and column; nothing was written.
