@@ -1,0 +1,147 @@
+"""`tcewatch tables`: the dated tables of the law, and who has compared which limit with the standard's text."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+from pydantic import BaseModel
+from rich.cells import cell_len
+
+from config import schemas, tables
+from config import settings as site_settings
+from config.errors import BadInputError, Problem
+from monitors.limits import with_standing
+from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
+from store.confirmations import Confirmations
+from store.database import opened
+
+app = typer.Typer(help="The shipped and the site's own tables: limits, coal equivalents, confirmations.")
+OnOption = Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Only rows in force on this day.")]
+KINDS = {"limits": "energy-consumption limits of products (GB standards)", "coal_equivalent": "coal equivalents of carriers (GB/T 2589-2020)"}
+COEFFICIENT_COLUMNS = ("carrier", "name_zh", "basis", "kgce_per_unit", "unit", "valid_from", "valid_to", "role", "confidence", "source")
+
+
+@app.callback(invoke_without_command=True)
+def _tables(context: typer.Context, on: OnOption = None, settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+    """List the tables; name one to see its rows."""
+    if context.invoked_subcommand is not None:
+        return
+    folder = settings_from(settings).site.tables_dir
+    counted = {"limits": _limits(settings, on), "coal_equivalent": _coefficients(folder, on)}
+    show_rows(
+        [
+            {"table": name, "content": KINDS[name], "rows": len(rows), **{
+                confidence: sum(row["confidence"] == confidence for row in rows) for confidence in ("high", "medium", "low")
+            }}
+            for name, rows in counted.items()
+        ],
+        ("table", "content", "rows", "high", "medium", "low"), as_json=as_json,
+    )
+
+
+@app.command()
+def limits(on: OnOption = None, settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+    """The limits of products: levels, dates, source, confidence and standing."""
+    rows = _limits(settings, on)
+    if as_json:
+        show_json(rows)
+        return
+    for (standard, start, end, source), group in groupby(rows, key=itemgetter("standard", "effective_from", "effective_to", "source")):
+        members = list(group)
+        dates = f"in force from {start}{f' to {end}' if end else ''}" if start else "without a date of effect: never in force"
+        typer.echo(f"\n{standard} {members[0]['name_zh']}, {dates}\n  source: {source}")
+        _echo_aligned([
+            (
+                row["product"], row["indicator"], row["feedstock"] or "", " / ".join(_shown(row[f"level_{level}"]) or "-" for level in (1, 2, 3)),
+                row["unit"], row["basis"], row["confidence"], row["standing"], row["product_zh"],
+            )
+            for row in members
+        ])
+
+
+@app.command("coal_equivalent")
+def coal_equivalent(on: OnOption = None, settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+    """The coal equivalents of carriers: kgce for one unit on each basis, dates, source and confidence."""
+    rows = _coefficients(settings_from(settings).site.tables_dir, on)
+    if as_json:
+        show_json(rows)
+    else:
+        _echo_aligned([COEFFICIENT_COLUMNS, *(tuple(_shown(row[column]) for column in COEFFICIENT_COLUMNS) for row in rows)])
+
+
+@app.command()
+def confirm(
+    product: Annotated[str, typer.Argument(help="Code of the product in the table of limits.")],
+    indicator: Annotated[str, typer.Argument(help="Code of the indicator.")],
+    standard: Annotated[str, typer.Argument(help="Number of the standard with its year, such as \"GB 21343-2023\".")],
+    by: Annotated[str, typer.Option("--by", help="Who compared the row with the text.")],
+    on: Annotated[datetime, typer.Option("--on", formats=["%Y-%m-%d"], help="Day of the comparison.")],
+    copy: Annotated[str, typer.Option("--copy", help="Which copy of the text was read.")],
+    remark: Annotated[str | None, typer.Option(help="Anything else worth keeping.")] = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Record that a person compared a limit with the standard's text: its verdicts bind from now on."""
+    site = settings_from(settings)
+    table = tables.limits(site.site.tables_dir)
+    row = table.filter(product=product, indicator=indicator, standard=standard)
+    problems = [
+        Problem(f"--{name}", "is empty", "Say it; a confirmation stands for a person and a text.")
+        for name, value in (("by", by), ("copy", copy)) if not value.strip()
+    ]
+    if row.is_empty():
+        near = table.filter(product=product).select("indicator", "standard").unique(maintain_order=True).rows()
+        remedy = "; ".join(f"{each} {number}" for each, number in near) if near else "see `tcewatch tables limits`"
+        problems.append(Problem(f"{product} {indicator} {standard}", "is no row of the limits", f"The product has: {remedy}."))
+    if problems:
+        raise BadInputError(problems)
+    with opened(site.database_url) as database:
+        Confirmations(database).add(product, indicator, standard, by.strip(), on.date(), copy.strip(), remark)
+    if not row["corrections_complete"].all():
+        typer.echo("Noted. Its verdicts stay indicative: corrections of this standard are not carried as data, see the row's remark.")
+    else:
+        typer.echo(f"{standard}, {product}, {indicator}: confirmed by {by} on {on.date()}. Its verdicts bind.")
+
+
+def _limits(settings: Path | None, on: datetime | None) -> list[dict[str, Any]]:
+    site = settings_from(settings)
+    table = with_standing(tables.limits(site.site.tables_dir), _confirmations(site))
+    if on is not None:
+        day = on.date()
+        table = table.filter(pl.col("effective_from") <= day, (pl.col("effective_to") >= day).fill_null(value=True))
+    return table.to_dicts()
+
+
+def _coefficients(folder: Path | None, on: datetime | None) -> list[dict[str, Any]]:
+    rows = tables.coefficient_rows(folder)
+    return _dumped(rows if on is None else [row for row in rows if _holds(row, on.date())])
+
+
+def _holds(row: tables.CoefficientRow, day: date) -> bool:
+    return row.valid_from <= day and (row.valid_to is None or day < row.valid_to)
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _echo_aligned(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(cell_len(row[place]) for row in rows) for place in range(len(rows[0]))] if rows else []
+    for row in rows:
+        typer.echo(("  " + "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))).rstrip())
+
+
+def _dumped(rows: Sequence[BaseModel]) -> list[dict[str, Any]]:
+    return [row.model_dump() for row in rows]
+
+
+def _confirmations(site: site_settings.Settings) -> pl.DataFrame:
+    """What the site has confirmed; nothing where it has no database yet (a look at the tables creates none)."""
+    if site.store.database_url is None and not (site.data_dir / "tcewatch.db").exists():
+        return schemas.empty(schemas.CONFIRMATION)
+    with opened(site.database_url) as database:
+        return Confirmations(database).frame()
