@@ -8,7 +8,6 @@ import polars as pl
 
 from config import schemas
 from config.calendar import period_days
-from config.errors import Problem
 from config.units import KG_PER_T, KJ_PER_KGCE, factor, known_units
 
 FLOW_SIGNS: Final[Mapping[str, int]] = {  # decisions.md 10
@@ -173,20 +172,21 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     ).select(*by, *schemas.ENERGY_SUM)
 
 
-def misfits(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> list[Problem]:
-    """What in a file of quantities cannot be meant: unknown carrier, unit, flow or use, a unit of another kind, a bad heating value.
+def misfits(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> list[tuple[int, str, str, str]]:
+    """What cannot be meant: an unknown carrier, unit, flow or use, a unit of another kind, a heating value that does not fit.
 
-    `energy` gives no value for such rows. The problems are placed as "row N column C", the first row after the header being 2.
+    `energy` gives no value for such rows.
+
+    Returns:
+        Row (from 0), column, what is wrong, and what would be right.
     """
     law = _Law(coefficients)
-    problems: list[Problem] = []
+    problems: list[tuple[int, str, str, str]] = []
     columns = [name for name in ("carrier", "unit", "period", "flow", "use", "lhv", "lhv_unit") if name in quantities.columns]
-    rows = quantities.with_row_index("_row", offset=2).group_by(columns, maintain_order=True).agg("_row")
+    rows = quantities.with_row_index("_row").group_by(columns, maintain_order=True).agg("_row")
     for row in rows.iter_rows(named=True):
-        problems += [
-            Problem(f"row {number} column {column}", what, remedy) for column, what, remedy in _row_misfits(row, law) for number in row["_row"]
-        ]
-    return problems
+        problems += [(number, *misfit) for misfit in _row_misfits(row, law) for number in row["_row"]]
+    return sorted(problems)
 
 
 def _row_misfits(row: Mapping[str, Any], law: "_Law") -> Iterable[tuple[str, str, str]]:

@@ -7,7 +7,6 @@ import polars as pl
 
 from config import schemas
 from config.calendar import period_days
-from config.errors import Problem
 from config.units import KGCE_PER_KGOE, factor
 
 MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
@@ -94,22 +93,26 @@ def with_standing(table: pl.DataFrame, confirmations: pl.DataFrame) -> pl.DataFr
     return _standing(table.with_columns(_ruled=pl.lit(value=True)), confirmations).select(*table.columns, "standing")
 
 
-def misfits(products: pl.DataFrame, table: pl.DataFrame, *, with_energy: bool = False) -> list[Problem]:
-    """What in a file of products cannot be meant: a product, indicator or feedstock that no row has, or a unit of another kind.
+def misfits(products: pl.DataFrame, table: pl.DataFrame, *, with_energy: bool = False) -> list[tuple[int, str, str, str]]:
+    """What cannot be meant: a product, indicator or feedstock that no row of the law has, or a unit of another kind.
 
-    `limits` makes no verdict of such rows. The problems are placed as "row N column C", the first row after the header being 2.
-    `with_energy`: whether an energy sum stands beside, so that a row needs its output only.
+    `limits` makes no verdict of such rows.
+
+    Args:
+        products: PRODUCT, where some columns may be left out.
+        table: LIMIT.
+        with_energy: whether an energy sum stands beside, so that a row needs its output only.
+
+    Returns:
+        Row (from 0), column, what is wrong, and what would be right.
     """
     law: dict[str, dict[str, list[tuple[str | None, str]]]] = {}
     for product, indicator, feedstock, unit in table.select("product", "indicator", "feedstock", "unit").iter_rows():
         law.setdefault(product, {}).setdefault(indicator, []).append((feedstock, unit))
     defaults = _default_indicators(table)
-    problems = []
-    for number, row in enumerate(schemas.conform(products, schemas.PRODUCT).iter_rows(named=True), start=2):
-        if (found := _misfit(row, law, defaults, with_energy=with_energy)) is not None:
-            column, what, remedy = found
-            problems.append(Problem(f"row {number} column {column}", what, remedy))
-    return problems
+    rows = schemas.conform(products, schemas.PRODUCT).iter_rows(named=True)
+    found = ((number, _misfit(row, law, defaults, with_energy=with_energy)) for number, row in enumerate(rows))
+    return [(number, *misfit) for number, misfit in found if misfit is not None]
 
 
 def _misfit(

@@ -1,0 +1,289 @@
+"""`tcewatch calc quantities|energy|intensity|limits`: the accounting core on files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import polars as pl
+import typer
+
+from config import schemas, settings, tables
+from config.errors import BadInputError, Problem
+from config.units import known_units
+from monitors import energy as core
+from monitors import limits as law
+from monitors.intensity import intensity
+from monitors.quantities import quantities
+from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
+
+RATIOS: Final = (
+    Column("covered_ratio", "number", "share of the period that data cover; left out: a reported figure, complete", required=False, low=0),
+    Column("estimated_ratio", "number", "share of the quantity that is estimated; left out: none", required=False, low=0),
+)
+PLACES: Final = tuple(Column(name, "text", f"{name} within the enterprise", required=False) for name in ("site", "process", "product"))
+FLOW: Final = Column("flow", "text", "how it enters the balance", required=False, allowed=tuple(core.FLOW_SIGNS), default="consumed")
+USE: Final = Column("use", "text", "what it is used as", required=False, allowed=core.USES, default="fuel")
+ENTERPRISE: Final = Column("enterprise", "text", "any id")
+PERIOD: Final = Column("period", "period", "local year, month or day")
+
+INTERVALS: Final = (
+    Column("enterprise", "text", "any id; left out: meters are unique", required=False),
+    Column("meter", "text", "id of the meter"),
+    Column("register", "text", "register of the meter", required=False, default="main"),
+    Column("start", "instant", "start of the interval"),
+    Column("end", "instant", "end of the interval, not included"),
+    Column("quantity", "number", "consumption in the interval; empty: unknown", nullable=True),
+    Column("unit", "text", "unit of the quantity", allowed=known_units()),
+    *RATIOS,
+)
+ASSIGNMENTS: Final = (
+    ENTERPRISE,
+    Column("meter", "text", "id of the meter"),
+    Column("register", "text", "register of the meter", required=False, default="main"),
+    Column("carrier", "text", "code of the coefficient table, or water_tap, water_ground, ..."),
+    FLOW, USE, *PLACES,
+    Column("share_ratio", "number", "share of the register that belongs here", required=False, default=1.0, low=0),
+    Column("valid_from", "day or instant", "first day on which it holds", required=False),
+    Column("valid_to", "day or instant", "first day on which it no longer holds", required=False),
+)
+QUANTITIES: Final = (
+    ENTERPRISE, PERIOD,
+    Column("carrier", "text", "code of the coefficient table, or water_tap, water_ground, ..."),
+    Column("quantity", "number", "in `unit`; empty: unknown", nullable=True),
+    Column("unit", "text", "unit of the quantity", allowed=known_units()),
+    FLOW, USE,
+    Column("renewable_ratio", "number", "renewable share of it", required=False, low=0),
+    Column("lhv", "number", "measured lower heating value, before any coefficient", required=False, above=0),
+    Column("lhv_unit", "text", "its unit: kJ/kg, MJ/m3, GJ/t, ...", required=False),
+    *RATIOS, *PLACES,
+)
+COEFFICIENTS: Final = (
+    Column("carrier", "text", "code of the carrier"),
+    Column("basis", "text", "calorific (当量值) or equivalent (等价值)", allowed=("calorific", "equivalent")),
+    Column("unit", "text", "unit of the carrier", allowed=known_units()),
+    Column("kgce_per_unit", "number", "coal equivalent of one unit", unit="kgce", above=0),
+    Column("valid_from", "day", "first day on which it holds"),
+    Column("valid_to", "day", "first day on which it no longer holds", required=False),
+    Column("source", "text", "document and place in it"),
+)
+ENERGY_OUT: Final = (
+    Column("calorific_kgce_per_unit", "number", "coefficient used, for one of the row's unit", unit="kgce"),
+    Column("calorific_tce", "number", "energy on the calorific basis", unit="tce"),
+    Column("calorific_source", "text", "where the coefficient is from"),
+    Column("equivalent_kgce_per_unit", "number", "coefficient used, for one of the row's unit", unit="kgce"),
+    Column("equivalent_tce", "number", "energy on the equivalent basis", unit="tce"),
+    Column("equivalent_source", "text", "where the coefficient is from"),
+    Column("missing", "text", "why a basis is empty"),
+)
+SUMS: Final = (
+    Column("calorific_tce", "number", "energy on the calorific basis", unit="tce", nullable=True),
+    Column("equivalent_tce", "number", "energy on the equivalent basis", unit="tce", nullable=True),
+    Column("feedstock_tce", "number", "calorific part used as raw material", unit="tce", required=False),
+    Column("renewable_tce", "number", "calorific renewable part", unit="tce", required=False),
+    Column("electricity_kwh", "number", "electricity", unit="kWh", required=False),
+    Column("fresh_water_m3", "number", "tap, ground and surface water", unit="m3", required=False),
+    Column("unconventional_water_m3", "number", "mine and reclaimed water", unit="m3", required=False),
+    *RATIOS,
+    Column("missing", "text", "why a basis is empty", required=False),
+)
+ENTERPRISE_SUMS: Final = (ENTERPRISE, PERIOD, *SUMS)
+PRODUCT_SUMS: Final = (ENTERPRISE, Column("product", "text", "code of the product", nullable=True), PERIOD, *SUMS)
+FIGURES: Final = (
+    ENTERPRISE, Column("park", "text", "park of the enterprise", required=False), PERIOD,
+    Column("value_added_10k_cny", "number", "industrial value added; empty: unknown", unit="10^4 CNY", nullable=True),
+    Column("output_value_10k_cny", "number", "output value", unit="10^4 CNY", required=False),
+    Column("price_basis", "text", "current or constant prices", required=False),
+    Column("base_year", "number", "year of the constant prices", required=False),
+)
+PRODUCTS: Final = (
+    ENTERPRISE,
+    Column("product", "text", "code of the limit table"),
+    Column("indicator", "text", "code of the limit table; left out: comprehensive_energy, or the only one", required=False),
+    Column("period", "period", "year, month or day, instead of the two days", required=False),
+    Column("period_start", "day", "first day", required=False),
+    Column("period_end", "day", "last day, included", required=False),
+    Column("plant_status", "text", "which level binds", required=False, allowed=tuple(law.BINDING_LEVELS), default="existing"),
+    Column("feedstock", "text", "whether energy used as raw material is in the figure", required=False, allowed=("included", "excluded")),
+    Column("line", "text", "production line", required=False),
+    Column("value", "number", "unit consumption as reported", required=False),
+    Column("unit", "text", "its unit, such as kgce/t", required=False),
+    Column("energy", "number", "energy of the product, on the basis of its standard", required=False),
+    Column("energy_unit", "text", "its unit, such as tce", required=False),
+    Column("output", "number", "output of the product", required=False, low=0),
+    Column("output_unit", "text", "its unit, such as t", required=False),
+    *RATIOS,
+)
+CONFIRMATIONS: Final = (
+    Column("product", "text", "code of the limit row"), Column("indicator", "text", "code of the limit row"),
+    Column("standard", "text", "number of the standard with its year"),
+    Column("confirmed_by", "text", "who compared the row with the text"), Column("confirmed_on", "day", "when"),
+    Column("copy", "text", "which copy of the text"), Column("remark", "text", "anything else", required=False),
+)
+
+
+def quantities_command(
+    intervals: str = typer.Option(..., "--intervals", help="Output of `calc intervals`."),
+    assignments: str = typer.Option(..., "--assignments", help="What the registers measure."),
+    out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
+    by: Literal["month", "day", "year"] = typer.Option("month", "--by", help="Length of a period."),
+    zone: str = typer.Option("Asia/Shanghai", "--zone", help="Time zone of the calendar."),
+    schema: bool = schema_option({"intervals": INTERVALS, "assignments": ASSIGNMENTS}),  # noqa: ARG001 - acts when it is read
+) -> None:
+    """Sum intervals to quantities of carriers by enterprise, site, process, product and period."""
+    check_output(out)
+    read = read_tables({"intervals": (intervals, INTERVALS), "assignments": (assignments, ASSIGNMENTS)}, zone=zone, day_zone=zone)
+    measured, assigned = read["intervals"], read["assignments"]
+    _refuse([
+        *_above_one(measured, "covered_ratio", "estimated_ratio"), *_above_one(assigned, "share_ratio"),
+        *_at(measured, pl.col("end") <= pl.col("start"), "end", "is not after start", "Write the end of the interval, which is not included"),
+        *_at(assigned, pl.col("valid_to") <= pl.col("valid_from"), "valid_to", "is not after valid_from", "Leave it empty or write a later day"),
+        *_several_units(measured),
+    ])
+    by_enterprise = measured.frame["enterprise"].is_not_null().any()
+    keys = ["enterprise", "meter", "register"] if by_enterprise else ["meter", "register"]
+    names = pl.concat([assigned.frame.select(keys), measured.frame.select(keys)]).unique(maintain_order=True).with_row_index("register_key")
+    found = measured.frame.join(names, on=keys, nulls_equal=True)
+    taken = assigned.frame.join(names, on=keys, nulls_equal=True)
+    units = found.group_by("register_key").agg(pl.col("unit").first())
+    stray = found.join(taken, on="register_key", how="anti").select(keys).unique(maintain_order=True)
+    if not stray.is_empty():
+        listed = ", ".join("/".join(str(part) for part in row) for row in stray.head(5).iter_rows())
+        typer.echo(f"{stray.height} registers have intervals but no assignment and are in no sum: {listed}", err=True)
+    # A register without intervals has to show as not covered, in the unit of its fellows.
+    silent = taken.join(units, on="register_key", how="anti")
+    fellows = dict(taken.join(units, on="register_key").select("carrier", "unit").unique("carrier", maintain_order=True).iter_rows())
+    defaults = dict(tables.coefficients(_site_tables()).select("carrier", "unit").iter_rows()) | dict.fromkeys(core.WATER, "m3") | fellows
+    units = pl.concat([units, silent.select(
+        "register_key", unit=pl.col("carrier").replace_strict(defaults, default=None, return_dtype=pl.String())
+    ).unique("register_key")])
+    result = quantities(
+        found.with_columns(quality=pl.lit(None, dtype=schemas.QUALITY)).select(*schemas.INTERVAL.names()),
+        schemas.conform(units, schemas.REGISTER), schemas.conform(taken, schemas.ASSIGNMENT), by=by, zone=zone,
+    )
+    write_table(_without_empty(result, PLACES, assigned), out)
+
+
+def energy_command(
+    quantities: str = typer.Option(..., "--quantities", help="Quantities of carriers."),
+    out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
+    coefficients: str | None = typer.Option(None, "--coefficients", help="Further dated coefficients; they come before the shipped ones."),
+    by: str | None = typer.Option(None, "--sum", help="Sum over groups of these columns, such as enterprise,period."),
+    schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
+        "quantities": QUANTITIES, "coefficients": COEFFICIENTS,
+        "output, after the input columns": ENERGY_OUT, "output of --sum, after its columns": SUMS,
+    }),
+) -> None:
+    """Convert quantities to coal equivalent on both bases; with --sum, add them up by flow."""
+    check_output(out)
+    read = read_tables({"quantities": (quantities, QUANTITIES), "coefficients": (coefficients, COEFFICIENTS)})
+    rows, own = read["quantities"], read.get("coefficients")
+    coefficient_table = tables.coefficients(_site_tables())
+    if own is not None:
+        _refuse(_at(own, pl.col("valid_to") <= pl.col("valid_from"), "valid_to", "is not after valid_from", "Leave it empty or write a later day"))
+        coefficient_table = tables.overlay(coefficient_table, own.frame)
+    _refuse([
+        *_above_one(rows, "covered_ratio", "estimated_ratio", "renewable_ratio"),
+        *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, coefficient_table)),
+    ])
+    result = core.energy(rows.frame, coefficient_table)
+    if by is None:
+        given = [name for name in rows.frame.columns if name in rows.given]
+        write_table(result.select(*given, *(column.name for column in ENERGY_OUT)), out)
+        return
+    groups = [name.strip() for name in by.split(",") if name.strip()]
+    if unknown := [name for name in groups if name not in result.columns] or ([by] if not groups else []):
+        raise typer.BadParameter(f"{', '.join(unknown)} is no column; the rows have {', '.join(rows.frame.columns)}", param_hint="--sum")
+    write_table(core.sum_energy(result, groups), out)
+
+
+def intensity_command(
+    energy: str = typer.Option(..., "--energy", help="Output of `calc energy --sum enterprise,period`."),
+    figures: str = typer.Option(..., "--figures", help="Value added of the enterprises."),
+    out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
+    by: Literal["enterprise", "park"] = typer.Option("enterprise", "--by", help="Whose intensity."),
+    schema: bool = schema_option({"energy": ENTERPRISE_SUMS, "figures": FIGURES}),  # noqa: ARG001 - acts when it is read
+) -> None:
+    """Divide energy and water by value added, sum over sum."""
+    check_output(out)
+    read = read_tables({"energy": (energy, ENTERPRISE_SUMS), "figures": (figures, FIGURES)})
+    sums, values = read["energy"], read["figures"]
+    problems = [
+        *_above_one(sums, "covered_ratio", "estimated_ratio"),
+        *_twice(sums, ["enterprise", "period"], "Sum the energy with `calc energy --sum enterprise,period`"),
+        *_twice(values, ["enterprise", "park", "period"], "Keep one row for each enterprise and period"),
+    ]
+    if by == "park":
+        problems += _at(values, pl.col("park").is_null(), "park", "the cell is empty", "Write the park of the enterprise, or use --by enterprise")
+    _refuse(problems)
+    write_table(intensity(sums.frame, values.frame, by), out)
+
+
+def limits_command(
+    products: str = typer.Option(..., "--products", help="Products with their energy and output, or their unit consumption."),
+    out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
+    energy: str | None = typer.Option(None, "--energy", help="Output of `calc energy --sum enterprise,product,period`."),
+    confirmations: str | None = typer.Option(None, "--confirmations", help="Limit rows that a person has compared with the standard's text."),
+    schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
+        "products": PRODUCTS, "energy": PRODUCT_SUMS, "confirmations": CONFIRMATIONS,
+    }),
+) -> None:
+    """Judge products by the limits in force on the days of their period."""
+    check_output(out)
+    read = read_tables({
+        "products": (products, PRODUCTS), "energy": (energy, PRODUCT_SUMS), "confirmations": (confirmations, CONFIRMATIONS),
+    })
+    rows, sums, confirmed = read["products"], read.get("energy"), read.get("confirmations")
+    table = tables.limits(_site_tables())
+    no_days = pl.col("period").is_null() & (pl.col("period_start").is_null() | pl.col("period_end").is_null())
+    misfits = law.misfits(rows.frame, table, with_energy=sums is not None)
+    _refuse([
+        *_at(rows, no_days, "period", "the row has no period", "Write a period, or both period_start and period_end"),
+        *_at(rows, pl.col("period_end") < pl.col("period_start"), "period_end", "lies before period_start", "Write the last day of the period"),
+        *_above_one(rows, "covered_ratio", "estimated_ratio"),
+        *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in misfits),
+        *(_twice(sums, ["enterprise", "product", "period"], "Sum the energy with `calc energy --sum enterprise,product,period`") if sums else ()),
+    ])
+    verdicts = law.limits(
+        rows.frame, table, schemas.empty(schemas.CONFIRMATION) if confirmed is None else confirmed.frame, None if sums is None else sums.frame,
+    )
+    write_table(verdicts, out)
+
+
+COMMANDS: Final = {"quantities": quantities_command, "energy": energy_command, "intensity": intensity_command, "limits": limits_command}
+
+
+def _site_tables() -> Path | None:
+    """The site's own tables, where a settings file is found: calc judges as the site's services do."""
+    file = settings.find_settings_file()
+    return settings.load(file).site.tables_dir if file is not None else None
+
+
+def _refuse(problems: Sequence[Problem]) -> None:
+    if problems:
+        raise BadInputError(problems)
+
+
+def _at(table: Table, wrong: pl.Expr, column: str, what: str, remedy: str) -> list[Problem]:
+    rows = table.frame.select(wrong.fill_null(value=False).alias("wrong"))["wrong"].arg_true()
+    return [Problem(table.where(row, column), what, remedy) for row in rows]
+
+
+def _above_one(table: Table, *columns: str) -> list[Problem]:
+    return [
+        problem for column in columns
+        for problem in _at(table, pl.col(column) > 1, column, "is above 1", "Write a share between 0 and 1, not a percentage")
+    ]
+
+
+def _twice(table: Table, keys: Sequence[str], remedy: str) -> list[Problem]:
+    return _at(table, ~pl.struct(keys).is_first_distinct(), keys[-1], f"stands a second time for the same {', '.join(keys)}", remedy)
+
+
+def _several_units(table: Table) -> list[Problem]:
+    keys = ["enterprise", "meter", "register"]
+    other = pl.col("unit") != pl.col("unit").first().over(keys)
+    return _at(table, other, "unit", "differs from the register's unit in its first row", "Convert the quantities of a register to one unit")
+
+
+def _without_empty(frame: pl.DataFrame, columns: Sequence[Column], table: Table) -> pl.DataFrame:
+    return frame.drop([column.name for column in columns if column.name not in table.given])
