@@ -23,6 +23,8 @@ from ingest.reasons import UndecodableError
 from ingest.routes import Routes, Sender
 from store.journal import Message
 
+__all__ = ["LOST", "Decodings", "Routes", "decode", "unpack"]
+
 MAX_UNPACKED_BYTES: Final = 4 * 1024 * 1024
 LOST: Final = pl.Schema({  # messages that a gateway has lost for good, both ends included
     "message": pl.Int64(), "enterprise": pl.String(), "gateway": pl.String(), "epoch": pl.String(),

@@ -1,7 +1,7 @@
 """Why a message or a reading was refused: a closed list, with the sentence that a person reads in both languages.
 
-Three kinds share the list: what is wrong with a whole message (it is undecodable), what is wrong with one reading of a
-message (its `fault`), and the rules of `ingest.screen` (the name of the rule that was broken).
+Four kinds share the list: what is wrong with a whole message (it is undecodable), what is wrong with one reading of a
+message (its `fault`), the rules of `ingest.screen` (the name of the rule that was broken), and what a store refuses.
 """
 
 from typing import Final, NamedTuple
@@ -57,7 +57,10 @@ SCREEN_RULES: Final[dict[str, Text]] = {
     "not_too_old": Text("读数时刻过早,请校准网关时钟。", "The time of the reading is too long ago; check the gateway's clock."),
     "unit_convertible": Text("单位无法换算为登记的单位。", "The unit cannot be converted to the registered one."),
 }
-REASONS: Final[dict[str, Text]] = {**MESSAGE_REASONS, **READING_FAULTS, **SCREEN_RULES}
+STORE_REFUSALS: Final[dict[str, Text]] = {
+    "store_refused": Text("存储系统拒绝了该读数,读数已保留在隔离区。", "The store refused the reading; it is kept in quarantine."),
+}
+REASONS: Final[dict[str, Text]] = {**MESSAGE_REASONS, **READING_FAULTS, **SCREEN_RULES, **STORE_REFUSALS}
 
 
 class UndecodableError(Exception):

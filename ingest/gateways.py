@@ -1,0 +1,134 @@
+"""What the platform tells gateways: receipts, built from the ledger and published at least once."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import polars as pl
+import structlog
+
+from config.errors import BrokerUnavailableError, StoreFullError, StoreUnavailableError
+from config.settings import MqttSettings
+from ingest.connection import Connection
+from ingest.reasons import REASONS
+from ingest.routes import OWN_ROOT, OWN_TOPIC
+from store.journal import Journal
+from store.ledger import Ledger
+from store.quarantine import Quarantine
+
+LISTED: Final = 100  # rejected readings that one receipt lists
+_EVERY_S: Final = 1.0  # at most one receipt a second for each gateway
+_SETTLEMENTS: Final = 10_000
+_CONFIRMED_WITHIN_S: Final = 10.0
+_LONGEST_WAIT_S: Final = 4.0
+_GATEWAY: Final = ["enterprise", "gateway", "epoch"]
+_log: Final = structlog.get_logger("receipts")
+
+
+def compose(
+    group: pl.DataFrame, refused: Sequence[Mapping[str, Any]], *, contiguous_seq: int, at: datetime
+) -> dict[str, Any]:
+    """One receipt.
+
+    Args:
+        group: SETTLEMENT rows of one gateway and epoch, each with its seq.
+        refused: their rows in quarantine, LISTED at most; index -1 stands for a whole message.
+        contiguous_seq: every message up to this one is accounted for.
+        at: when the receipt is written.
+
+    Returns:
+        The receipt of the contract. A message that could not be read counts as one rejected row.
+    """
+    seqs = dict(group.select("message", "seq").iter_rows())
+    unread = group.filter(pl.col("outcome") == "undecodable").height
+    listed = sorted((row for row in refused if row["message"] in seqs), key=lambda row: (seqs[row["message"]], row["index"]))
+    return {
+        "v": 1, "epoch": group["epoch"][0], "from_seq": group["seq"].min(), "to_seq": group["seq"].max(),
+        **{name: int(group[name].sum()) for name in ("stored", "duplicate", "conflicting")},
+        "rejected_count": int(group["rejected"].sum()) + unread,
+        "rejected": [
+            {"seq": seqs[row["message"]], "index": row["index"], "meter": row["meter"], "register": row["register"], **_reason(row["reasons"])}
+            for row in listed
+        ],
+        "contiguous_seq": contiguous_seq, "at": at.isoformat(timespec="milliseconds"),
+    }
+
+
+class ReceiptPublisher:
+    """Tells gateways that speak the contract's format what became of their messages."""
+
+    def __init__(
+        self, settings: MqttSettings, ledger: Ledger, quarantine: Quarantine, journal: Journal, *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings, self._ledger, self._quarantine, self._journal, self._now = settings, ledger, quarantine, journal, now
+        self.published = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Publish until told to stop; a broker or store that is away is waited for."""
+        wait_s = 0.0
+        while not stop.wait(wait_s):
+            connection = Connection(self._settings, f"{self._settings.client_id[:50]}-receipts")
+            try:
+                connection.open()
+                wait_s = 1.0
+                while connection.alive and not stop.is_set():
+                    self.once(connection)
+                    _idle(connection, stop, _EVERY_S)
+            except (BrokerUnavailableError, StoreUnavailableError, StoreFullError) as error:
+                _log.debug("waiting", reason=str(error))
+                wait_s = min(max(1.0, wait_s * 2), _LONGEST_WAIT_S)
+            finally:
+                connection.close()
+
+    def once(self, connection: Connection) -> int:
+        """Publish what has been settled since the last receipt; how many receipts. The cursor follows the broker's PUBACK."""
+        settlements = self._ledger.settlements(self._ledger.receipt_cursor(), _SETTLEMENTS)
+        if settlements.is_empty():
+            return 0
+        receipts = self.receipts(settlements)
+        sent = [connection.publish(topic, payload) for topic, payload in receipts]
+        deadline = time.monotonic() + _CONFIRMED_WITHIN_S
+        while not all(info.is_published() for info in sent):
+            if not connection.alive or time.monotonic() > deadline:
+                return 0  # the cursor stays: they are told again
+            connection.step(0.05)
+        self._ledger.set_receipt_cursor(int(settlements["message"].max()))  # type: ignore[arg-type]  # not empty
+        self.published += len(receipts)
+        return len(receipts)
+
+    def receipts(self, settlements: pl.DataFrame) -> list[tuple[str, bytes]]:
+        """Topic and payload of each receipt for SETTLEMENT rows; none for formats without epoch and seq, nor for other doors."""
+        counted = settlements.drop_nulls([*_GATEWAY, "seq"])
+        if counted.is_empty():
+            return []
+        contiguous = {tuple(row[:3]): row[3] for row in self._ledger.sequences().select(*_GATEWAY, "contiguous_seq").iter_rows()}
+        found = []
+        for group in counted.partition_by(_GATEWAY, maintain_order=True):
+            enterprise, gateway, epoch = group.select(_GATEWAY).row(0)
+            first, last = group["message"][0], group["message"][-1]
+            message = self._journal.get(last)
+            own = OWN_TOPIC.fullmatch(message.topic) if message is not None and message.door == "mqtt" else None
+            if own is None:
+                continue
+            refused: list[dict[str, Any]] = []
+            if group["rejected"].sum() or (group["outcome"] == "undecodable").any():
+                page = self._quarantine.page(after=(last, -2), limit=LISTED, filters={"enterprise": enterprise, "gateway": gateway})
+                refused = page.filter(pl.col("message") >= first).to_dicts()
+            receipt = compose(group, refused, contiguous_seq=contiguous.get((enterprise, gateway, epoch), 0), at=self._now())
+            found.append((f"{OWN_ROOT}{own['region']}/{enterprise}/{gateway}/receipts", msgspec.json.encode(receipt)))
+        return found
+
+
+def _reason(reasons: Sequence[str]) -> dict[str, Any]:
+    text = REASONS[reasons[0]]
+    return {"reason": reasons[0], "text": {"zh": text.zh, "en": text.en}}
+
+
+def _idle(connection: Connection, stop: threading.Event, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while connection.alive and not stop.is_set() and (left_s := deadline - time.monotonic()) > 0:
+        connection.step(min(left_s, 0.2))
