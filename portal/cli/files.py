@@ -95,7 +95,7 @@ def read_table(path: str, columns: Sequence[Column], problems: list[Problem], *,
     table = Table(name, frame, first_row, frozenset(frame.columns))
     head = f"{name} row 1" if first_row > 1 else name
     problems.extend(
-        Problem(f"{head} column {column.name}", "the column is missing", f"Add it ({column.help}); there are {', '.join(frame.columns) or 'no columns'}")
+        Problem(f"{head} column {column.name}", "the column is missing", f"Add it ({column.help}); there are {', '.join(frame.columns) or 'none'}")
         for column in columns if column.required and column.name not in table.given
     )
     parsed = {}
