@@ -13,7 +13,7 @@ import polars as pl
 
 from config.errors import StoreFullError, StoreUnavailableError
 from config.schemas import INSTANT, READING, conform, empty
-from store.readings import Appended, all_stored, judge
+from store.readings import Appended, judge, nearest
 
 # No primary key: its index takes six times the space and a quarter of the speed. What can be a repeat is found by the
 # first and last instant of each register, held in memory.
@@ -24,7 +24,6 @@ _TABLE: Final = (
 _COLUMNS: Final = ", ".join(READING)
 _KNOWN: Final = pl.Schema({"register_key": pl.UInt32(), "first": INSTANT, "last": INSTANT})
 _FULL: Final = ("No space left on device", "Disk quota exceeded", "not enough space")
-_FIRST_REACH: Final = timedelta(days=2)
 _HELD: Final = re.compile(r"lock.*?\(PID (\d+)\)", re.IGNORECASE | re.DOTALL)
 
 
@@ -44,6 +43,7 @@ class DuckDbReadingStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._appending, self._opening = threading.Lock(), threading.Lock()
+        self._closed = False
         self._opened: duckdb.DuckDBPyConnection | None = None
         self._known = empty(_KNOWN)  # sorted by register_key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,32 +53,36 @@ class DuckDbReadingStore:
     def append(self, readings: pl.DataFrame) -> Appended:
         if readings.is_empty():
             return Appended()
-        with self._appending, self._told(appending=True), self._cursor() as db:
-            db.begin()
-            known = self._known
-            repeated = readings.join(known, on="register_key", maintain_order="left").filter(pl.col("read_at") <= pl.col("last"))
-            if not repeated.is_empty() or readings.select("register_key", "read_at").n_unique() < readings.height:
-                new, appended = judge(readings, self._kept(db, repeated.select("register_key", "read_at").unique()))
-            else:
-                new, appended = readings.select(READING.names()).with_columns(copy=pl.lit(0, pl.UInt8)), all_stored(readings)
-            if not new.is_empty():
-                db.register("new", _Frame(new))
-                db.execute(f"INSERT INTO reading SELECT {_COLUMNS} FROM new")  # noqa: S608 - constant names
-                db.unregister("new")
-            db.commit()
-            spans = new.group_by("register_key").agg(first=pl.col("read_at").min(), last=pl.col("read_at").max())
-            self._known = pl.concat([known, spans]).group_by("register_key").agg(pl.col("first").min(), pl.col("last").max())
+        with self._appending, self._told(), self._cursor() as db:
+            try:
+                db.begin()
+                known = self._known
+                repeated = readings.join(known, on="register_key", maintain_order="left").filter(pl.col("read_at") <= pl.col("last"))
+                new, appended = judge(readings, self._at(db, repeated.select("register_key", "read_at").unique()))
+                if not new.is_empty():
+                    db.register("new", _Frame(new))
+                    db.execute(f"INSERT INTO reading SELECT {_COLUMNS} FROM new")  # noqa: S608 - constant names
+                    db.unregister("new")
+                db.commit()
+                spans = new.group_by("register_key").agg(first=pl.col("read_at").min(), last=pl.col("read_at").max())
+                self._known = pl.concat([known, spans]).group_by("register_key").agg(pl.col("first").min(), pl.col("last").max())
+            except BaseException:
+                self._let_go()  # whether the rows are in is not known: the next call opens the file again and sees
+                raise
         return appended
 
     def span(self, register_keys: Sequence[int] | None, start: datetime, end: datetime, *, pad: int = 0) -> pl.DataFrame:
         with self._told(), self._cursor() as db:
             known = self._of(register_keys)
-            inside = known.filter(pl.col("first") < end, pl.col("last") >= start)
-            parts = [self._select(db, "a.register_key = r.register_key", inside, start, end)]
+            of_register = "a.register_key = r.register_key"
+            parts = [self._select(db, of_register, known.filter(pl.col("first") < end, pl.col("last") >= start), start, end)]
             if pad:
-                before = self._nearest(db, known.filter(pl.col("first") < start), start, pad, before=True)
-                after = self._nearest(db, known.filter(pl.col("last") >= end), end, pad, before=False)
-                parts += [self._at(db, before), self._at(db, after)]
+                def fetch(asked: pl.DataFrame, lo: datetime, hi: datetime) -> pl.DataFrame:
+                    return self._select(db, of_register, asked, lo, hi)
+
+                earlier = known.filter(pl.col("first") < start).select("register_key", far="first")
+                later = known.filter(pl.col("last") >= end).select("register_key", far="last")
+                parts += [nearest(earlier, start, pad, fetch, before=True), nearest(later, end, pad, fetch, before=False)]
         return pl.concat(parts).sort("register_key", "read_at", "copy")
 
     def latest(self, register_keys: Sequence[int] | None = None) -> pl.DataFrame:
@@ -98,6 +102,10 @@ class DuckDbReadingStore:
             db.execute("SELECT 1").fetchone()
 
     def close(self) -> None:
+        self._closed = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         with self._opening:
             if self._opened is not None:
                 self._opened.close()
@@ -107,6 +115,8 @@ class DuckDbReadingStore:
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection of one's own to the open file, which is opened again after an error that closed it."""
         with self._opening:
+            if self._closed:
+                raise StoreUnavailableError(self._path, "it is closed", "The service is stopping.")
             if self._opened is None:
                 db = duckdb.connect(str(self._path))
                 try:
@@ -123,14 +133,14 @@ class DuckDbReadingStore:
             cursor.close()
 
     @contextlib.contextmanager
-    def _told(self, *, appending: bool = False) -> Iterator[None]:
+    def _told(self) -> Iterator[None]:
         """Turn DuckDB's errors into ours."""
         try:
             yield
         except duckdb.Error as error:
             text = str(error)
-            if appending or isinstance(error, duckdb.FatalException) or "has been invalidated" in text:
-                self.close()  # whether the rows are in is not known: the next call opens the file again and sees
+            if isinstance(error, duckdb.FatalException):
+                self._let_go()  # DuckDB answers nothing more until the file is opened again
             if any(sign in text for sign in _FULL):
                 raise StoreFullError(self._path, text) from error
             if holder := _HELD.search(text):
@@ -143,9 +153,6 @@ class DuckDbReadingStore:
     def _of(self, register_keys: Sequence[int] | None) -> pl.DataFrame:
         """The spans of some registers, of all for None."""
         return self._known if register_keys is None else self._known.filter(pl.col("register_key").is_in(list(register_keys)))
-
-    def _kept(self, db: duckdb.DuckDBPyConnection, instants: pl.DataFrame) -> pl.DataFrame:
-        return empty(READING) if instants.is_empty() else self._at(db, instants)
 
     def _at(self, db: duckdb.DuckDBPyConnection, instants: pl.DataFrame) -> pl.DataFrame:
         """READING, all copies at those instants (register_key, read_at)."""
@@ -164,32 +171,3 @@ class DuckDbReadingStore:
         found = pl.DataFrame(db.sql(query, params={"start": start, "end": end}))
         db.unregister("asked")
         return conform(found, READING)
-
-    def _nearest(self, db: duckdb.DuckDBPyConnection, known: pl.DataFrame, edge: datetime, pad: int, *, before: bool) -> pl.DataFrame:
-        """The `pad` instants (register_key, read_at) of each register next to an edge: before it, or from it on.
-
-        The reach widens until every register has enough or all of its own, so that a busy store is not read from its start.
-        """
-        found: list[pl.DataFrame] = []
-        reach = _FIRST_REACH
-        while not known.is_empty():
-            far = known["first"].min() if before else known["last"].max()
-            assert isinstance(far, datetime)
-            limit = max(edge - reach, far) if before else min(edge + reach, far)
-            side = "max" if before else "min"
-            within = "r.read_at >= $limit AND r.read_at < $edge" if before else "r.read_at >= $edge AND r.read_at <= $limit"
-            db.register("asked", _Frame(known))
-            query = (
-                f"SELECT r.register_key, {side}(r.read_at, {pad}) AS read_at FROM reading r SEMI JOIN asked a ON a.register_key = r.register_key "  # noqa: S608 - ours
-                f"WHERE r.copy = 0 AND {within} GROUP BY r.register_key"
-            )
-            near = pl.DataFrame(db.sql(query, params={"limit": limit, "edge": edge}))
-            db.unregister("asked")
-            all_reached = pl.col("first") >= limit if before else pl.col("last") <= limit
-            known = known.join(near, on="register_key", how="left")
-            done = (pl.col("read_at").list.len().fill_null(0) >= pad) | all_reached
-            found.append(known.filter(done, pl.col("read_at").is_not_null()).select("register_key", pl.col("read_at")).explode("read_at"))
-            known = known.filter(~done).drop("read_at")
-            reach *= 8
-        schema = {"register_key": READING["register_key"], "read_at": READING["read_at"]}
-        return pl.concat([conform(part, pl.Schema(schema)) for part in found]) if found else pl.DataFrame(schema=schema)

@@ -1,8 +1,8 @@
 """Readings for good: the promise that every store of readings keeps, and the rule by which repeats are judged."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 import polars as pl
@@ -11,6 +11,7 @@ from config.schemas import READING, conform, empty
 
 OUTCOME: Final = pl.Schema({"message": pl.Int64(), "stored": pl.UInt32(), "duplicate": pl.UInt32(), "conflicting": pl.UInt32()})
 REFUSED: Final = pl.Schema({**READING, "reason": pl.String()})
+_FIRST_REACH: Final = timedelta(hours=3)
 MAX_COPIES: Final = 255  # READING.copy is one byte
 
 
@@ -93,12 +94,6 @@ class ReadingStore(Protocol):
         ...
 
 
-def all_stored(readings: pl.DataFrame) -> Appended:
-    """What became of readings of which none is a repeat."""
-    outcome = readings.group_by("message").agg(stored=pl.len()).sort("message")
-    return Appended(conform(outcome.with_columns(duplicate=0, conflicting=0), OUTCOME))
-
-
 class Judged(NamedTuple):
     """Repeats, judged: READING rows to add with their copy, the counts, and what cannot be kept."""
 
@@ -119,6 +114,9 @@ def judge(readings: pl.DataFrame, kept: pl.DataFrame) -> Judged:
         readings: READING in message order, `copy` ignored; each message whole.
         kept: READING, all copies of those instants that the store has already.
     """
+    if kept.is_empty() and readings.select(_KEY).n_unique() == readings.height:  # live data, nearly always
+        outcome = readings.group_by("message").agg(stored=pl.len()).with_columns(duplicate=0, conflicting=0)
+        return Judged(conform(readings.with_columns(copy=0), READING), Appended(conform(outcome.sort("message"), OUTCOME)))
     value_key, own_key = [*_KEY, "value"], [*_KEY, "value", "message"]
     of_instant = kept.group_by(_KEY).agg(copies=pl.len().cast(pl.Int64))
     rows = (
@@ -151,3 +149,40 @@ def judge(readings: pl.DataFrame, kept: pl.DataFrame) -> Judged:
             conform(refused, REFUSED),
         ),
     )
+
+
+def nearest(
+    asked: pl.DataFrame, edge: datetime, pad: int, fetch: Callable[[pl.DataFrame, datetime, datetime], pl.DataFrame], *, before: bool
+) -> pl.DataFrame:
+    """READING of the `pad` instants of each register that are next to an edge, before it or from it on, with all their copies.
+
+    The reach widens only for registers that have not enough yet, so that a long history is not read for the last few hours.
+
+    Args:
+        asked: register_key and `far`, the farthest instant on that side that the register can have.
+        edge: instants before it, or at and after it, are meant.
+        pad: how many instants of each register.
+        fetch: READING of some registers (register_key, far) with start <= read_at < end.
+        before: which side.
+    """
+    found = [empty(READING)]
+    reach = _FIRST_REACH
+    while not asked.is_empty():
+        if before:
+            start, end = max(edge - reach, _instant(asked["far"].min())), edge
+            is_reached = pl.col("far") >= start
+        else:
+            start, end = edge, min(edge + reach, _instant(asked["far"].max()) + timedelta(microseconds=1))
+            is_reached = pl.col("far") < end
+        near = fetch(asked, start, end).with_columns(place=pl.col("read_at").rank("dense", descending=before).over("register_key"))
+        places = near.group_by("register_key").agg(places=pl.col("place").max())
+        asked = asked.join(places, on="register_key", how="left").with_columns(is_done=is_reached | (pl.col("places") >= pad).fill_null(value=False))
+        found.append(near.filter(pl.col("place") <= pad).join(asked.filter("is_done"), on="register_key", how="semi").drop("place"))
+        asked = asked.filter(~pl.col("is_done")).select("register_key", "far")
+        reach *= 8
+    return pl.concat(found)
+
+
+def _instant(value: object) -> datetime:
+    assert isinstance(value, datetime)
+    return value
