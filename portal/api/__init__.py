@@ -1,1 +1,5 @@
-"""The HTTP API under /api/v1."""
+"""The API for machines: /api/v1."""
+
+from portal.api import found, measured, registered
+
+ROUTERS = (measured.router, registered.router, found.router)

@@ -1,1 +1,5 @@
-"""The pages behind the login."""
+"""Pages for people: one module for each, templates beside the package."""
+
+from portal.pages import alerts, docs, enterprise, login, overview, quarantine, service
+
+ROUTERS = (login.router, overview.router, enterprise.router, alerts.router, quarantine.router, service.router, docs.router)

@@ -1,0 +1,183 @@
+"""What was measured and what follows from it: readings, consumption, energy, intensities, verdicts."""
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from typing import Annotated, Final, Literal
+
+import polars as pl
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from pydantic import AwareDatetime
+
+from config.schemas import INSTANT, READING_QUALITY, conform
+from portal import views
+from portal.api.answers import MAX_BULK_ROWS, Paging, PagingOf, bulk, cursor_of, listed, numbered, page
+from portal.api.problems import ProblemError
+from portal.context import ApiScope, Portal, PortalOf
+
+router = APIRouter(prefix="/api/v1")
+MAX_REGISTER_DAYS_OF_READINGS: Final = 5_000  # a register for 13 years, or 160 registers for a month
+MAX_REGISTER_DAYS: Final = {"hour": 50_000, "day": 500_000}
+REGISTER_DAYS_AT_ONCE: Final = 31  # what one query to the store may span: bounds memory even at a reading a second
+READING_ROW: Final = pl.Schema({
+    "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "read_at": INSTANT, "copy": pl.UInt8(), "value": pl.Float64(),
+    "unit": pl.String(), "quality": pl.String(), "received_at": INSTANT, "message": pl.Int64(),
+})
+READING_KEYS: Final = ("register_key", "read_at", "copy")
+Name = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Period = Annotated[str | None, Query(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$", description="2025, 2025-03 or 2025-03-07, and the periods within it.")]
+
+
+@router.get("/readings", summary="Readings as they came in", tags=["measured"])
+def readings(
+    portal: PortalOf, scope: ApiScope, paging: PagingOf,
+    start: Annotated[AwareDatetime, Query(alias="from", description="First instant, with offset.")],
+    end: Annotated[AwareDatetime, Query(alias="to", description="The instant after the last.")],
+    enterprise: Name = None, meter: Name = None, register: Name = None,
+) -> Response:
+    """Readings in a half-open span, by register, instant and copy (copy > 0: a conflicting value for the same instant)."""
+    scope.require("readings")
+    if not views.readings_are_here(portal):
+        raise ProblemError(503, "readings-elsewhere", "The process that collects holds the DuckDB file. Ask its own portal, or use InfluxDB.")
+    chosen = views.registers(portal.site, scope).filter(
+        *(pl.col(column) == value for column, value in (("enterprise", enterprise), ("meter", meter), ("register", register)) if value is not None)
+    ).sort("register_key")
+    _check_span(start, end, chosen.height, MAX_REGISTER_DAYS_OF_READINGS)
+    if paging.bulk:
+        found = _everything(portal, chosen, start, end)
+        return bulk(_named(found, chosen), paging.format, "readings")
+    found, more = _page_of(portal, chosen, start, end, paging)
+    return page(_named(found, chosen), cursor_of(found.row(-1, named=True), READING_KEYS) if more else None)
+
+
+@router.get("/consumption", summary="Consumption by hour or day", tags=["measured"])
+def consumption(
+    portal: PortalOf, scope: ApiScope, paging: PagingOf,
+    first: Annotated[date, Query(alias="from", description="First local day.")],
+    last: Annotated[date, Query(alias="to", description="Last local day, included.")],
+    grain: Literal["hour", "day"] = "day", enterprise: Name = None, meter: Name = None, register: Name = None,
+) -> Response:
+    """Consumption of each register, in its unit, with how much of it is covered by readings and how much estimated."""
+    scope.require("consumption")
+    names = {"enterprise": enterprise, "meter": meter, "register": register}
+    count = views.registers(portal.site, scope).filter(*(pl.col(column) == value for column, value in names.items() if value is not None)).height
+    _check_days(first, last, count, MAX_REGISTER_DAYS[grain])
+    frame = views.consumption(portal.site, scope, "hourly" if grain == "hour" else "daily", first, last, **names)
+    return listed(frame, ["enterprise", "meter", "register", "start"], paging, "consumption")
+
+
+@router.get("/energy", summary="Energy on both bases", tags=["evaluated"])
+def energy(
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, by: Literal["enterprise", "carrier"] = "enterprise",
+    enterprise: Name = None, period: Period = None, grain: Literal["year", "month", "day"] | None = None,
+) -> Response:
+    """Coal equivalent, calorific and equivalent side by side (never added), with completeness and what is missing."""
+    scope.require("consumption")
+    parts = [] if by == "enterprise" else ["carrier", "flow", "use", "site", "process", "product", "unit"]
+    frame = views.result(portal.site, scope, "energy" if by == "enterprise" else "carriers")
+    return listed(_of_period(frame, enterprise, period, grain), ["enterprise", "period", *parts], paging, "energy")
+
+
+@router.get("/intensities", summary="Energy and water by value added", tags=["evaluated"])
+def intensities(
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, by: Literal["enterprise", "park"] = "enterprise",
+    enterprise: Name = None, park: Name = None, period: Period = None,
+) -> Response:
+    """Intensities of enterprises or parks."""
+    scope.require("intensities")
+    frame = views.result(portal.site, scope, "intensity" if by == "enterprise" else "park_intensity")
+    if by == "park" and park is not None:
+        frame = frame.filter(pl.col("park") == park)
+    return listed(_of_period(frame, enterprise if by == "enterprise" else None, period, None), [by, "period"], paging, "intensities")
+
+
+@router.get("/verdicts", summary="Products against their energy-consumption limits", tags=["evaluated"])
+def verdicts(
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: Name = None, product: Name = None,
+    verdict: Literal["complies", "exceeds", "exceeds_measured_alone", "incomplete", "no_rule"] | None = None, closed: bool | None = None,
+) -> Response:
+    """One row for each edition that a period touches, with derivation, clause and standing."""
+    scope.require("verdicts")
+    wanted = {"enterprise": enterprise, "product": product, "verdict": verdict, "closed": closed}
+    frame = views.result(portal.site, scope, "verdicts").filter(*(pl.col(column) == value for column, value in wanted.items() if value is not None))
+    keys = ["enterprise", "product", "indicator", "line", "plant_status", "period_start", "period_end", "standard", "edition"]
+    return listed(frame, keys, paging, "verdicts")
+
+
+def _of_period(frame: pl.DataFrame, enterprise: str | None, period: str | None, grain: str | None) -> pl.DataFrame:
+    if enterprise is not None:
+        frame = frame.filter(pl.col("enterprise") == enterprise)
+    if period is not None:
+        frame = frame.filter((pl.col("period") == period) | pl.col("period").str.starts_with(f"{period}-"))
+    return frame if grain is None else frame.filter(pl.col("period").str.len_chars() == {"year": 4, "month": 7, "day": 10}[grain])
+
+
+def _check_span(start: datetime, end: datetime, registers: int, most: int) -> None:
+    if end <= start:
+        raise ProblemError(400, "empty-range", "`to` is not after `from`.")
+    _check_budget(registers * (end - start) / timedelta(days=1), most)
+
+
+def _check_days(first: date, last: date, registers: int, most: int) -> None:
+    if last < first:
+        raise ProblemError(400, "empty-range", "`to` is before `from`.")
+    _check_budget(registers * ((last - first).days + 1), most)
+
+
+def _check_budget(asked: float, most: int) -> None:
+    if asked > most:
+        limit = f"at most {most:,} are answered at once"
+        detail = f"The range asks for {asked:,.0f} register-days; {limit}. Name an enterprise or meter, or a shorter range."
+        raise ProblemError(400, "range-too-large", detail, max_register_days=most)
+
+
+def _chunks(keys: list[int], start: datetime, end: datetime) -> Iterator[tuple[list[int], datetime, datetime]]:
+    """Queries small enough for memory that together cover the range, in the order of the rows."""
+    days = (end - start) / timedelta(days=1)
+    together = max(1, int(REGISTER_DAYS_AT_ONCE // max(days, 1 / 24)))
+    step = timedelta(days=REGISTER_DAYS_AT_ONCE) if days > REGISTER_DAYS_AT_ONCE else end - start
+    for at in range(0, len(keys), together):
+        begin = start
+        while begin < end:
+            yield keys[at : at + together], begin, min(begin + step, end)
+            begin += step
+
+
+def _page_of(portal: Portal, chosen: pl.DataFrame, start: datetime, end: datetime, paging: Paging) -> tuple[pl.DataFrame, bool]:
+    keys: list[int] = chosen["register_key"].to_list()
+    parts: list[pl.DataFrame] = []
+    after, wanted = numbered(paging.after, 3), paging.limit + 1
+    seen = pl.lit(value=False)
+    if after is not None:
+        key, instant, copy = after
+        keys = [one for one in keys if one >= key]
+        at = pl.lit(instant, dtype=pl.Int64()).cast(INSTANT)
+        beyond = (pl.col("read_at") > at) | ((pl.col("read_at") == at) & (pl.col("copy") > copy))
+        seen = (pl.col("register_key") == key) & ~beyond
+    for some, begin, until in _chunks(keys, start, end):
+        parts.append(portal.site.readings().span(some, begin, until).filter(~seen).head(wanted))
+        wanted -= parts[-1].height
+        if wanted == 0:
+            break
+    found = pl.concat(parts) if parts else pl.DataFrame(schema={"register_key": pl.UInt32(), **READING_ROW})
+    return found.head(paging.limit), found.height > paging.limit
+
+
+def _everything(portal: Portal, chosen: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    parts: list[pl.DataFrame] = []
+    height = 0
+    for some, begin, until in _chunks(chosen["register_key"].to_list(), start, end):
+        parts.append(portal.site.readings().span(some, begin, until))
+        height += parts[-1].height
+        if height > MAX_BULK_ROWS:
+            break  # `bulk` refuses it
+    return pl.concat(parts) if parts else pl.DataFrame(schema={"register_key": pl.UInt32(), **READING_ROW})
+
+
+def _named(found: pl.DataFrame, chosen: pl.DataFrame) -> pl.DataFrame:
+    codes = dict(enumerate(READING_QUALITY))
+    named = found.select("register_key", "read_at", "copy", "value", "quality", "received_at", "message").join(
+        chosen.select("register_key", "enterprise", "meter", "register", "unit"), on="register_key", maintain_order="left"
+    )
+    quality = pl.col("quality").cast(pl.Int64, strict=False).replace_strict(codes, default=None, return_dtype=pl.String())
+    return conform(named.with_columns(quality), READING_ROW)

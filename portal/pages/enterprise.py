@@ -1,0 +1,42 @@
+"""One enterprise: five media over time, both bases side by side, verdicts with all that they rest on."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from portal import views
+from portal.context import PageScope, PortalOf, SessionOf, language_of
+from portal.i18n import Language, term
+from portal.pages.render import page
+from portal.scope import NotFoundError
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/enterprises/{enterprise}")
+def enterprise_page(
+    request: Request, portal: PortalOf, session: SessionOf, scope: PageScope, enterprise: str, grain: views.Grain = "day",
+) -> HTMLResponse:
+    """The page of an enterprise; charts by day or by month."""
+    last, from_readings = views.last_readings(portal, scope)
+    shown = views.enterprise(portal, scope, enterprise, grain, last)
+    language = language_of(request)
+    for chart in shown.charts:
+        chart["drawn"] = [
+            {"name": _series_name(language, one["carrier"], one["flow"]), "unit": one["unit"], "values": one["values"]} for one in chart["series"]
+        ]
+    return page(request, "enterprise.html", session, {"scope": scope, "it": shown, "grain": grain, "from_readings": from_readings})
+
+
+@router.get("/enterprises/{enterprise}/registers")
+def registers_part(request: Request, portal: PortalOf, session: SessionOf, scope: PageScope, enterprise: str) -> HTMLResponse:
+    """The registers with their last readings, fetched again every few seconds."""
+    last, from_readings = views.last_readings(portal, scope)
+    mine = [row for row in last.to_dicts() if row["enterprise"] == enterprise]
+    if not mine:
+        raise NotFoundError
+    return page(request, "parts/registers.html", session, {"registers": mine, "from_readings": from_readings})
+
+
+def _series_name(language: Language, carrier: str, flow: str) -> str:
+    name = term(language, "carrier", carrier)
+    return name if flow in {"consumed", "purchased"} else f"{name} · {term(language, 'flow', flow)}"

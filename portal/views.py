@@ -1,0 +1,475 @@
+"""Read models: what the pages and the API show, from the site's adapters, within a scope.
+
+No arithmetic on energy happens here: figures are the results that the evaluate service wrote, or what the core's own
+functions make of the derived tables. A frame leaves this module only through `Scope.rows`.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final, Literal
+
+import polars as pl
+
+from config.errors import StoreUnavailableError, TcewatchError
+from config.findings import OpenAlert
+from config.schemas import ENERGY, ENERGY_SUM, INSTANT, INTENSITY, VERDICT, conform
+from config.units import FIVE_MEDIA
+from monitors.energy import sum_energy
+from monitors.quantities import quantities
+from pipeline.site import Site
+from portal.context import Portal, ServiceHealth
+from portal.scope import NotFoundError, Scope
+from store.ledger import Totals
+
+RESULTS: Final[Mapping[str, pl.Schema]] = {
+    "energy": pl.Schema({"enterprise": pl.String(), "period": pl.String(), **ENERGY_SUM}),
+    "carriers": ENERGY,
+    "intensity": pl.Schema({"enterprise": pl.String(), **INTENSITY}),
+    "park_intensity": pl.Schema({"park": pl.String(), **INTENSITY}),
+    "verdicts": pl.Schema({**VERDICT, "closed": pl.Boolean()}),
+}
+CONSUMPTION: Final = pl.Schema({
+    "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "medium": pl.String(), "start": INSTANT, "end": INSTANT,
+    "quantity": pl.Float64(), "unit": pl.String(), "quality": pl.String(), "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(),
+})
+LAST_READING: Final = pl.Schema({
+    "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "medium": pl.String(), "unit": pl.String(), "kind": pl.String(),
+    "read_at": INSTANT, "value": pl.Float64(), "received_at": INSTANT,
+})
+PAGE_ROWS: Final = 50
+RAW_SHOWN: Final = 4096
+LATEST_FOR_S: Final = 2.0  # the last readings are asked for once in so many seconds, however many people look
+LATE_AFTER: Final = timedelta(hours=2)
+CHART_DAYS: Final = 60
+VERDICT_WEIGHT: Final = {"exceeds": 0, "exceeds_measured_alone": 1, "incomplete": 2, "no_rule": 3, "complies": 4}
+Grain = Literal["day", "month"]
+
+
+def result(site: Site, scope: Scope, name: str) -> pl.DataFrame:
+    """A result of the evaluate service, one of RESULTS; empty where nothing is evaluated yet."""
+    frame = site.derived.read_result(name)
+    return scope.rows(conform(frame, RESULTS[name]) if frame is not None else pl.DataFrame(schema=RESULTS[name]))
+
+
+def registers(site: Site, scope: Scope) -> pl.DataFrame:
+    """One row for each register (REGISTER), its newest where its dates differ."""
+    rows = site.register.registers().sort("valid_from", nulls_last=False)
+    return scope.rows(rows.unique("register_key", keep="last").sort("enterprise", "meter", "register"))
+
+
+def consumption(site: Site, scope: Scope, table: Literal["hourly", "daily"], first: date, last: date, **names: str | None) -> pl.DataFrame:
+    """Consumption of the visible registers (CONSUMPTION) on the local days first..last, both included.
+
+    Args:
+        site: the adapters.
+        scope: whose eyes.
+        table: hours or days.
+        first: first local day.
+        last: last local day.
+        names: enterprise, meter, register; only registers of that name.
+    """
+    chosen = registers(site, scope)
+    for column, value in names.items():
+        if value is not None:
+            chosen = chosen.filter(pl.col(column) == value)
+    columns = chosen.select("register_key", "enterprise", "meter", "register", "medium", "unit")
+    intervals = site.derived.read(table, first, last).filter(pl.col("register_key").is_in(columns["register_key"].implode())).collect()
+    return conform(intervals.join(columns, on="register_key").sort("enterprise", "meter", "register", "start"), CONSUMPTION)
+
+
+def by_carrier(
+    site: Site, scope: Scope, first: date, last: date, by: Grain, *, until: datetime, enterprise: str | None = None,
+) -> pl.DataFrame:
+    """What was used of each carrier, from the daily table by the core's own rule.
+
+    Returns:
+        enterprise, period, carrier, flow, unit, quantity, covered_ratio (of the worst part), estimated_ratio, medium.
+    """
+    chosen = registers(site, scope)
+    if enterprise is not None:
+        chosen = chosen.filter(pl.col("enterprise") == enterprise)
+    keys = chosen["register_key"].implode()
+    rows = site.register.registers().filter(pl.col("register_key").is_in(keys))
+    assignments = site.register.assignments().filter(pl.col("register_key").is_in(keys))
+    intervals = site.derived.read("daily", first, last).filter(pl.col("register_key").is_in(keys)).collect().drop("day")
+    used = quantities(intervals, rows, assignments, by=by, zone=site.settings.site.zone, until=until).filter(pl.col("quantity").is_not_null())
+    # Sites, processes and products of an enterprise are parts of one sum, as they are in the core's.
+    whole = used.group_by("enterprise", "period", "carrier", "flow", "unit", maintain_order=True).agg(
+        pl.col("quantity").sum(), pl.col("covered_ratio").min(), pl.col("estimated_ratio").max()
+    )
+    return whole.join(carrier_media(site), on="carrier", how="left").with_columns(pl.col("medium").fill_null("other"))
+
+
+def carrier_media(site: Site) -> pl.DataFrame:
+    """carrier, medium: which of the media a carrier is, as the meters that measure it say."""
+    assignments = site.register.assignments().select("register_key", "carrier")
+    media = site.register.registers().select("register_key", "medium")
+    return assignments.join(media, on="register_key").group_by("carrier").agg(pl.col("medium").drop_nulls().sort().first())
+
+
+def last_readings(portal: Portal, scope: Scope) -> tuple[pl.DataFrame, bool]:
+    """LAST_READING rows, and whether they are readings (else: the ends of the last derived hours, without a value)."""
+    asked_at, latest = portal.cache.get("latest", (-LATEST_FOR_S, None))
+    if time.monotonic() - asked_at >= LATEST_FOR_S:
+        latest = _latest(portal)
+        portal.cache["latest"] = (time.monotonic(), latest)
+    from_readings = latest is not None
+    rows = registers(portal.site, scope).join(latest if latest is not None else _last_hours(portal), on="register_key", how="left")
+    return conform(rows.sort("enterprise", "meter", "register"), LAST_READING), from_readings
+
+
+def _latest(portal: Portal) -> pl.DataFrame | None:
+    if not readings_are_here(portal):
+        return None
+    try:
+        return portal.site.readings().latest().select("register_key", "read_at", "value", "received_at")
+    except StoreUnavailableError:
+        return None
+
+
+def _last_hours(portal: Portal) -> pl.DataFrame:
+    today = portal.today()
+    hours = portal.site.derived.read("hourly", today - timedelta(days=7), today)
+    return hours.filter(pl.col("covered_ratio") > 0).group_by("register_key").agg(read_at=pl.col("end").max()).collect()
+
+
+def readings_are_here(portal: Portal) -> bool:
+    """Whether this process may open the readings: a DuckDB file belongs to the process that runs the services."""
+    return portal.services is not None or portal.site.settings.store.readings != "duckdb"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """How much has come in, and whether it still does."""
+
+    totals: Totals
+    waiting: int  # messages in the journal that are not settled yet
+    last_arrival: datetime | None
+    history: tuple[int, int] | None  # done, total of a history that is being loaded
+    open_alerts: int
+    open_cases: int
+
+
+def live(portal: Portal, scope: Scope, last: pl.DataFrame) -> Live:
+    """The figures that move."""
+    site = portal.site
+    arrivals = last["received_at"].drop_nulls()
+    return Live(
+        totals=site.ledger.totals(), waiting=max(0, site.journal.last_id() - site.ledger.cursor()),
+        last_arrival=arrivals.max() if arrivals.len() else None,  # type: ignore[arg-type]  # an instant
+        history=_progress(site.ledger.get_state("history_progress")),
+        open_alerts=len(open_alerts(site, scope)), open_cases=cases(site, scope).filter(pl.col("state") == "suspected").height,
+    )
+
+
+def _progress(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    state = json.loads(text)
+    done, total = int(state["done"]), int(state["total"])
+    return (done, total) if total > 0 and done < total else None
+
+
+def open_alerts(site: Site, scope: Scope) -> list[OpenAlert]:
+    """Open alerts of the visible enterprises."""
+    every = site.casebook.open_alerts()
+    seen = scope.rows(pl.DataFrame({"enterprise": [one.enterprise for one in every]}, schema={"enterprise": pl.String()}))
+    return [one for one in every if one.enterprise in set(seen["enterprise"])]
+
+
+def alerts(site: Site, scope: Scope, *, open_only: bool, limit: int, after: int | None = None) -> pl.DataFrame:
+    """Alerts of the visible enterprises, newest first, with `facts` as JSON; `after` is the last id of the page before."""
+    return scope.rows(site.casebook.alerts(open_only=open_only, limit=limit, after=after, enterprises=scope.only))
+
+
+def alert(site: Site, scope: Scope, number: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """An alert and its history.
+
+    Raises:
+        NotFoundError: there is no such alert within the scope.
+    """
+    return _with_facts(site.casebook.alert(number), scope)
+
+
+def cases(site: Site, scope: Scope, *, limit: int = 1000, after: int | None = None) -> pl.DataFrame:
+    """Cases of the visible enterprises, newest first, with `facts` as JSON."""
+    return scope.rows(site.casebook.cases(limit=limit, after=after, enterprises=scope.only))
+
+
+def case(site: Site, scope: Scope, number: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A case, with its evidence in `facts`, and its history.
+
+    Raises:
+        NotFoundError: there is no such case within the scope.
+    """
+    return _with_facts(site.casebook.case(number), scope)
+
+
+def _with_facts(
+    found: tuple[Mapping[str, Any], pl.DataFrame] | None, scope: Scope,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    if found is None:
+        raise NotFoundError
+    row, history = found
+    scope.check(row["enterprise"])
+    return {**row, "facts": json.loads(row["facts"])}, history.to_dicts()
+
+
+def names(site: Site, scope: Scope) -> dict[str, dict[str, Any]]:
+    """Enterprise -> its row, for the names beside the codes."""
+    return {row["enterprise"]: row for row in scope.rows(site.register.enterprises()).to_dicts()}
+
+
+def quarantine(
+    site: Site, scope: Scope, *, limit: int, after: tuple[int, int] | None = None, filters: Mapping[str, str | None],
+) -> tuple[pl.DataFrame, tuple[int, int] | None]:
+    """Quarantined rows without their bytes, newest first, and (message, index) to go on after (None: that was all)."""
+    rows = scope.rows(site.quarantine.page(after=after, limit=limit + 1, filters=filters, enterprises=scope.only))
+    shown = rows.head(limit)
+    return shown, ((int(shown["message"][-1]), int(shown["index"][-1])) if rows.height > limit else None)
+
+
+def quarantine_counts(site: Site, scope: Scope) -> pl.DataFrame:
+    """kind, reason, rows of what the scope may see."""
+    return site.quarantine.counts(enterprises=scope.only)
+
+
+def quarantined(site: Site, scope: Scope, message: int, index: int) -> dict[str, Any]:
+    """One quarantined row with its bytes: `text` where they are readable, else `hex`; at most RAW_SHOWN of them.
+
+    Raises:
+        NotFoundError: there is no such row within the scope.
+    """
+    row = site.quarantine.get(message, index)
+    if row is None:
+        raise NotFoundError
+    scope.check(row["enterprise"])
+    raw = bytes(row["raw"] or b"")
+    return {**row, "size": len(raw), "shown": min(len(raw), RAW_SHOWN), **readable(raw[:RAW_SHOWN])}
+
+
+def readable(raw: bytes) -> dict[str, str]:
+    """Bytes as text where they are printable UTF-8, else as lines of hexadecimal.
+
+    >>> readable(bytes([97, 0]))
+    {'hex': '00000000  61 00'}
+    """
+    text = raw.decode("utf-8", "ignore") if len(raw) == RAW_SHOWN else None  # a cut may have hit the middle of a character
+    try:
+        text = text if text is not None and raw.startswith(text.encode()) else raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = None
+    if text is not None and all(char.isprintable() or char in "\r\n\t" for char in text):
+        return {"text": text}
+    return {"hex": "\n".join(f"{at:08x}  {raw[at : at + 16].hex(' ')}" for at in range(0, len(raw), 16))}
+
+
+@dataclass(frozen=True, slots=True)
+class EnterpriseLine:
+    """One enterprise in the park's table."""
+
+    row: Mapping[str, Any]
+    today: Mapping[str, list[dict[str, Any]]]  # medium -> QUANTITY rows of the day shown
+    this_year: Mapping[str, Any] | None  # ENERGY_SUM
+    last_year: Mapping[str, Any] | None
+    intensity: Mapping[str, Any] | None  # of the last closed year
+    verdicts: list[dict[str, Any]]
+    alerts: int
+    last_reading: datetime | None
+    freshness: str  # fresh, late, none
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One park at a glance."""
+
+    day: date  # the day whose quantities are shown
+    this_year: str
+    last_year: str
+    lines: list[EnterpriseLine]
+    totals: Mapping[str, dict[str, Any]]  # year -> ENERGY_SUM of the park
+    intensities: list[dict[str, Any]]  # of the park, newest year first
+
+
+def overview(portal: Portal, scope: Scope, park: str, last: pl.DataFrame) -> Overview:
+    """What the first page shows of a park."""
+    site, today = portal.site, portal.today()
+    inside = members(site, scope, park)
+    day = max((one for one in site.derived.days("daily") if one <= today), default=today)
+    energy = _index(result(site, scope, "energy"))
+    intensity = _index(result(site, scope, "intensity"))
+    verdicts = latest_verdicts(site, scope)
+    used: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for one in by_carrier(site, scope, day, day, "day", until=portal.clock()).filter(pl.col("flow").is_in(["consumed", "purchased"])).to_dicts():
+        used.setdefault(one["enterprise"], {}).setdefault(one["medium"], []).append(one)
+    alerts = open_alerts(site, scope)
+    this_year, last_year = str(today.year), str(today.year - 1)
+    readings = {row["enterprise"]: row["read_at"] for row in last.group_by("enterprise").agg(pl.col("read_at").max()).to_dicts()}
+    lines = [
+        EnterpriseLine(
+            row=row, today=used.get(code, {}), this_year=energy.get((code, this_year)), last_year=energy.get((code, last_year)),
+            intensity=intensity.get((code, last_year)), verdicts=[one for one in verdicts if one["enterprise"] == code],
+            alerts=sum(one.enterprise == code for one in alerts), last_reading=readings.get(code),
+            freshness="none" if readings.get(code) is None else "fresh" if portal.clock() - readings[code] < LATE_AFTER else "late",
+        )
+        for row in inside.to_dicts() for code in [row["enterprise"]]
+    ]
+    intensities = result(site, scope, "park_intensity").filter((pl.col("park") == park) & (pl.col("period").str.len_chars() == 4))
+    return Overview(day, this_year, last_year, lines, park_totals(site, scope, park), intensities.sort("period", descending=True).to_dicts())
+
+
+def _index(frame: pl.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    years = frame.filter(pl.col("period").str.len_chars() == 4)
+    return {(row["enterprise"], row["period"]): row for row in years.to_dicts()}
+
+
+def members(site: Site, scope: Scope, park: str) -> pl.DataFrame:
+    """The visible enterprises that a park counts."""
+    return scope.rows(site.register.enterprises()).filter(pl.col("park") == park).sort("enterprise")
+
+
+def park_totals(site: Site, scope: Scope, park: str) -> dict[str, dict[str, Any]]:
+    """Year -> ENERGY_SUM of what a park's enterprises used, summed by the core."""
+    inside = members(site, scope, park).select("enterprise", park=pl.lit(park))
+    years = result(site, scope, "carriers").filter(pl.col("period").str.len_chars() == 4).join(inside, on="enterprise")
+    return {row["period"]: row for row in sum_energy(years, ["park", "period"]).to_dicts()} if years.height else {}
+
+
+def latest_verdicts(site: Site, scope: Scope) -> list[dict[str, Any]]:
+    """Verdicts of the newest period of each enterprise, product and indicator, with their names; the weightiest first."""
+    rows = result(site, scope, "verdicts")
+    subject = ["enterprise", "product", "indicator", "line"]
+    return named_verdicts(site, rows.filter(pl.col("period_end") == pl.col("period_end").max().over(subject)))
+
+
+def named_verdicts(site: Site, rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """VERDICT rows with the names of product and indicator; the weightiest and newest first."""
+    names = site.limits().select("product", "standard", "indicator", "product_zh", "product_en", "indicator_zh", "indicator_en")
+    named = rows.join(names.unique(["product", "standard", "indicator"]), on=["product", "standard", "indicator"], how="left")
+    weight = pl.col("verdict").replace_strict(VERDICT_WEIGHT, default=len(VERDICT_WEIGHT), return_dtype=pl.Int8)
+    return named.sort(weight, pl.col("period_end"), descending=[False, True]).to_dicts()
+
+
+@dataclass(frozen=True, slots=True)
+class Enterprise:
+    """One enterprise in depth."""
+
+    row: Mapping[str, Any]
+    park: Mapping[str, Any] | None
+    years: list[dict[str, Any]]  # ENERGY_SUM, newest first
+    carriers: list[dict[str, Any]]  # ENERGY of `year`
+    year: str
+    verdicts: list[dict[str, Any]]
+    intensities: list[dict[str, Any]]
+    registers: list[dict[str, Any]]
+    alerts: list[OpenAlert]
+    charts: list[dict[str, Any]]
+
+
+def enterprise(portal: Portal, scope: Scope, code: str, grain: Grain, last: pl.DataFrame) -> Enterprise:
+    """What the page of an enterprise shows.
+
+    Raises:
+        NotFoundError: there is no such enterprise within the scope.
+    """
+    site = portal.site
+    row = scope.one(site.register.enterprises(), "enterprise", code)
+    parks = {one["park"]: one for one in site.register.parks().to_dicts()}
+    mine = pl.col("enterprise") == code
+    yearly = pl.col("period").str.len_chars() == 4
+    carriers = result(site, scope, "carriers").filter(mine)
+    year = str(carriers.filter(yearly)["period"].max() or portal.today().year)
+    return Enterprise(
+        row=row, park=parks.get(row["park"]),
+        years=result(site, scope, "energy").filter(mine, yearly).sort("period", descending=True).to_dicts(),
+        carriers=carriers.filter(pl.col("period") == year).sort("carrier", "flow").to_dicts(), year=year,
+        verdicts=named_verdicts(site, result(site, scope, "verdicts").filter(mine)),
+        intensities=result(site, scope, "intensity").filter(mine, yearly).sort("period", descending=True).to_dicts(),
+        registers=last.filter(mine).to_dicts(), alerts=[one for one in open_alerts(site, scope) if one.enterprise == code],
+        charts=charts(portal, scope, code, grain),
+    )
+
+
+def charts(portal: Portal, scope: Scope, code: str, grain: Grain) -> list[dict[str, Any]]:
+    """For each of the five media: its periods, and one series for each carrier and unit; empty media are named too."""
+    today = portal.today()
+    first = today - timedelta(days=CHART_DAYS - 1) if grain == "day" else date(today.year, 1, 1)
+    if grain == "day":
+        periods = [str(first + timedelta(days=ahead)) for ahead in range(CHART_DAYS)]
+    else:
+        periods = [f"{today.year}-{month:02}" for month in range(1, today.month + 1)]
+    used = by_carrier(portal.site, scope, first, today, grain, until=portal.clock(), enterprise=code)
+    drawn = []
+    for medium in FIVE_MEDIA:
+        series = [
+            {"carrier": carrier, "flow": flow, "unit": unit, "values": [values.get(period) for period in periods]}
+            for (carrier, flow, unit), part in used.filter(pl.col("medium") == medium).group_by(["carrier", "flow", "unit"], maintain_order=True)
+            for values in [dict(part.select("period", "quantity").iter_rows())]
+        ]
+        drawn.append({"medium": medium, "periods": periods, "series": series})
+    return drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """How the platform itself is doing."""
+
+    totals: Totals
+    waiting: int
+    gateways: list[dict[str, Any]]
+    services: list[ServiceHealth]
+    stores: dict[str, str]  # store -> "" where it answers, else a sentence
+    outbox: Mapping[str, int]
+
+    @property
+    def messages_close(self) -> bool:
+        """Received = decoded + undecodable."""
+        return self.totals.received == self.totals.decoded_messages + self.totals.undecodable
+
+    @property
+    def readings_close(self) -> bool:
+        """Decoded = stored + duplicate + conflicting + rejected."""
+        return self.totals.decoded == self.totals.stored + self.totals.duplicate + self.totals.conflicting + self.totals.rejected
+
+
+def operation(portal: Portal, scope: Scope) -> Operation:
+    """What the page of data and services shows."""
+    site = portal.site
+    return Operation(
+        totals=site.ledger.totals(), waiting=max(0, site.journal.last_id() - site.ledger.cursor()),
+        gateways=gateways(site, scope).to_dicts(),
+        services=sorted(portal.services.health().values(), key=lambda one: one.name) if portal.services else [],
+        stores=stores(portal), outbox=dict(site.outbox.counts()),
+    )
+
+
+def gateways(site: Site, scope: Scope) -> pl.DataFrame:
+    """Registered gateways, and those that sent, with the sequence of each of their epochs (SEQUENCE)."""
+    known = scope.rows(site.register.gateways()).select("enterprise", "gateway", "region", "name_zh", "name_en", "software")
+    counted = scope.rows(site.ledger.sequences()).drop("last_message")
+    return known.join(counted, on=["enterprise", "gateway"], how="full", coalesce=True).sort("enterprise", "gateway", "epoch")
+
+
+def stores(portal: Portal) -> dict[str, str]:
+    """Each store, and what keeps it from answering ("" where nothing does)."""
+    names = ["database", "journal", "ledger", *(["readings"] if readings_are_here(portal) else [])]
+    return {name: _trouble(portal.site, name) for name in names}
+
+
+def _trouble(site: Site, store: str) -> str:
+    try:
+        match store:
+            case "database":
+                site.database.ready()
+            case "journal":
+                site.journal.last_id()
+            case "ledger":
+                site.ledger.cursor()
+            case _:
+                site.readings().ready()
+    except TcewatchError as error:
+        return str(error)
+    return ""

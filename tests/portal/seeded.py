@@ -1,0 +1,141 @@
+"""A small site for the portal's tests: two parks, three enterprises, a year of data through the real stages, and what went wrong."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from config import settings as site_settings
+from pipeline.evaluate import Evaluator
+from pipeline.roll import Roller
+from pipeline.settle import Settler
+from pipeline.site import Site
+from pipeline.watch import Watcher
+from store.journal import Arrival
+
+NOW = datetime(2026, 3, 10, 4, 30, tzinfo=UTC)  # 12:30 in Shanghai
+CARBIDE, FERRO, FOREIGN = "91150900MA0T00011P", "91150900MA0T00021Q", "91150900MA0T00031R"
+XSS = "<script>alert(1)</script>电石厂"
+FORMULA = '=HYPERLINK("http://example.invalid","click")'
+PASSWORD = "correct horse battery"
+POISON = b"\xff\xfe<b>not json</b>\x00"
+MARKUP = b'{"v":1,"readings":"<img src=x onerror=alert(1)>"}'
+METERS = (("E-1", "active_import", "electricity", "kWh", "electricity", 900.0), ("C-1", "mass", "coal", "t", "raw_coal", 0.6),
+          ("W-1", "volume", "water", "m3", "water_tap", 4.0), ("G-1", "volume", "gas", "Nm3", "natural_gas_high", 20.0),
+          ("O-1", "mass", "oil", "t", "diesel", 0.01))
+
+
+@dataclass(frozen=True)
+class Health:
+    """A service that is said to be well."""
+
+    name: str
+    alive: bool = True
+    ready: bool = True
+    detail: str = ""
+    since: datetime = NOW
+
+
+class Running:
+    """Services as the portal sees them."""
+
+    def __init__(self, *services: Health) -> None:
+        self.services = services
+
+    def health(self) -> Mapping[str, Health]:
+        return {one.name: one for one in self.services}
+
+
+def seeded(folder: Path) -> Site:
+    """The site, with everything that happened on it."""
+    settings = site_settings.build({"site": {"data_dir": folder}, "store": {"database_url": f"sqlite:///{folder}/site.db"}})
+    site = Site(settings)
+    long_ago = datetime(2024, 1, 1, tzinfo=UTC)
+    site.register.apply(_register(), by="tests", known_from=long_ago)
+    people = site.people
+    people.add_user("admin", PASSWORD, ["admin"], None, NOW)
+    people.add_user("regulator", PASSWORD, ["regulator"], ["P1"], NOW)
+    people.add_user("viewer", PASSWORD, ["viewer"], ["P2"], NOW)
+    people.add_user("nobody", PASSWORD, ["viewer"], [], NOW)
+    site.figures.apply(_figures(), maker="maker", at=NOW)
+    site.figures.check_all(checker="checker", at=NOW)
+    site.confirmations.add("calcium_carbide", "comprehensive_energy", "GB 21343-2023", "someone", date(2026, 1, 5), "printed copy")
+    for enterprise in (CARBIDE, FERRO, FOREIGN):
+        _send(site, enterprise)
+    settler = Settler(site)
+    while settler.once():
+        pass
+    Roller(site).once()
+    Evaluator(site, lambda: NOW).once()
+    Watcher(site, lambda: NOW).once()
+    return site
+
+
+def _register() -> dict[str, pl.DataFrame]:
+    owners = [enterprise for enterprise in (CARBIDE, FERRO, FOREIGN) for _ in METERS]
+    meters = pl.DataFrame({
+        "enterprise": owners, "meter": [meter[0] for meter in METERS] * 3, "gateway": ["GW-1"] * len(owners),
+        "medium": [meter[2] for meter in METERS] * 3,
+    })
+    registers = meters.select("enterprise", "meter").with_columns(
+        register=pl.Series([meter[1] for meter in METERS] * 3), unit=pl.Series([meter[3] for meter in METERS] * 3), kind=pl.lit("cumulative"),
+    )
+    into_carbide = (pl.col("enterprise") == CARBIDE) & pl.col("carrier").is_in(["electricity", "raw_coal"])
+    assignments = registers.select("enterprise", "meter", "register").with_columns(
+        carrier=pl.Series([meter[4] for meter in METERS] * 3)
+    ).with_columns(product=pl.when(into_carbide).then(pl.lit("calcium_carbide")))
+    return {
+        "region": pl.DataFrame({"region": ["150900", "150400"], "name_zh": ["乌兰察布市", "赤峰市"], "name_en": ["Ulanqab", "Chifeng"]}),
+        "park": pl.DataFrame({
+            "park": ["P1", "P2"], "region": ["150900", "150400"], "name_zh": ["甲园区", "乙园区"], "name_en": ["Park A", "Park B"],
+        }),
+        "enterprise": pl.DataFrame({
+            "enterprise": [CARBIDE, FERRO, FOREIGN], "name_zh": [XSS, "铁合金厂", FORMULA], "name_en": [XSS, "Ferroalloy works", FORMULA],
+            "park": ["P1", "P1", "P2"], "industry": ["电石制造", "铁合金冶炼", "机械加工"], "plant_status": ["existing"] * 3,
+        }),
+        "gateway": pl.DataFrame({"enterprise": [CARBIDE, FERRO, FOREIGN], "gateway": ["GW-1"] * 3, "region": ["150900", "150900", "150400"]}),
+        "meter": meters, "register": registers, "assignment": assignments,
+    }
+
+
+def _figures() -> pl.DataFrame:
+    return pl.DataFrame({
+        "enterprise": [CARBIDE, CARBIDE, FERRO, FOREIGN], "period": ["2025"] * 4,
+        "figure": ["output", *["value_added_10k_cny"] * 3], "value": [4000.0, 9000.0, 5000.0, 7000.0],
+        "unit": ["t", None, None, None], "product": ["calcium_carbide", None, None, None],
+        "indicator": ["comprehensive_energy", None, None, None], "feedstock": [None] * 4,
+    })
+
+
+def _send(site: Site, enterprise: str) -> None:
+    """A reading every eight hours of the past 14 months; one gap, a repeated message, a conflict, refused readings, a poison."""
+    region = "150400" if enterprise == FOREIGN else "150900"
+    topic = f"tce/v1/{region}/{enterprise}/GW-1/readings"
+    start, epoch = datetime(2024, 12, 31, 16, tzinfo=UTC), "2024-12-31T00:00:00+08:00"
+    steps = int((NOW - start) / timedelta(hours=8))
+    arrivals, seq = [], 0
+
+    def send(readings: list[dict[str, object]], at: datetime, *, skip: int = 0) -> None:
+        nonlocal seq
+        seq += 1 + skip
+        payload = json.dumps({"v": 1, "epoch": epoch, "seq": seq, "readings": readings}).encode()
+        arrivals.append(Arrival("mqtt", topic, None, None, payload, at))
+
+    for month in range(0, steps, 90):
+        rows = [
+            {"meter": meter, "register": register, "ts": (start + timedelta(hours=8 * step)).isoformat(), "value": round(1000 + rate * 8 * step, 3)}
+            for step in range(month, min(month + 90, steps + 1)) for meter, register, _, _, _, rate in METERS
+        ]
+        send(rows, NOW - timedelta(minutes=30))
+    last = {"meter": "E-1", "register": "active_import", "ts": (start + timedelta(hours=8 * (steps - 1))).isoformat()}
+    if enterprise == CARBIDE:
+        arrivals.append(arrivals[-1]._replace(received_at=NOW - timedelta(minutes=20)))
+        send([{**last, "value": 5.0}], NOW - timedelta(minutes=10), skip=2)
+        send([{**last, "meter": "E-9", "value": 5.0}, {**last, "value": "many"}], NOW - timedelta(minutes=5))
+        arrivals.append(Arrival("mqtt", topic, None, None, POISON, NOW - timedelta(minutes=4)))
+        arrivals.append(Arrival("mqtt", topic, None, None, MARKUP, NOW - timedelta(minutes=3)))
+        arrivals.append(Arrival("mqtt", "nobody/knows", None, None, b"", NOW - timedelta(minutes=2)))
+    site.journal.append(arrivals)
