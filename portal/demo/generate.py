@@ -80,12 +80,13 @@ def history(first: date, last_exclusive: date, *, seed: int = SEED) -> Iterator[
     for seq, offset in enumerate(range(0, every_hour.height, rows_a_chunk), start=1):
         chunk = every_hour.slice(offset, rows_a_chunk)
         for (shop, gateway), rows in _gateways().items():
-            texts = [(row, _as_texts(chunk, row)) for row in rows]
-            ts = ",".join(chunk["at"].dt.epoch("ms").cast(pl.String).to_list())
+            columns = [(row, chunk.select("at", value=model.key(row)).drop_nulls()) for row in rows]
             payload = '{{"v":1,"epoch":"{}","seq":{},"meter":[{}],"register":[{}],"ts":[{}],"value":[{}]}}'.format(
-                _epoch(first), seq, ",".join(",".join([f'"{row["meter"]}"'] * chunk.height) for row in rows),
-                ",".join(",".join([f'"{row["register"]}"'] * chunk.height) for row in rows),
-                ",".join([ts] * len(rows)), ",".join(",".join(values) for _, values in texts),
+                _epoch(first), seq,
+                ",".join(",".join([f'"{row["meter"]}"'] * column.height) for row, column in columns),
+                ",".join(",".join([f'"{row["register"]}"'] * column.height) for row, column in columns),
+                ",".join(_joined(column["at"].dt.epoch("ms")) for _, column in columns),
+                ",".join(_joined(column["value"]) for _, column in columns),
             )
             yield Outgoing(_topic(shop, gateway, "backfill"), packer.compress(payload.encode()), seq)
 
@@ -211,7 +212,7 @@ def _levels(first: date, until: datetime, replay_start: datetime, seed: int) -> 
         name = model.key(row)
         if row["kind"] == "interval":
             hourly, quarterly = pl.col(name).rolling_sum(4).shift(1), pl.col(name).shift(1)
-            shown = pl.when(pl.col("at") <= replay_start).then(hourly).otherwise(quarterly).fill_null(0.0)
+            shown = pl.when(pl.col("at") <= replay_start).then(hourly).otherwise(quarterly)  # null before the first whole hour
         else:
             level = pl.col(name).cum_sum().shift(1, fill_value=0.0) / row["multiplier"] + _opening(row, number, added, wrap_at)
             shown = level if row["modulus"] is None else level % row["modulus"]
@@ -240,8 +241,8 @@ def _decimals(row: Mapping[str, Any]) -> int:
     return max(0, len(f"{row['resolution']:.6f}".rstrip("0").split(".")[1]))
 
 
-def _as_texts(chunk: pl.DataFrame, row: Mapping[str, Any]) -> list[str]:
-    return chunk[model.key(row)].cast(pl.String).to_list()
+def _joined(values: pl.Series) -> str:
+    return ",".join(values.cast(pl.String).to_list())
 
 
 def _row(levels: pl.DataFrame, at: datetime) -> Mapping[str, Any]:

@@ -305,3 +305,9 @@ def test_the_shipped_data_are_small_and_each_file_has_its_licence_note() -> None
     assert all(path.name in notes for path in files)
     assert "CC BY 4.0" in notes
     assert "Apache License 2.0" in notes
+
+
+def test_an_interval_register_starts_with_the_first_hour_that_it_has_measured_whole(history: list[Outgoing]) -> None:
+    [(first, value), *_] = shown(history, "EXAMP6", "E-603")
+    assert first == (day_span(FIRST, model.ZONE)[0] + timedelta(hours=1)).timestamp() * 1000
+    assert value > 0
