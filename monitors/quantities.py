@@ -7,6 +7,7 @@ import polars as pl
 
 from config import schemas
 from config.calendar import local_next, local_start, period_of
+from monitors.intervals import quantity_unit
 
 GROUP: Final = ("enterprise", "site", "process", "product", "period", "carrier", "unit", "flow", "use")
 
@@ -36,11 +37,17 @@ def quantities(
         until: an instant up to which data can be there; what lies after it is not expected yet.
 
     Returns:
-        QUANTITY in the register's unit, sorted by its keys. `covered_ratio`: hours covered over hours expected, of all
+        QUANTITY in the register's unit (a rate's times an hour), sorted by its keys. `covered_ratio`: hours covered over hours expected, of all
         registers of the row together; `estimated_ratio`: the estimated share of the quantity.
     """
-    facts = registers.sort("known_from", "valid_from", nulls_last=False).group_by("register_key", maintain_order=True).agg(
-        pl.col("unit").last(),
+    measured_in = registers.select("kind", "unit").unique()
+    measured_in = measured_in.with_columns(
+        _unit=pl.Series([quantity_unit(kind or "cumulative", unit) for kind, unit in measured_in.iter_rows()], dtype=pl.String())
+    )
+    facts = registers.join(measured_in, on=["kind", "unit"], how="left", nulls_equal=True).sort(
+        "known_from", "valid_from", nulls_last=False
+    ).group_by("register_key", maintain_order=True).agg(
+        pl.col("_unit").last().alias("unit"),
         # A register counts from its first row to its last one; a missing date on either side is without end.
         _from=pl.when(pl.col("valid_from").is_not_null().all()).then(pl.col("valid_from").min()),
         _to=pl.when(pl.col("valid_to").is_not_null().all()).then(pl.col("valid_to").max()),
