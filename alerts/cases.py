@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
 
 import polars as pl
 
@@ -10,6 +11,8 @@ from alerts.compose import case_texts
 from alerts.rules import MAX_ESTIMATED_RATIO, MIN_COVERED_RATIO, binding_limit, verdict_facts
 from config.errors import BadInputError, Problem
 from config.findings import CaseOpened, CaseState
+
+_OF_ONE_YEAR: Final = ["enterprise", "product", "indicator", "line", "plant_status", "year"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ def cases_from(verdicts: pl.DataFrame, existing_keys: Collection[str], *, today:
     complete data, or a measured part that exceeds alone. A year that an edition's change divides is judged part by part.
 
     Args:
-        verdicts: VERDICT, optionally with names (`enterprise_zh`, `product_en`, ...).
+        verdicts: VERDICT, optionally with names (`enterprise_zh`, `product_en`, ...) and `confirmed_by`, `copy` of the confirmation.
         existing_keys: keys of the cases that exist in whatever state; none is opened twice.
         today: the local day; a year is over when its last day lies before.
         at: the instant that the cases carry.
@@ -37,15 +40,9 @@ def cases_from(verdicts: pl.DataFrame, existing_keys: Collection[str], *, today:
         New cases, ordered by key, with the verdict row as frozen evidence.
     """
     year = pl.col("period_end").dt.year()
-    closed_years = verdicts.filter(pl.col("period_start").dt.year() == year, pl.date(year, 12, 31) < today)
-    of_one_year = ["enterprise", "product", "indicator", "line", "plant_status", year]
-    # The rows of a year are its editions: one row each, together every day. Months or a part of a year warn, no more.
-    days_judged = (pl.col("period_end") - pl.col("period_start")).dt.total_days().sum() + pl.len()
-    days_of_year = (pl.date(year + 1, 1, 1) - pl.date(year, 1, 1)).dt.total_days().first()
-    whole_year = (days_judged == days_of_year) & (pl.len() == pl.col("standard").n_unique())
+    closed = verdicts.filter(pl.col("period_start").dt.year() == year, pl.date(year, 12, 31) < today).with_columns(limit=binding_limit(), year=year)
     complete = (pl.col("covered_ratio") >= MIN_COVERED_RATIO) & (pl.col("estimated_ratio") <= MAX_ESTIMATED_RATIO)
-    exceeded = closed_years.with_columns(limit=binding_limit()).filter(
-        whole_year.over(of_one_year),
+    exceeded = closed.join(_whole_years(closed), on=_OF_ONE_YEAR, how="semi", nulls_equal=True).filter(
         pl.col("standing") == "binding",
         pl.col("standard").str.starts_with("GB "),  # baseline and local values open no case
         (pl.col("verdict") == "exceeds_measured_alone") | ((pl.col("verdict") == "exceeds") & complete),
@@ -60,6 +57,15 @@ def cases_from(verdicts: pl.DataFrame, existing_keys: Collection[str], *, today:
             line=row["line"],
         ))
     return sorted((case for case in found if case.key not in existing_keys), key=lambda case: case.key)
+
+
+def _whole_years(verdicts: pl.DataFrame) -> pl.DataFrame:
+    """What is judged for a whole year: one span for each edition, together every day. Months or a part of a year warn, no more."""
+    spans = verdicts.unique([*_OF_ONE_YEAR, "standard", "period_start", "period_end"])
+    days = (pl.col("period_end") - pl.col("period_start")).dt.total_days().sum() + pl.len()
+    judged = spans.group_by(_OF_ONE_YEAR).agg(days=days, one_for_each_edition=pl.len() == pl.col("standard").n_unique())
+    days_of_year = (pl.date(pl.col("year") + 1, 1, 1) - pl.date("year", 1, 1)).dt.total_days()
+    return judged.filter(pl.col("days") == days_of_year, pl.col("one_for_each_edition"))
 
 
 def next_state(state: CaseState, event: CaseDismissed) -> CaseState:

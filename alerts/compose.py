@@ -11,7 +11,7 @@ Facts = Mapping[str, str | float | None]
 Texts = tuple[str, str]  # Chinese, English
 
 STANDING: Final[Mapping[str, Texts]] = {  # decisions.md 3
-    "binding": ("已确认", "confirmed against the standard's text"),
+    "binding": ("已确认", "confirmed"),
     "unconfirmed": ("未确认", "unconfirmed"),
     "indicative": ("仅供参考", "indicative only"),
 }
@@ -76,7 +76,7 @@ def case_texts(facts: Facts) -> Texts:
     zh_alone, en_alone = alone if facts.get("verdict") == "exceeds_measured_alone" else ("", "")
     period = f"{facts['period_start']}..{facts['period_end']}"
     return (
-        f"{names[0]} {period}：{figures['zh']} {zh_alone}疑似超限额用能，待节能监察机构核查，尚非认定。",
+        f"{names[0]} {period}：{figures['zh']}{zh_alone}疑似超限额用能，待节能监察机构核查，尚非认定。",
         f"{names[1]} {period}: {figures['en']} {en_alone}Suspected only; an inspection has to find it before it counts.",
     )
 
@@ -152,25 +152,34 @@ def _limit_texts(rule: AlertRule, observation: Observation) -> Texts:
     zh, en = _figures_zh(facts, actual, limit), _figures_en(facts, actual, limit)
     if limit > 0:  # a share of a limit at or below zero means nothing to a reader
         ratio, bound = percent(observation.value, rule.above), percent(rule.above)
-        zh, en = f"{zh} 为限额的 {ratio}，报警线 {bound}。", f"{en} That is {ratio} of the limit; the bound is {bound}."
+        zh, en = f"{zh}为限额的 {ratio}，报警线 {bound}。", f"{en} That is {ratio} of the limit; the bound is {bound}."
     if not facts.get("closed"):  # decisions.md 1
-        zh, en = f"{zh} 统计年度未结束，仅作预警。", f"{en} The accounting year is not closed: a warning only."
+        zh, en = f"{zh}统计年度未结束，仅作预警。", f"{en} The accounting year is not closed: a warning only."
     return f"{names[0]} {observation.period}：{zh}", f"{names[1]}, {observation.period}: {en}"
 
 
 def _figures_zh(facts: Facts, actual: float, limit: float) -> str:
     clause = f"{facts['clause']}，" if facts.get("clause") else ""
-    standing = STANDING.get(str(facts["standing"]), (str(facts["standing"]), ""))[0]
+    confirmed = f"（{facts['confirmed_by']}；{facts.get('copy') or ''}）" if _is_confirmed(facts) else ""
     return (
         f"实际 {display(actual, limit)} {facts['unit']}，限额 {display(limit)} {facts['unit']}（{int(number(facts, 'binding_level'))} 级，"
-        f"{facts['standard']}，{clause}限额数据{standing}）。"
+        f"{facts['standard']}，{clause}限额数据{_standing(facts)[0]}{confirmed}）。"
     )
 
 
 def _figures_en(facts: Facts, actual: float, limit: float) -> str:
     clause = f", {facts['clause']}" if facts.get("clause") else ""
-    standing = STANDING.get(str(facts["standing"]), ("", str(facts["standing"])))[1]
+    confirmed = f" by {facts['confirmed_by']}, copy read: {facts.get('copy') or 'not said'}" if _is_confirmed(facts) else ""
     return (
         f"actual {display(actual, limit)} {facts['unit']}, limit {display(limit)} {facts['unit']} (level {int(number(facts, 'binding_level'))}, "
-        f"{facts['standard']}{clause}; limit row {standing})."
+        f"{facts['standard']}{clause}; limit row {_standing(facts)[1]}{confirmed})."
     )
+
+
+def _standing(facts: Facts) -> Texts:
+    said = str(facts["standing"])
+    return STANDING.get(said, (said, said))
+
+
+def _is_confirmed(facts: Facts) -> bool:
+    return facts["standing"] == "binding" and bool(facts.get("confirmed_by"))

@@ -17,7 +17,9 @@ from config.units import factor
 MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
 MAX_ESTIMATED_RATIO: Final = 0.05  # decisions.md 6
 _DIGITS: Final = 12  # binary fractions cannot tip a boundary (architecture.md section 4)
-_NAMES: Final = ("enterprise_zh", "enterprise_en", "product_zh", "product_en", "indicator_zh", "indicator_en")  # taken along where given
+_NAMES: Final = (  # taken along where given: names for people, and who confirmed the limit row by which copy
+    "enterprise_zh", "enterprise_en", "product_zh", "product_en", "indicator_zh", "indicator_en", "confirmed_by", "copy",
+)
 _EVIDENCE: Final = (
     "product", "indicator", "line", "actual", "unit", "basis", "standard", "edition", "binding_level", "level", "verdict", "standing",
     "excess", "excess_ratio", "derivation", "clause", "source", "confidence", "covered_ratio", "estimated_ratio",
@@ -133,7 +135,8 @@ def observations_from_verdicts(rule: AlertRule, verdicts: pl.DataFrame, *, zone:
 
     Args:
         rule: kind "limit_ratio"; its enterprise selects.
-        verdicts: VERDICT with `closed` (whether the accounting year is over), and names where known (`enterprise_zh`, `product_en`, ...).
+        verdicts: VERDICT with `closed` (whether the accounting year is over), and where known names (`enterprise_zh`, `product_en`, ...)
+            and the confirmation of the limit row (`confirmed_by`, `copy`), which the texts then quote.
         zone: the park's zone, in which a day ends.
 
     Returns:

@@ -65,6 +65,11 @@ def test_months_of_a_closed_year_open_no_case() -> None:
     assert cases_from(pl.concat(months), [], today=TODAY, at=AT) == []
 
 
+def test_a_second_figure_of_the_same_year_and_standard_hides_no_case() -> None:
+    both = pl.concat([verdict(), verdict(verdict="complies", actual=900.0)])  # feedstock included and excluded, for instance
+    assert len(cases_from(both, [], today=TODAY, at=AT)) == 1
+
+
 def test_lines_are_cases_of_their_own() -> None:
     cases = cases_from(pl.concat([verdict(line="1"), verdict(line="2")]), [], today=TODAY, at=AT)
     assert len({case.key for case in cases}) == 2

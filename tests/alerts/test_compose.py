@@ -44,6 +44,16 @@ def test_an_alert_says_figure_limit_edition_clause_standing_and_period_in_both_l
     assert "Example carbide works, calcium_carbide" in en
 
 
+def test_a_binding_limit_says_who_confirmed_it_by_which_copy_where_that_is_known() -> None:
+    known = {"standing": "binding", "confirmed_by": "示例确认人", "copy": "示例：未与标准原文核对"}
+    zh, en = alert_texts(RULE, seen(**known), "opened")
+    for text in (zh, en):
+        assert "示例确认人" in text
+        assert "未与标准原文核对" in text
+    assert "限额数据已确认）" in alert_texts(RULE, seen(standing="binding"), "opened")[0]
+    assert "示例确认人" not in alert_texts(RULE, seen(**{**known, "standing": "indicative"}), "opened")[0]
+
+
 def test_a_running_year_is_said_to_be_a_warning_only() -> None:
     zh, en = alert_texts(RULE, seen(closed=0.0), "opened")
     assert "仅作预警" in zh
