@@ -106,6 +106,17 @@ class Casebook:
         query = select(*(CASE.c[name] for name in _CASE)).order_by(CASE.c.id.desc()).limit(limit)
         return self._db.frame(_within(query, CASE, after, enterprises), _CASE)
 
+    def judged(self) -> dict[tuple[str, str], str]:
+        """The period last judged of each (rule, subject) whose alert is closed, so that its figure does not open it again."""
+        query = select(ALERT.c.rule, ALERT.c.subject, ALERT.c.period).where(ALERT.c.closed_at.is_not(None)).order_by(ALERT.c.id)
+        with self._db.reading() as session:
+            return {(rule, subject): period for rule, subject, period in session.execute(query)}
+
+    def case_keys(self) -> set[str]:
+        """The keys of all cases, in whatever state."""
+        with self._db.reading() as session:
+            return set(session.scalars(select(CASE.c.key)))
+
     def alert(self, id: int) -> tuple[Mapping[str, Any], pl.DataFrame] | None:  # noqa: A002 - the row's own name
         """An alert and its history (kind, severity, value, bound, period, at, texts, facts, recorded_by), or None."""
         return self._with_history(ALERT, _ALERT, ALERT_HISTORY, ALERT_HISTORY.c.alert, _ALERT_HISTORY, id)

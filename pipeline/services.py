@@ -1,0 +1,143 @@
+"""Settings -> adapters -> services: start, health, stop. A service whose thread dies ends the process."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+
+from alerts.channels.file import FileChannel
+from ingest.collector import Collector
+from pipeline.collect import collector, receipts
+from pipeline.evaluate import Evaluator
+from pipeline.roll import Roller
+from pipeline.send import Sender
+from pipeline.settle import Settler
+from pipeline.site import Site as Site
+from pipeline.watch import Watcher
+
+SERVICES = ("collect", "settle", "roll", "evaluate", "watch", "send")
+STOP_WITHIN_S = 10.0
+log = structlog.get_logger("services")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceHealth:
+    """How one service is: alive = its thread runs; ready = nothing keeps it from its work now."""
+
+    name: str
+    alive: bool
+    ready: bool
+    detail: str
+    since: datetime
+
+
+@dataclass
+class Service:
+    """A named loop of its own thread."""
+
+    name: str
+    run: Callable[[threading.Event], None]
+    problem: Callable[[], str] = lambda: ""  # one sentence on what keeps it from its work, else ""
+    thread: threading.Thread | None = None
+    error: BaseException | None = None
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+class Services:
+    """Runs services until told to stop, or until one of them dies."""
+
+    def __init__(self, services: Sequence[Service], stop: threading.Event) -> None:
+        self._services = list(services)
+        self.stop = stop
+
+    def add(self, service: Service) -> None:
+        """One more service, before the start."""
+        self._services.append(service)
+
+    def start(self) -> None:
+        """Start every service in a thread of its own."""
+        for service in self._services:
+            service.thread = threading.Thread(target=self._guard, args=(service,), name=service.name, daemon=True)
+            service.since = datetime.now(UTC)
+            service.thread.start()
+
+    def wait(self, until: Callable[[], bool] = lambda: False) -> BaseException | None:
+        """Return when told to stop, when `until` holds or when a service has died (then: of what)."""
+        while not self.stop.wait(0.1) and not until():
+            if (dead := self._dead()) is not None:
+                return dead.error or RuntimeError(f"service {dead.name} ended by itself")
+        return None
+
+    def end(self) -> bool:
+        """Tell every service to stop and wait for it; False where one did not stop in time."""
+        self.stop.set()
+        deadline = time.monotonic() + STOP_WITHIN_S
+        for service in self._services:
+            if service.thread is not None:
+                service.thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(service.thread is not None and service.thread.is_alive() for service in self._services)
+
+    def health(self) -> dict[str, ServiceHealth]:
+        """Every service by name."""
+        return {service.name: _health(service) for service in self._services}
+
+    def _guard(self, service: Service) -> None:
+        try:
+            service.run(self.stop)
+        except BaseException as error:  # whatever it is, the process must not go on deaf
+            service.error = error
+            log.exception("service died", service=service.name, error=repr(error))
+
+    def _dead(self) -> Service | None:
+        return next((one for one in self._services if one.thread is not None and not one.thread.is_alive()), None)
+
+
+def _health(service: Service) -> ServiceHealth:
+    alive = service.thread is not None and service.thread.is_alive()
+    problem = service.problem() if alive else repr(service.error) if service.error else "not running"
+    return ServiceHealth(service.name, alive, alive and not problem, problem, service.since)
+
+
+def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Service]:
+    """The named services of a site."""
+    services: list[Service] = []
+    for name in names:
+        match name:
+            case "collect":
+                services.append(_collecting(collector(site, stop)))
+            case "settle":
+                services += [_service("settle", Settler(site)), Service("receipts", receipts(site).run)]
+            case "roll":
+                services.append(_service("roll", Roller(site)))
+            case "evaluate":
+                services.append(_service("evaluate", Evaluator(site, _now)))
+            case "watch":
+                services.append(_service("watch", Watcher(site, _now)))
+            case "send":
+                channels = {one.name: FileChannel(one, site.data_dir) for one in site.settings.alerts.channels}
+                services.append(_service("send", Sender(site, channels, _now)))
+            case _:
+                raise ValueError(f"no service {name!r}; there are {', '.join(SERVICES)}")
+    return services
+
+
+class _Worker(Protocol):
+    problem: str
+
+    def run(self, stop: threading.Event) -> None: ...
+
+
+def _service(name: str, worker: _Worker) -> Service:
+    return Service(name, worker.run, lambda: worker.problem)
+
+
+def _collecting(one: Collector) -> Service:
+    return Service("collect", lambda _stop: one.run(), lambda: one.problem)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,136 @@
+"""One site's adapters, built from its settings; each is opened on first use and closed together."""
+
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from config import tables
+from config.errors import StoreUnavailableError
+from config.settings import Settings
+from store.audit import AuditLog
+from store.casebook import Casebook
+from store.confirmations import Confirmations
+from store.database import Database
+from store.derived import DerivedTables
+from store.figures import Figures
+from store.journal import Journal
+from store.ledger import Ledger
+from store.outbox import Outbox
+from store.people import People
+from store.quarantine import Quarantine
+from store.readings import ReadingStore
+from store.register import RegisterStore
+
+
+class Site:
+    """Everything that a service, a command or a page of one site works with."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._readings: ReadingStore | None = None
+
+    @property
+    def data_dir(self) -> Path:
+        return self.settings.data_dir
+
+    @cached_property
+    def database(self) -> Database:
+        """The register, people, figures, cases: its schema is brought up to date on first use."""
+        self._make(self.data_dir)
+        database = Database(self.settings.database_url)
+        database.upgrade()
+        return database
+
+    @cached_property
+    def register(self) -> RegisterStore:
+        return RegisterStore(self.database)
+
+    @cached_property
+    def people(self) -> People:
+        return People(self.database)
+
+    @cached_property
+    def figures(self) -> Figures:
+        return Figures(self.database)
+
+    @cached_property
+    def quarantine(self) -> Quarantine:
+        return Quarantine(self.database)
+
+    @cached_property
+    def casebook(self) -> Casebook:
+        return Casebook(self.database)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        return Outbox(self.database)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        return AuditLog(self.database)
+
+    @cached_property
+    def confirmations(self) -> Confirmations:
+        return Confirmations(self.database)
+
+    @cached_property
+    def journal(self) -> Journal:
+        return Journal(self._make(self.data_dir / "journal"))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self._make(self.data_dir) / "ledger.sqlite")
+
+    @cached_property
+    def derived(self) -> DerivedTables:
+        return DerivedTables(self._make(self.data_dir / "derived"))
+
+    def limits(self) -> pl.DataFrame:
+        """LIMIT: the shipped rows and the site's own."""
+        return tables.limits(self.settings.site.tables_dir)
+
+    def coefficients(self) -> pl.DataFrame:
+        """COEFFICIENT: the shipped rows and the site's own."""
+        return tables.coefficients(self.settings.site.tables_dir)
+
+    def readings(self) -> ReadingStore:
+        """The reading store; with DuckDB only one process can have it open.
+
+        Raises:
+            StoreUnavailableError: it cannot be opened or reached now.
+        """
+        if self._readings is None:
+            if self.settings.store.readings == "duckdb":
+                from store.duckdb import DuckDbReadingStore
+
+                self._readings = DuckDbReadingStore(self._make(self.data_dir) / "readings.duckdb")
+            else:
+                from store.influxdb import InfluxReadingStore
+
+                self._readings = InfluxReadingStore(self.settings.store.influxdb, self.register.names)
+        return self._readings
+
+    def beside(self, folder: Path) -> "Site":
+        """A site in another folder, on DuckDB, that shares this one's database and journal."""
+        section = self.settings.site.model_copy(update={"data_dir": folder})
+        store = self.settings.store.model_copy(update={"readings": "duckdb"})
+        other = Site(self.settings.model_copy(update={"site": section, "store": store}))
+        other.__dict__.update(database=self.database, journal=self.journal)
+        return other
+
+    def close(self) -> None:
+        """Close whatever was opened."""
+        if self._readings is not None:
+            self._readings.close()
+            self._readings = None
+        for name in ("journal", "ledger", "database"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+
+    def _make(self, folder: Path) -> Path:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailableError(folder, error, "Create the folder or set [site] data_dir to one that can be written.") from error
+        return folder

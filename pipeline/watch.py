@@ -1,0 +1,80 @@
+"""Derived figures -> alerts and cases: what opens or closes is recorded, queued and audited in one transaction."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import polars as pl
+import structlog
+
+from alerts.cases import cases_from
+from alerts.compose import notices
+from alerts.rules import advance, observations_from_quantities, observations_from_verdicts
+from config import calendar, schemas
+from config.errors import ServiceUnavailableError, StoreFullError
+from config.findings import AlertEvent, CaseOpened, Observation
+from config.settings import AlertRule
+from pipeline.site import Site
+
+LOOK_BACK_DAYS = 2  # late readings of the last two days may still open an alert on an hour or a day
+INTERVAL_S = 2.0
+log = structlog.get_logger("watch")
+
+
+@dataclass
+class Watcher:
+    """Holds the newest figures against the rules."""
+
+    site: Site
+    clock: Callable[[], datetime]
+    problem: str = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """Watch until told to stop."""
+        while not stop.is_set():
+            try:
+                self.once()
+                self.problem = ""
+            except (ServiceUnavailableError, StoreFullError) as error:
+                if str(error) != self.problem:
+                    log.warning("waiting", reason=str(error))
+                self.problem = str(error)
+            stop.wait(INTERVAL_S)
+
+    def once(self) -> int:
+        """Hold all figures against all rules once; how many alert events and cases came of it."""
+        now = self.clock()
+        settings, casebook = self.site.settings, self.site.casebook
+        zone, rules = settings.site.zone, settings.alerts.rules
+        verdicts = self._named(self.site.derived.read_result("verdicts"))
+        observations = [one for rule in rules if rule.kind == "quantity" for one in self._quantities(rule, now)]
+        observations += [one for rule in rules if rule.kind == "limit_ratio" for one in observations_from_verdicts(rule, verdicts, zone=zone)]
+        known = {rule.name for rule in rules}  # an alert of a rule that the settings no longer have stays as it is
+        events = advance(rules, observations, [alert for alert in casebook.open_alerts() if alert.rule in known], now, judged=casebook.judged())
+        cases = cases_from(verdicts, casebook.case_keys(), today=calendar.local_day(now, zone), at=now)
+        if events or cases:
+            channels = [channel.name for channel in settings.alerts.channels]
+            found: list[AlertEvent | CaseOpened] = [*events, *cases]
+            casebook.record(found, [notice for one in found for notice in notices(one, channels)], by="watch")
+            log.info("recorded", alerts=len(events), cases=len(cases))
+        return len(events) + len(cases)
+
+    def _named(self, verdicts: pl.DataFrame | None) -> pl.DataFrame:
+        if verdicts is None:
+            return schemas.empty(schemas.VERDICT)
+        names = self.site.register.enterprises().select("enterprise", enterprise_zh="name_zh", enterprise_en="name_en")
+        products = self.site.limits().unique(["product", "indicator"], keep="last").select(
+            "product", "indicator", "product_zh", "product_en", "indicator_zh", "indicator_en"
+        )
+        return verdicts.join(names, on="enterprise", how="left").join(products, on=["product", "indicator"], how="left")
+
+    def _quantities(self, rule: AlertRule, now: datetime) -> list[Observation]:
+        zone = self.site.settings.site.zone
+        today = calendar.local_day(now, zone)
+        table: Literal["hourly", "daily"] = "hourly" if rule.grain == "hour" else "daily"
+        recent = self.site.derived.read(table, today - timedelta(days=LOOK_BACK_DAYS), today).filter(pl.col("end") <= now).collect()
+        columns = ("register_key", "enterprise", "meter", "register", "medium", "unit")
+        names = self.site.register.registers().select(columns).unique("register_key", keep="last")
+        return observations_from_quantities(rule, recent.join(names, on="register_key"), zone=zone)

@@ -1,0 +1,85 @@
+"""`tcewatch check`: settings, tables, register, broker and stores; all problems at once."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from config.errors import BadInputError, Problem, ServiceUnavailableError, StoreFullError, TcewatchError
+from config.settings import Settings
+from ingest.collector import probe
+from pipeline.site import Site
+from portal.cli.common import EXIT_BAD_INPUT, EXIT_UNAVAILABLE, JsonOption, SettingsOption, settings_from, show_json
+from store.database import Database
+from store.readings import ReadingStore
+
+
+def command(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+    """Check everything that a run needs and list every problem."""
+    loaded = settings_from(settings)  # a file that cannot be read leaves nothing else to check
+    site = Site(loaded)
+    results = [_checked(name, part) for name, part in _parts(loaded, site).items()]
+    site.close()
+    if as_json:
+        show_json([asdict(result) for result in results])
+    else:
+        for result in results:
+            lines = [f"{'PROBLEM' if result.problems else 'ok':8} {result.part}: {result.detail}", *result.problems]
+            print("\n         ".join(lines))
+    if wrong := [result for result in results if result.problems]:
+        sys.exit(EXIT_UNAVAILABLE if all(result.away for result in wrong) else EXIT_BAD_INPUT)
+
+
+@dataclass(frozen=True)
+class _Result:
+    part: str
+    detail: str = ""
+    problems: tuple[str, ...] = ()
+    away: bool = False  # something cannot be reached, as against something to be mended
+
+
+def _parts(settings: Settings, site: Site) -> dict[str, Callable[[], str]]:
+    return {
+        "settings": lambda: "read",
+        "tables": lambda: f"{site.limits().height} limit rows, {site.coefficients().height} coefficient rows",
+        "database": lambda: _ready(site.database),
+        "register": lambda: _register(site),
+        "people": lambda: _people(site),
+        "journal": lambda: f"{site.journal.last_id()} messages",
+        "readings": lambda: f"{settings.store.readings} {_ready(site.readings())}",
+        "broker": lambda: probe(settings.mqtt),
+    }
+
+
+def _ready(store: Database | ReadingStore) -> str:
+    store.ready()
+    return "ready"
+
+
+def _register(site: Site) -> str:
+    registers = site.register.registers()
+    if registers.is_empty():
+        raise BadInputError([Problem("register", "is empty", "Import it with `tcewatch register import FILE`; every reading is refused until then.")])
+    gateways = set(site.register.gateways().select("enterprise", "gateway").iter_rows())
+    strays = [route for route in site.settings.routes if (route.enterprise, route.gateway) not in gateways]
+    if strays:
+        raise BadInputError([
+            Problem(f"route {route.topic}", f"gateway {route.gateway} of {route.enterprise} is not registered", "Register it or mend the route.")
+            for route in strays
+        ])
+    return f"{registers.height} registers of {registers['enterprise'].n_unique()} enterprises"
+
+
+def _people(site: Site) -> str:
+    users = site.people.users().height
+    if not users:
+        raise BadInputError([Problem("people", "nobody can log in yet", "Add the first administrator with `tcewatch user add NAME --role admin`.")])
+    return f"{users} users"
+
+
+def _checked(name: str, part: Callable[[], str]) -> _Result:
+    try:
+        return _Result(name, part())
+    except BadInputError as error:
+        return _Result(name, problems=tuple(str(problem) for problem in error.problems))
+    except TcewatchError as error:
+        return _Result(name, problems=(str(error),), away=isinstance(error, ServiceUnavailableError | StoreFullError))

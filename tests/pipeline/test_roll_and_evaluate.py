@@ -1,0 +1,138 @@
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pipeline.evaluate import Evaluator
+from pipeline.rebuild import rebuilt
+from pipeline.roll import Roller
+from pipeline.settle import Settler
+from pipeline.site import Site
+
+E1, C1 = ("E-1", "active_import"), ("C-1", "feed")
+MIDNIGHT = datetime(2024, 12, 31, 16, tzinfo=UTC)  # local 2025-01-01
+
+
+def catch_up(site: Site) -> None:
+    while Settler(site).once():
+        pass
+    while Roller(site).once():
+        pass
+
+
+def hourly_year(deliver, *, hours: int = 365 * 24, kwh_per_h: float = 100.0, t_per_h: float = 1.0) -> None:
+    at = [MIDNIGHT + timedelta(hours=hour) for hour in range(hours + 1)]
+    for seq, first in enumerate(range(0, len(at), 500), start=1):
+        part = list(enumerate(at))[first : first + 500]
+        received = datetime(2026, 1, 2, tzinfo=UTC)
+        deliver(seq, [(*E1, when, hour * kwh_per_h) for hour, when in part], received_at=received)
+        deliver(seq + 100, [(*C1, when, hour * t_per_h) for hour, when in part], received_at=received)
+
+
+def report(site: Site, output_t: float) -> None:
+    at = datetime(2026, 1, 3, tzinfo=UTC)
+    enterprise = site.register.enterprises()["enterprise"][0]
+    rows = pl.DataFrame([
+        {"enterprise": enterprise, "period": "2025", "figure": "output", "value": output_t, "unit": "t", "product": "calcium_carbide"},
+        {"enterprise": enterprise, "period": "2025", "figure": "value_added_10k_cny", "value": 1000.0, "unit": None, "product": None},
+    ])
+    site.figures.apply(rows, maker="a", at=at)
+    site.figures.check_all(checker="b", at=at)
+
+
+def evaluate(site: Site, today: date = date(2026, 3, 1)) -> pl.DataFrame:
+    Evaluator(site, lambda: datetime(today.year, today.month, today.day, 4, tzinfo=UTC)).once()
+    verdicts = site.derived.read_result("verdicts")
+    assert verdicts is not None
+    return verdicts
+
+
+def test_hours_and_days_follow_the_readings_in_the_parks_zone(site, deliver):
+    deliver(1, [(*E1, MIDNIGHT, 0.0), (*E1, MIDNIGHT + timedelta(hours=1), 5.0), (*E1, MIDNIGHT + timedelta(hours=2), 9.0)])
+    catch_up(site)
+    hours = site.derived.read("hourly", date(2025, 1, 1), date(2025, 1, 1)).collect()
+    assert hours["quantity"].to_list() == [5.0, 4.0]
+    assert site.derived.read("daily", date(2025, 1, 1), date(2025, 1, 1)).collect()["quantity"].to_list() == [9.0]
+
+
+def test_a_late_reading_changes_the_days_on_both_sides_of_its_gap(site, deliver):
+    deliver(1, [(*E1, MIDNIGHT, 0.0), (*E1, MIDNIGHT + timedelta(days=4), 400.0)])
+    catch_up(site)
+    deliver(2, [(*E1, MIDNIGHT + timedelta(days=2), 300.0)], received_at=MIDNIGHT + timedelta(days=5))
+    catch_up(site)
+    days = site.derived.read("daily", date(2025, 1, 1), date(2025, 1, 4)).collect()
+    assert days["quantity"].to_list() == pytest.approx([150.0, 150.0, 50.0, 50.0])
+
+
+@given(order=st.permutations(range(8)), cuts=st.sets(st.integers(1, 7)))
+@hypothesis_settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_in_whatever_order_readings_arrive_live_equals_rebuilt(tmp_path_factory, new_site, arrive, order, cuts):
+    folder = tmp_path_factory.mktemp("order")
+    site = new_site(folder)
+    values = [0.0, 30.0, 31.0, 0.0, 32.0, 95.0, 96.0, 140.0]  # a transient zero among them
+    for seq, number in enumerate(order, start=1):
+        arrive(site, seq, [(*E1, MIDNIGHT + timedelta(hours=11 * number), values[number])], received_at=datetime(2025, 2, 1, tzinfo=UTC))
+        if seq in cuts:
+            catch_up(site)
+    catch_up(site)
+    shadow = rebuilt(site, folder / "again", upto=site.ledger.cursor())
+    assert shadow.derived.hashes() == site.derived.hashes()
+    shadow.readings().close()
+
+
+def test_a_year_of_hours_and_an_output_give_a_verdict_with_its_derivation(site, deliver):
+    hourly_year(deliver)
+    catch_up(site)
+    report(site, 7000.0)
+    verdict = evaluate(site).row(0, named=True)
+    energy_kgce = 8760 * 100.0 * 0.1229 + 8760 * 1000.0 * 0.7143
+    assert verdict["actual"] == pytest.approx(energy_kgce / 7000.0)
+    assert (verdict["verdict"], verdict["standing"], verdict["closed"]) == ("complies", "unconfirmed", True)
+    assert verdict["standard"] == "GB 21343-2023"
+    assert "940" in verdict["derivation"]
+
+
+def test_a_closed_year_with_missing_months_is_incomplete_not_compliant(site, deliver):
+    hourly_year(deliver, hours=300 * 24)
+    catch_up(site)
+    report(site, 70000.0)
+    verdict = evaluate(site).row(0, named=True)
+    assert verdict["verdict"] == "incomplete"
+    assert verdict["covered_ratio"] == pytest.approx(300 / 365, abs=1e-6)
+
+
+def test_nothing_is_evaluated_twice_and_a_new_figure_is(site, deliver):
+    deliver(1, [(*E1, MIDNIGHT, 0.0), (*E1, MIDNIGHT + timedelta(hours=1), 5.0)])
+    catch_up(site)
+    evaluator = Evaluator(site, lambda: datetime(2026, 3, 1, tzinfo=UTC))
+    assert evaluator.once()
+    assert not evaluator.once()
+    report(site, 1.0)
+    assert evaluator.once()
+
+
+def test_everything_derived_again_from_the_journal_is_equal(site, deliver, tmp_path):
+    hourly_year(deliver, hours=40 * 24)
+    deliver(50, [], payload=b"not json")
+    deliver(51, [(*E1, MIDNIGHT + timedelta(hours=3), 77.0)], received_at=datetime(2026, 1, 2, tzinfo=UTC))
+    catch_up(site)
+    report(site, 100.0)
+    evaluate(site)
+    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursor())
+    assert shadow.derived.hashes() == site.derived.hashes()
+    shadow.readings().close()
+
+
+def test_a_table_altered_by_hand_is_not_equal_to_the_rebuilt_one(site, deliver, tmp_path):
+    hourly_year(deliver, hours=48)
+    catch_up(site)
+    rows = site.derived.read("daily", date(2025, 1, 1), date(2025, 1, 1)).collect()
+    site.derived.replace("daily", rows.with_columns(pl.col("quantity") + 1), rows.select("register_key", "day"))
+    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursor())
+    live, again = site.derived.hashes(), shadow.derived.hashes()
+    assert live["daily"] != again["daily"]
+    assert live["hourly"] == again["hourly"]
+    shadow.readings().close()
