@@ -1,0 +1,233 @@
+"""`tcewatch calc`: the analytics core on files, with no server; the output of one command is input of the next."""
+
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import typer
+
+from config.errors import BadInputError, Problem
+from config.schemas import EVENT, READING, REGISTER, conform
+from monitors import intervals as core
+from portal.cli import calc_energy
+from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
+
+DEFAULT_ZONE: Final = "Asia/Shanghai"
+
+app = typer.Typer(no_args_is_help=True)
+
+_NAMES: Final = (
+    Column("enterprise", "text", "id of the enterprise, any", required=False),
+    Column("meter", "text", "id of the meter"),
+    Column("register", "text", "id of the register of that meter", required=False, default="main"),
+)
+READINGS: Final = (
+    *_NAMES,
+    Column("read_at", "instant", "when the register showed the value"),
+    Column("value", "number", "what the register showed, without multiplier", unit="the register's"),
+    Column("received_at", "instant", "when it arrived: of two values for one instant the earlier arrived may count", required=False),
+)
+REGISTERS: Final = (
+    *_NAMES,
+    Column("medium", "text", "coal, water, oil, gas, electricity, heat, other"),
+    Column("unit", "text", "unit of value times multiplier; of a rate kW, MW, m3/h, t/h ..."),
+    Column("kind", "text", "what a value says: a running total, the consumption since the last stamp, or power or flow",
+           allowed=("cumulative", "interval", "rate")),
+    Column("stamp", "text", "which end of its interval an interval reading carries", required=False, default="end", allowed=("start", "end")),
+    Column("modulus", "number", "value at which a cumulative register starts again from 0", required=False, above=0.0),
+    Column("range_low", "number", "least value that the register can show", required=False),
+    Column("range_high", "number", "greatest value that the register can show", required=False),
+    Column("max_rate_per_h", "number", "greatest possible consumption in an hour, multiplier applied", required=False, unit="quantity/h", above=0.0),
+    Column("multiplier", "number", "by what a value is multiplied (CT x PT ratio, pulse weight)", required=False, default=1.0, above=0.0),
+    Column("resolution", "number", "smallest step that the register shows", required=False, low=0.0),
+    Column("net", "flag", "whether the register may run backwards", required=False),
+    Column("valid_from", "day or instant", "from when this row holds, included; empty: always", required=False),
+    Column("valid_to", "day or instant", "until when this row holds, not included; empty: without end", required=False),
+)
+EVENTS: Final = (
+    *_NAMES,
+    Column("at", "day or instant", "when it happened"),
+    Column("event", "text", "the meter was changed, the register was reset, it passed its modulus, its multiplier changed",
+           allowed=("change", "reset", "rollover", "multiplier")),
+    Column("closing_value", "number", "what the register showed at the end of what was before", required=False),
+    Column("opening_value", "number", "what the register showed at the start of what came after", required=False),
+    Column("multiplier", "number", "the multiplier from then on", required=False, above=0.0),
+)
+INTERVALS: Final = (
+    *_NAMES,
+    Column("start", "instant", "start of the interval, included"),
+    Column("end", "instant", "end of the interval, not included"),
+    Column("quantity", "number", "consumption in the covered time, multiplier applied", unit="column unit"),
+    Column("unit", "text", "unit of the quantity"),
+    Column("quality", "text", "the worst that touches the interval", allowed=("measured", "estimated", "suspect")),
+    Column("covered_ratio", "number", "share of the interval between readings; nothing is extrapolated", low=0.0),
+    Column("estimated_ratio", "number", "share of the covered time whose consumption is spread over a gap", low=0.0),
+)
+SET_ASIDE: Final = (*READINGS, Column("broken_rules", "text", "names of the rules by which the reading does not count"))
+_SCHEMA: Final = {
+    "--readings": READINGS, "--registers": REGISTERS, "--events": EVENTS, "--out": INTERVALS, "--rejected": SET_ASIDE,
+}
+_KEY: Final = ("enterprise", "meter", "register")
+
+
+def place(zone: str | None) -> str | None:
+    """Check a zone given on the command line."""
+    if zone is not None:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise typer.BadParameter(f"{zone!r} is no time zone; write a name such as Asia/Shanghai") from None
+    return zone
+
+
+@app.callback()
+def _calc() -> None:
+    """Run a stage of the analytics core on files: CSV, Parquet or xlsx by suffix, - for CSV on standard input or output."""
+
+
+@app.command()
+def intervals(
+    readings: Annotated[str, typer.Option(help="Readings of registers.")],
+    registers: Annotated[str, typer.Option(help="The registers: kind, unit, multiplier, modulus ...")],
+    by: Annotated[Literal["reading", "hour", "day", "month", "year"], typer.Option(help="One row for each step, or local hour, ...")],
+    out: Annotated[str, typer.Option(help="Where the consumption goes.")],
+    events: Annotated[str | None, typer.Option(help="Changes, resets, rollovers and multiplier changes of registers.")] = None,
+    zone: Annotated[str | None, typer.Option(
+        callback=place, help=f"Whose hours and days are meant (default {DEFAULT_ZONE}). If given, times without an offset are of that zone too.",
+    )] = None,
+    rejected: Annotated[str | None, typer.Option(help="Where the readings go that do not count, with the rules that they break.")] = None,
+    schema: bool = schema_option(_SCHEMA),  # noqa: ARG001 - acts before the command does
+) -> None:
+    """Turn readings of registers into consumption over intervals."""
+    check_output(out, rejected)
+    place_of_days = zone or DEFAULT_ZONE
+    given = read_tables(
+        {"readings": (readings, READINGS), "registers": (registers, REGISTERS), "events": (events, EVENTS)}, zone=zone, day_zone=place_of_days,
+    )
+    table, rows = given["readings"], given["registers"]
+    named = [name for name in _KEY if name != "enterprise" or "enterprise" in rows.given]
+    keyed = _keyed(rows, named)
+    problems = _register_problems(rows, keyed, named)
+    keys = _key_of(table, keyed, named, problems)
+    happened = pl.DataFrame(schema=EVENT)
+    if "events" in given:
+        event_keys = _key_of(given["events"], keyed, named, problems)
+        problems += _event_problems(given["events"], event_keys)
+        happened = conform(given["events"].frame.with_columns(register_key=event_keys), EVENT)
+    if problems:
+        raise BadInputError(problems)
+    done = core.intervals(
+        conform(table.frame.select("read_at", "value", "received_at").with_columns(
+            register_key=keys, message=pl.int_range(pl.len(), dtype=pl.Int64), copy=pl.lit(0), quality=pl.lit(0),
+        ), READING),
+        conform(keyed, REGISTER), happened, by=by, zone=place_of_days,
+    )
+    write_table(_named_intervals(done.intervals, keyed, named, rows), out, zone=place_of_days)
+    aside = done.set_aside
+    if rejected is not None:
+        columns = [name for name in table.frame.columns if name in table.given]
+        written = table.frame.select(columns)[aside["message"].cast(pl.UInt32)]
+        write_table(written.with_columns(aside["broken_rules"]), rejected, zone=place_of_days)
+    why = ", ".join(f"{count} {rule}" for rule, count in aside["broken_rules"].explode().value_counts(sort=True).iter_rows())
+    typer.echo(
+        f"{table.frame.height} readings, {done.intervals.height} intervals, {aside.height} readings set aside{f' ({why})' if why else ''}"
+        + ("; --rejected FILE lists them" if aside.height and rejected is None else ""), err=True,
+    )
+
+
+def _keyed(rows: Table, named: Sequence[str]) -> pl.DataFrame:
+    """The register rows with a dense register_key, in the order of the file."""
+    distinct = rows.frame.select(named).unique(maintain_order=True).with_row_index("register_key")
+    return rows.frame.join(distinct, on=named, how="left", nulls_equal=True, maintain_order="left")
+
+
+def _key_of(table: Table, keyed: pl.DataFrame, named: Sequence[str], problems: list[Problem]) -> pl.Series:
+    """The register_key of every row of a table; registers that nobody declared become problems, one for each."""
+    on = list(named)
+    if "enterprise" in table.given and "enterprise" not in named:
+        where = f"{table.name} column enterprise"
+        problems.append(Problem(where, "the registers have no such column", "Give the enterprise in both tables or in none"))
+        return pl.repeat(None, table.frame.height, dtype=pl.UInt32, eager=True)
+    if "enterprise" in named and "enterprise" not in table.given:
+        on.remove("enterprise")
+    distinct = keyed.select(*on, "register_key").unique(maintain_order=True)
+    several = distinct.filter(distinct.select(on).is_duplicated())
+    if several.height:
+        meter = several["meter"][0]
+        problems.append(Problem(
+            f"{table.name} column enterprise", f"the column is missing, and several enterprises have a meter {meter!r}",
+            "Add the enterprise to each row",
+        ))
+        return pl.repeat(None, table.frame.height, dtype=pl.UInt32, eager=True)
+    keys = table.frame.select(on).join(distinct, on=on, how="left", nulls_equal=True, maintain_order="left")["register_key"]
+    if keys.null_count():
+        unknown = table.frame.select(on).with_row_index("row").filter(keys.is_null())
+        problems.extend(
+            Problem(table.where(row[0]), f"no register is declared for {' / '.join(map(str, row[1:]))}", "Add a row for it to the registers")
+            for row in unknown.unique(on, keep="first", maintain_order=True).iter_rows()
+        )
+    return keys
+
+
+def _register_problems(rows: Table, keyed: pl.DataFrame, named: Sequence[str]) -> list[Problem]:
+    """What is wrong between the columns and rows of the registers."""
+    numbered = keyed.with_row_index("row")
+    found: list[Problem] = []
+
+    def complain(wrong: pl.Expr, column: str, what: str, remedy: str) -> None:
+        found.extend(Problem(rows.where(row, column), what, remedy) for row in numbered.filter(wrong)["row"])
+
+    complain(pl.col("range_low") > pl.col("range_high"), "range_high", "it is below range_low", "Give the least value first")
+    complain(pl.col("valid_from") >= pl.col("valid_to"), "valid_to", "it is not after valid_from", "A row holds from valid_from to valid_to")
+    rate = numbered.filter(pl.col("kind") == "rate")
+    found.extend(
+        Problem(rows.where(row, "unit"), f"{unit!r} is no unit of a rate", "Write kW, MW or a unit per hour such as m3/h or t/h")
+        for row, unit in rate.select("row", "unit").iter_rows() if core.quantity_unit("rate", unit) is None
+    )
+    if "enterprise" in named:
+        complain(pl.col("enterprise").is_null(), "enterprise", "the cell is empty", "Name the enterprise in every row, or leave the column out")
+    for column in ("kind", "unit", "stamp", "medium"):
+        complain(
+            pl.col(column) != pl.col(column).first().over("register_key"), column, f"the {column} differs from the register's first row",
+            "A register keeps its kind, unit, stamp and medium; give what came after a name of its own",
+        )
+    dated = numbered.sort("register_key", "valid_from", nulls_last=False, maintain_order=True)
+    before = pl.col("valid_to").shift(1).over("register_key")
+    follows = pl.int_range(pl.len()).over("register_key") > 0
+    overlap = dated.filter(follows & (before.is_null() | pl.col("valid_from").is_null() | (before > pl.col("valid_from"))))
+    found.extend(
+        Problem(rows.where(row), "the register has another row for the same time", "Let the earlier row end (valid_to) where the later begins")
+        for row in overlap["row"]
+    )
+    return found
+
+
+def _event_problems(events: Table, keys: pl.Series) -> list[Problem]:
+    numbered = events.frame.with_columns(key=keys).with_row_index("row")
+    bare = numbered.filter((pl.col("event") == "multiplier") & pl.col("multiplier").is_null())
+    twice = numbered.filter(pl.struct("key", "at", "event").is_duplicated() & keys.is_not_null())
+    return [
+        *(Problem(events.where(row, "multiplier"), "the cell is empty", "Give the multiplier from then on") for row in bare["row"]),
+        *(Problem(events.where(row), "the same event is there twice", "Remove one of the rows") for row in twice["row"]),
+    ]
+
+
+def _named_intervals(found: pl.DataFrame, keyed: pl.DataFrame, named: Sequence[str], rows: Table) -> pl.DataFrame:
+    """The contract's columns, then those that the registers' file had beyond them."""
+    declared = {column.name for column in REGISTERS}
+    extras = [name for name in keyed.columns if name in rows.given and name not in declared and name not in found.columns]
+    units = {
+        (kind, unit): core.quantity_unit(kind, unit) for kind, unit in keyed.select("kind", "unit").unique().iter_rows()
+    }
+    names = keyed.unique("register_key", keep="last", maintain_order=True).sort("register_key")
+    names = names.with_columns(unit=pl.Series([units[pair] for pair in names.select("kind", "unit").iter_rows()], dtype=pl.String))
+    at = found["register_key"]  # dense: the key is the row
+    return pl.DataFrame([
+        *(names[name].gather(at) for name in named), found["start"], found["end"], found["quantity"], names["unit"].gather(at),
+        found["quality"], found["covered_ratio"], found["estimated_ratio"], *(names[name].gather(at) for name in extras),
+    ])
+
+
+for _name, _command in calc_energy.COMMANDS.items():
+    app.command(_name)(_command)
