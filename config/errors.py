@@ -128,11 +128,12 @@ class StoreFullError(TcewatchError):
 
 
 class JournalCorruptError(TcewatchError):
-    """A journal segment does not match its hash chain."""
+    """A journal segment does not match its hash chain, or (message 0) is no database any more."""
 
     def __init__(self, path: Path, message: int) -> None:
         self.path, self.message = path, message
+        fault = f"does not match its hash chain from message {message} on" if message else "cannot be read"
         super().__init__(
-            f"Journal segment {path.name} does not match its hash chain from message {message} on. "
+            f"Journal segment {path.name} {fault}. "
             "Set the segment aside, keep it as evidence, and ask the gateways for a back-fill of that day."
         )

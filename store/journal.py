@@ -107,15 +107,19 @@ class Journal:
         self._readers: dict[str, sqlite3.Connection] = {}
         self._names: list[str] = []
         self._previous_ids: dict[str, int] = {}
-        head_path = folder / _HEAD
-        # Not synced: it is written after a segment's synced commit, and a head that lags only notices less.
-        self._head = connect(head_path, synchronous="NORMAL")
-        self._head_reader = connect(head_path, synchronous="NORMAL")
-        with told(head_path), transaction(self._head) as head:
-            head.execute(_HEAD_SCHEMA)
-            if not head.execute("SELECT 1 FROM head").fetchone():
-                head.execute("INSERT INTO head VALUES ('', 0, ?, 0)", (_NO_CHAIN,))
-            self._meet_segments()
+        with self._told(_HEAD):
+            # Not synced: it is written after a segment's synced commit, and a head that lags only notices less.
+            self._head = connect(folder / _HEAD, synchronous="NORMAL")
+            self._head_reader = connect(folder / _HEAD, synchronous="NORMAL")
+        try:
+            with self._told(_HEAD), transaction(self._head) as head:
+                head.execute(_HEAD_SCHEMA)
+                if not head.execute("SELECT 1 FROM head").fetchone():
+                    head.execute("INSERT INTO head VALUES ('', 0, ?, 0)", (_NO_CHAIN,))
+                self._meet_segments()
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, arrivals: Sequence[Arrival]) -> list[int]:
         """Keep messages, all in one transaction; when it returns they survive a power cut.
@@ -196,10 +200,11 @@ class Journal:
 
     def last_id(self) -> int:
         """Id of the last message, 0 while there is none."""
-        with self._reading, told(self._folder / _HEAD):
+        with self._reading:
             for name in reversed(self._segments()):
-                if tail := _tail_of(self._reader(name)):
-                    return tail.id
+                with self._told(name):
+                    if tail := _tail_of(self._reader(name)):
+                        return tail.id
         return 0
 
     def keep_ids_above(self, message: int) -> None:
@@ -218,23 +223,23 @@ class Journal:
         the head or the ledger remembers it. Older segments that were archived from the front are not a break.
         """
         with self._reading:
-            check = _Check()
-            head_id, = self._head_reader.execute("SELECT id FROM head").fetchone()
+            head_id, head_chain = self._head_reader.execute("SELECT id, chain FROM head").fetchone()
+            check = _Check(head_id, head_chain)
             names = self._on_disk()
             for name in names:
                 try:
-                    with told(self._folder / name):
+                    with self._told(name):
                         check.segment(name, self._reader(name))
-                except DamagedFileError as error:
-                    check.broken.append(Break(name, 0, f"the file cannot be read: {error}"))
+                except JournalCorruptError:
+                    check.broken.append(Break(name, 0, "the file cannot be read"))
                     check.last = None
-            check.end(names[-1] if names else "", max(head_id, settled))
+            check.end(names[-1] if names else "", settled)
             return ChainCheck(check.checked, tuple(check.broken))
 
     def close(self) -> None:
         """Close all files."""
         with self._writing, self._reading:
-            for db in [self._head, self._head_reader, *self._readers.values(), *([self._writer[1]] if self._writer else [])]:
+            for db in (self._head, self._head_reader, *self._readers.values(), *(self._writer or ())[1:]):
                 db.close()
             self._readers.clear()
             self._writer = None
@@ -242,6 +247,7 @@ class Journal:
     @contextmanager
     def _appending(self, day: str) -> Iterator[tuple[str, sqlite3.Connection, _Tail]]:
         """The segment to append to and the row to continue from, under the lock that the writers of all processes share."""
+        newest = _HEAD
         try:
             with told(self._folder / _HEAD):
                 while True:
@@ -271,9 +277,12 @@ class Journal:
         segment, head_id = self._head.execute("SELECT segment, id FROM head").fetchone()
         if not names or names[-1] < segment:
             return
-        self._head.execute("UPDATE head SET segment = ?", (names[-1],))
+        if names[-1] > segment:
+            self._head.execute("UPDATE head SET segment = ?", (names[-1],))
         for name in reversed(names):
-            if tail := _tail_of(self._reader(name)):
+            with self._told(name):
+                tail = _tail_of(self._reader(name))
+            if tail is not None:
                 if tail.id > head_id:
                     self._head.execute("UPDATE head SET id = ?, chain = ?, mqtt_rows = ?", tail)
                 return
@@ -283,13 +292,14 @@ class Journal:
         query = "SELECT id FROM message WHERE mid = ? AND mid > 0 AND digest = ? AND mqtt_rows > ? ORDER BY id DESC LIMIT 1"
         with self._reading:
             for name in reversed(self._segments()):
-                db = self._reader(name)
-                if not _begun(db):
-                    continue
-                if row := db.execute(query, (mid, digest, floor)).fetchone():
-                    return int(row[0])
-                if db.execute("SELECT mqtt_rows FROM message ORDER BY id LIMIT 1").fetchone()[0] <= floor:
-                    break
+                with self._told(name):
+                    db = self._reader(name)
+                    if not _begun(db):
+                        continue
+                    if row := db.execute(query, (mid, digest, floor)).fetchone():
+                        return int(row[0])
+                    if db.execute("SELECT mqtt_rows FROM message ORDER BY id LIMIT 1").fetchone()[0] <= floor:
+                        break
         return None
 
     def _open_writer(self, name: str) -> sqlite3.Connection:
@@ -312,7 +322,8 @@ class Journal:
 
     def _segments(self) -> list[str]:
         """Names of the segments, oldest first; the folder is listed again only when the head names a new one."""
-        newest = self._head_reader.execute("SELECT segment FROM head").fetchone()[0]
+        with self._told(_HEAD):
+            newest = self._head_reader.execute("SELECT segment FROM head").fetchone()[0]
         if newest and (not self._names or self._names[-1] < newest):
             self._names = self._on_disk()
         return self._names
@@ -320,30 +331,37 @@ class Journal:
     def _segments_from(self, after: int) -> list[str]:
         """Segments that may hold ids above `after`, oldest first."""
         wanted: list[str] = []
-        with told(self._folder / _HEAD):
-            for name in reversed(self._segments()):
-                if name not in self._previous_ids:
+        for name in reversed(self._segments()):
+            if name not in self._previous_ids:
+                with self._told(name):
                     db = self._reader(name)
                     if not _begun(db):
                         continue
                     self._previous_ids[name] = db.execute("SELECT previous_id FROM origin").fetchone()[0]
-                wanted.append(name)
-                if self._previous_ids[name] <= after:
-                    break
+            wanted.append(name)
+            if self._previous_ids[name] <= after:
+                break
         return wanted[::-1]
 
     def _query(self, name: str, query: str, *parameters: int) -> list[Message]:
+        with self._told(name):
+            return [_message(row) for row in self._reader(name).execute(query, parameters)]
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """Turn the errors of one file into ours."""
         try:
             with told(self._folder / name):
-                return [_message(row) for row in self._reader(name).execute(query, parameters)]
+                yield
         except DamagedFileError as error:
-            raise JournalCorruptError(self._folder / name, parameters[0] + 1) from error
+            raise JournalCorruptError(self._folder / name, 0) from error
 
 
 class _Check:
     """One walk along the chain."""
 
-    def __init__(self) -> None:
+    def __init__(self, head_id: int, head_chain: bytes) -> None:
+        self.head_id, self.head_chain = head_id, head_chain
         self.checked = 0
         self.broken: list[Break] = []
         self.last: tuple[int, bytes] | None = None  # id and chain of the row before; None: not known
@@ -371,10 +389,12 @@ class _Check:
             self.broken.append(Break(name, message, "topic or payload is not what was written"))
         elif chain != _chain(last_chain, (message, door, topic, identity, content_type, received_us, mid, bool(retained)), digest):
             self.broken.append(Break(name, message, "the row or the one before it is not what was written"))
+        elif message == self.head_id and chain != self.head_chain:
+            self.broken.append(Break(name, message, "the row is not the one that the head remembers"))
         self.last = (message, chain)
 
-    def end(self, name: str, expected: int) -> None:
-        last_id = self.last[0] if self.last else 0
+    def end(self, name: str, settled: int) -> None:
+        last_id, expected = self.last[0] if self.last else 0, max(self.head_id, settled)
         if last_id < expected:
             self.broken.append(Break(name, last_id + 1, f"the tail is gone: messages {last_id + 1} to {expected} were written or settled"))
 

@@ -1,0 +1,413 @@
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from config.errors import JournalCorruptError, StoreFullError, StoreUnavailableError
+from store import journal as journal_module
+from store.journal import Arrival, Break, Journal
+from tests.small_disk import small_disk
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def arrival(payload: bytes = b"{}", **others: object) -> Arrival:
+    usual = {"door": "mqtt", "topic": "tce/v1/150600/E/g/readings", "identity": "g", "content_type": None, "received_at": NOON}
+    return Arrival(payload=payload, **(usual | others))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def journal(folder: Path) -> Iterator[Journal]:
+    journal = Journal(folder)
+    yield journal
+    journal.close()
+
+
+def change(folder: Path, statement: str, *parameters: object, day: str = "2026-11-21") -> None:
+    """What somebody with a database tool could do."""
+    db = sqlite3.connect(folder / f"{day}.sqlite")
+    with db:
+        db.execute(statement, parameters)
+    db.close()
+
+
+# --- keeping ------------------------------------------------------------------------------------------------------------
+
+def test_a_message_comes_back_as_it_came(journal: Journal) -> None:
+    came = [
+        arrival(bytes(range(256)), identity=None, content_type="application/json+gzip", retained=True, received_at=NOON.replace(microsecond=123_457)),
+        arrival(b"", door="http", topic="数据/气", identity="市政\x00", received_at=NOON.astimezone(timezone(timedelta(hours=8)))),
+    ]
+    ids = journal.append(came)
+    assert ids == [1, 2]
+    for message, arrived in zip(journal.read(0, 10), came, strict=True):
+        assert message[1:] == (*arrived[:6], arrived.retained)
+        assert journal.get(message.id) == message
+
+
+def test_a_topic_that_is_no_unicode_does_not_stop_the_journal(journal: Journal) -> None:
+    assert journal.append([arrival(topic="a\udcffb", identity="\udc80"), arrival()]) == [1, 2]
+    assert [message.topic for message in journal.read(0, 1)] == ["a\\udcffb"]
+    assert journal.verify().intact
+
+
+def test_an_empty_journal_has_nothing(journal: Journal) -> None:
+    assert journal.append([]) == []
+    assert (journal.last_id(), journal.read(0, 10), journal.get(1), journal.verify()) == (0, [], None, (0, ()))
+
+
+def test_ids_rise_across_days_and_reading_crosses_them(folder: Path, journal: Journal) -> None:
+    for day in range(8):  # more segments than are held open
+        assert journal.append([arrival(received_at=NOON + day * DAY)] * 3) == [3 * day + 1, 3 * day + 2, 3 * day + 3]
+    assert len(list(folder.glob("2026-11-2?.sqlite"))) == 8
+    assert [message.id for message in journal.read(4, 12)] == list(range(5, 17))
+    assert [message.id for message in journal.read(22, 100)] == [23, 24]
+    assert journal.read(24, 100) == []
+    assert journal.get(7) is not None
+    assert journal.get(25) is None
+    assert (journal.last_id(), journal.verify()) == (24, (24, ()))
+
+
+def test_a_message_belongs_to_the_utc_day_of_its_arrival(folder: Path, journal: Journal) -> None:
+    midnight = datetime(2026, 11, 22, tzinfo=UTC)
+    journal.append([arrival(received_at=midnight - timedelta(microseconds=1))])
+    journal.append([arrival(received_at=midnight)])
+    assert sorted(path.name for path in folder.glob("????-??-??.sqlite")) == ["2026-11-21.sqlite", "2026-11-22.sqlite"]
+
+
+def test_a_clock_that_jumps_back_breaks_neither_ids_nor_chain(journal: Journal) -> None:
+    for days in (0, 3, -5, 1, 3, 4):
+        journal.append([arrival(received_at=NOON + days * DAY)])
+    assert [message.received_at for message in journal.read(0, 10)] == [NOON + days * DAY for days in (0, 3, -5, 1, 3, 4)]
+    assert journal.verify() == (6, ())
+
+
+def test_a_journal_opened_again_goes_on(folder: Path, journal: Journal) -> None:
+    journal.append([arrival(), arrival()])
+    again = Journal(folder)
+    assert again.append([arrival()]) == [3]
+    assert journal.append([arrival()]) == [4]
+    assert [message.id for message in again.read(0, 10)] == [1, 2, 3, 4]
+    assert again.verify().intact
+    again.close()
+
+
+def test_a_reader_finds_the_days_that_another_writer_begins(folder: Path, journal: Journal) -> None:
+    reader = Journal(folder)
+    for day in range(3):
+        journal.append([arrival(received_at=NOON + day * DAY)])
+        assert reader.last_id() == day + 1
+        assert [message.id for message in reader.read(day, 10)] == [day + 1]
+    reader.close()
+
+
+def test_several_processes_append_over_midnight_without_a_gap_or_a_repeat(folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from datetime import timedelta; from store.journal import Journal\n"
+        "from tests.store.test_journal import NOON, arrival\n"
+        "journal = Journal(Path(sys.argv[1]))\n"
+        "for n in range(60): journal.append([arrival(b'%d' % n, received_at=NOON + timedelta(hours=n / 2))] * 5)\n"
+        "journal.close()\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(folder)]) for _ in range(3)]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
+    journal = Journal(folder)
+    assert [message.id for message in journal.read(0, 10_000)] == list(range(1, 901))
+    assert journal.verify() == (900, ())
+    journal.close()
+
+
+def test_threads_read_while_one_appends(journal: Journal) -> None:
+    thread = threading.Thread(target=lambda: [journal.append([arrival(b"%d" % n)] * 10) for n in range(50)])
+    thread.start()
+    seen = 0
+    while thread.is_alive() or seen < 500:
+        found = [message.id for message in journal.read(seen, 100)]
+        assert found == list(range(seen + 1, seen + 1 + len(found)))
+        assert len(found) % 10 == 0  # whole transactions
+        seen += len(found)
+    thread.join()
+
+
+# --- redelivery ---------------------------------------------------------------------------------------------------------
+
+def test_a_redelivery_is_the_message_that_is_there_also_after_a_restart(folder: Path, journal: Journal) -> None:
+    journal.append([arrival(b"1", mid=1), arrival(b"2", mid=2)])
+    assert journal.append([arrival(b"2", mid=2, dup=True), arrival(b"3", mid=3)]) == [2, 3]
+    again = Journal(folder)
+    assert again.append([arrival(b"1", mid=1, dup=True), arrival(b"3", mid=3, dup=True)]) == [1, 3]
+    assert again.last_id() == 3
+    again.close()
+
+
+def test_a_redelivery_within_one_batch_and_on_the_next_day_is_found(journal: Journal) -> None:
+    assert journal.append([arrival(b"1", mid=1), arrival(b"1", mid=1, dup=True)]) == [1, 1]
+    assert journal.append([arrival(b"1", mid=1, dup=True, received_at=NOON + DAY)]) == [1]
+    assert journal.append([arrival(b"2", mid=2, received_at=NOON + DAY), arrival(b"1", mid=1, dup=True, received_at=NOON + DAY)]) == [2, 1]
+    assert journal.append([arrival(b"1", mid=1, dup=True, received_at=NOON + 2 * DAY), arrival(b"3", mid=3, received_at=NOON + 2 * DAY)]) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "other", [{"dup": False}, {"mid": 8}, {"payload": b"y"}, {"topic": "tce/v1/150600/E/h/readings"}, {"door": "http"}, {"mid": 0}],
+    ids=["a gateway's own repetition", "packet id", "payload", "topic", "door", "no packet id"],
+)
+def test_what_differs_is_a_new_message(journal: Journal, other: dict[str, object]) -> None:
+    journal.append([arrival(b"x", mid=7)])
+    assert journal.append([arrival(**{"payload": b"x", "mid": 7, "dup": True} | other)]) == [2]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("between", "expected"), [(3, [1]), (4, [6])])
+@pytest.mark.parametrize("days", [0, 1])
+def test_a_redelivery_is_looked_for_among_so_many_mqtt_messages_only(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, between: int, expected: list[int], days: int
+) -> None:
+    monkeypatch.setattr(journal_module, "REDELIVERY_WINDOW", 4)
+    journal.append([arrival(b"x", mid=1)])
+    journal.append([arrival(b"y", mid=2 + n, received_at=NOON + days * DAY) for n in range(between)])
+    if between == 3:
+        journal.append([arrival(door="http", received_at=NOON + days * DAY)] * 9)  # other doors do not count
+    assert journal.append([arrival(b"x", mid=1, dup=True, received_at=NOON + days * DAY)]) == expected
+
+
+# --- a full disk, a crash -----------------------------------------------------------------------------------------------
+
+def test_a_full_journal_keeps_nothing_of_the_batch_and_goes_on_when_there_is_room(journal: Journal) -> None:
+    journal.append([arrival()])
+    assert journal._writer is not None
+    db = journal._writer[1]
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0] + 1}")
+    with pytest.raises(StoreFullError, match=r"2026-11-21\.sqlite is full.*No message is acknowledged"):
+        journal.append([arrival(bytes(50_000))] * 20)
+    assert journal.last_id() == 1
+    db.execute("PRAGMA max_page_count = 1000000")
+    assert journal.append([arrival(bytes(50_000))] * 20) == list(range(2, 22))
+    assert journal.verify() == (21, ())
+
+
+def test_a_full_disk_is_told_and_the_journal_goes_on_by_itself_when_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", megabytes=4) as disk:
+        journal = Journal(disk / "journal")
+        kept = 0
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(1 << 20))
+        for day in range(3):  # full within a segment, and when a new one begins
+            with pytest.raises(StoreFullError):  # noqa: PT012 - which append it is depends on the disk
+                while True:
+                    kept = journal.append([arrival(bytes(20_000), received_at=NOON + day * DAY)] * 5)[-1]
+            with pytest.raises(StoreFullError):
+                journal.append([arrival(bytes(200_000), received_at=NOON + (day + 1) * DAY)] * 5)
+            assert journal.last_id() == kept
+            if day == 0:
+                ballast.unlink()
+                kept = journal.append([arrival(bytes(100), received_at=NOON)])[-1]
+            elif day == 1:
+                (disk / "journal" / "2026-11-21.sqlite").unlink()  # archived elsewhere
+        assert journal.verify().checked > 0
+        assert journal.verify().intact
+        journal.close()
+
+
+@pytest.mark.parametrize("moment", range(3))
+def test_what_was_answered_is_there_after_a_kill(folder: Path, moment: int) -> None:
+    code = (
+        "import sys; from pathlib import Path; from store.journal import Journal; from tests.store.test_journal import arrival\n"
+        "journal = Journal(Path(sys.argv[1]))\n"
+        "while True: print(journal.append([arrival(bytes(5000))] * 7)[-1], flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        answered = [int(process.stdout.readline()) for _ in range(5 + moment * 13)][-1]
+        process.kill()
+        answered = max([answered, *[int(line) for line in process.stdout.read().split("\n")[:-1]]])
+    journal = Journal(folder)
+    assert journal.last_id() in (answered, answered + 7)
+    assert journal.verify().intact
+    assert journal.append([arrival()]) == [journal.last_id()]
+    journal.close()
+
+
+def test_a_crash_between_a_segment_and_its_head_is_caught_up(folder: Path, journal: Journal) -> None:
+    journal.append([arrival(mid=1)])
+    journal.close()
+    shutil.copy(folder / "head.sqlite", folder / "head.before")
+    journal = Journal(folder)
+    journal.append([arrival(mid=2), arrival(mid=3)])
+    journal.close()
+    (folder / "head.before").replace(folder / "head.sqlite")
+    journal = Journal(folder)
+    assert journal.append([arrival(mid=3, dup=True), arrival()]) == [3, 4]
+    assert journal.verify() == (4, ())
+    journal.close()
+
+
+def test_a_lost_head_is_made_again_from_the_segments(folder: Path, journal: Journal) -> None:
+    journal.append([arrival()])
+    journal.append([arrival(received_at=NOON + DAY)])
+    journal.close()
+    for path in folder.glob("head.*"):
+        path.unlink()
+    journal = Journal(folder)
+    assert journal.append([arrival()]) == [3]
+    assert journal.verify() == (3, ())
+    journal.close()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "head.sqlite").mkdir()
+    with pytest.raises(StoreUnavailableError, match=r"head\.sqlite"):
+        Journal(tmp_path / "journal")
+
+
+# --- evidence -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(
+    "column", ["door", "topic", "identity", "content_type", "received_us", "mid", "retained", "digest", "chain", "payload"]
+)
+def test_an_edited_field_is_found_with_its_message(folder: Path, journal: Journal, column: str) -> None:
+    journal.append([arrival(b"%d" % n, mid=n + 1) for n in range(9)])
+    edited = f"CAST({column} || 'x' AS BLOB)" if column in ("digest", "chain", "payload") else f"coalesce({column}, '') || 'x'"
+    change(folder, f"UPDATE message SET {column} = CASE typeof({column}) WHEN 'integer' THEN {column} + 1 ELSE {edited} END WHERE id = 5")
+    check = journal.verify()
+    assert (check.checked, check.broken[0].message) == (9, 5)
+    assert len(check.broken) <= 2
+
+
+def test_a_last_row_whose_chain_was_forged_with_it_is_told_by_the_head(folder: Path, journal: Journal) -> None:
+    journal.append([arrival(b"%d" % n) for n in range(3)])
+    journal.close()
+    forger = Journal(folder.parent / "forged")
+    forger.append([arrival(b"%d" % n) for n in (0, 1, 9)])
+    forger.close()
+    shutil.copy(folder.parent / "forged" / "2026-11-21.sqlite", folder / "2026-11-21.sqlite")
+    opened = Journal(folder)
+    assert opened.verify().broken == (Break("2026-11-21.sqlite", 3, "the row is not the one that the head remembers"),)
+    opened.close()
+
+
+def test_deleted_rows_are_found_with_their_numbers(folder: Path, journal: Journal) -> None:
+    journal.append([arrival(b"%d" % n) for n in range(9)])
+    change(folder, "DELETE FROM message WHERE id IN (4, 5)")
+    assert journal.verify().broken[0] == Break("2026-11-21.sqlite", 4, "messages 4 to 5 are gone")
+
+
+def test_swapped_rows_are_found(folder: Path, journal: Journal) -> None:
+    journal.append([arrival(b"%d" % n) for n in range(9)])
+    for old, new in ((4, -1), (5, 4), (-1, 5)):
+        change(folder, "UPDATE message SET id = ? WHERE id = ?", new, old)
+    assert {broken.message for broken in journal.verify().broken} >= {4, 5}
+
+
+def test_a_changed_first_row_and_a_changed_origin_are_found(folder: Path, journal: Journal) -> None:
+    journal.append([arrival(b"%d" % n) for n in range(3)])
+    journal.append([arrival(b"%d" % n, received_at=NOON + DAY) for n in range(3)])
+    change(folder, "UPDATE origin SET previous_chain = zeroblob(32)", day="2026-11-22")
+    assert [broken.message for broken in journal.verify().broken] == [4, 4]
+
+
+def test_a_lost_tail_is_told_by_the_head_and_its_numbers_are_not_given_again(folder: Path, journal: Journal) -> None:
+    journal.append([arrival(b"%d" % n) for n in range(9)])
+    change(folder, "DELETE FROM message WHERE id > 6")
+    assert journal.verify().broken == (Break("2026-11-21.sqlite", 7, "the tail is gone: messages 7 to 9 were written or settled"),)
+    assert journal.append([arrival()]) == [10]
+    assert journal.verify().broken == (Break("2026-11-21.sqlite", 7, "messages 7 to 9 are gone"),)
+
+
+def test_a_tail_lost_together_with_its_head_is_told_by_the_ledger_s_cursor_only(folder: Path, journal: Journal) -> None:
+    journal.append([arrival()] * 5)
+    journal.close()
+    shutil.copytree(folder, folder.parent / "backup")
+    journal = Journal(folder)
+    journal.append([arrival()] * 4)
+    journal.close()
+    restored = Journal(folder.parent / "backup")
+    assert restored.verify().intact  # nothing in the folder itself remembers
+    assert restored.verify(settled=9).broken == (Break("2026-11-21.sqlite", 6, "the tail is gone: messages 6 to 9 were written or settled"),)
+    restored.keep_ids_above(9)
+    assert restored.append([arrival()]) == [10]
+    restored.close()
+
+
+def test_a_bit_that_flips_in_the_write_ahead_log_loses_the_rows_after_it_and_is_told(folder: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from store.journal import Journal; from tests.store.test_journal import arrival\n"
+        "journal = Journal(Path(sys.argv[1]))\n"
+        "for n in range(40): journal.append([arrival(bytes(9000))])\n"
+        "os._exit(0)\n"  # a crash: nothing is moved out of the log
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+    log = folder / "2026-11-21.sqlite-wal"
+    content = bytearray(log.read_bytes())
+    content[len(content) // 2] ^= 1
+    log.write_bytes(content)
+    journal = Journal(folder)
+    left = journal.last_id()
+    assert left < 40
+    assert journal.verify().broken[-1].message == left + 1
+    assert journal.append([arrival()]) == [41]
+    journal.close()
+
+
+def test_a_segment_missing_in_between_is_found_and_one_archived_from_the_front_is_no_break(folder: Path, journal: Journal) -> None:
+    for day in range(3):
+        journal.append([arrival(received_at=NOON + day * DAY)] * 2)
+    journal.close()
+    (folder / "2026-11-21.sqlite").unlink()
+    journal = Journal(folder)
+    assert journal.verify() == (4, ())
+    assert [message.id for message in journal.read(0, 10)] == [3, 4, 5, 6]
+    journal.close()
+    shutil.copy(folder / "2026-11-22.sqlite", folder / "2026-11-21.sqlite")
+    (folder / "2026-11-22.sqlite").unlink()
+    change(folder, "DELETE FROM message WHERE id = 4")
+    journal = Journal(folder)
+    assert journal.verify().broken[0].message == 5
+    journal.close()
+
+
+def test_a_segment_that_is_no_database_is_told_by_name(folder: Path, journal: Journal) -> None:
+    journal.append([arrival()])
+    journal.append([arrival(received_at=NOON + DAY)])
+    journal.close()
+    (folder / "2026-11-21.sqlite").write_bytes(b"not a database, not any more" * 1000)
+    journal = Journal(folder)
+    with pytest.raises(JournalCorruptError, match="2026-11-21"):
+        journal.read(0, 10)
+    assert [message.id for message in journal.read(1, 10)] == [2]
+    check = journal.verify()
+    assert (check.checked, check.broken[0].segment, check.broken[0].message) == (1, "2026-11-21.sqlite", 0)
+    journal.close()
+
+
+@given(data=st.data())
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_single_change_is_found_at_the_first_message_it_concerns(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("j")
+    journal = Journal(folder)
+    journal.append([arrival(b"payload %d" % n, mid=n + 1) for n in range(20)])
+    target = data.draw(st.integers(1, 20))
+    byte = data.draw(st.integers(0, 8))
+    edits: list[Callable[[], None]] = [
+        lambda: change(folder, "DELETE FROM message WHERE id = ?", target),
+        lambda: change(folder, "UPDATE message SET received_us = received_us - ? WHERE id = ?", byte + 1, target),
+        lambda: change(folder, "UPDATE message SET payload = substr(payload, 1, ?) WHERE id = ?", byte, target),
+        lambda: change(folder, "UPDATE message SET topic = 'tce/v1/150600/F/g/readings' WHERE id = ?", target),
+        lambda: change(folder, "UPDATE message SET id = id + 100 WHERE id = ?", target),
+    ]
+    data.draw(st.sampled_from(edits))()
+    assert min(broken.message for broken in journal.verify().broken) == target
+    journal.close()
