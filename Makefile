@@ -43,8 +43,8 @@ bench: $(VENV)/.test ## run the benchmarks and print their figures
 influxd: $(VENV)/.core ## build InfluxDB 2 from source into the cache (go >= 1.25, cargo and a C compiler; some minutes)
 	@$(BIN)/python tools/influxd.py
 
-docs: $(VENV)/.core ## write docs/schemas.md again from config/schemas.py
-	@$(BIN)/python tools/schemas_md.py
+docs: $(VENV)/.core ## write the generated pages of docs/ again
+	@$(BIN)/python tools/docs.py
 
 constraints: $(VENV)/.uv ## resolve all dependencies again into constraints.txt
 	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --all-extras --generate-hashes --no-header --python-version 3.11 -o constraints.txt

@@ -1,32 +1,52 @@
-"""Write docs/schemas.md from config/schemas.py: the named tables, their columns, types and remarks.
-
-Usage: schemas_md.py
-"""
+"""Write the pages of docs/ that come from code: schemas.md from config/schemas.py, guide/reasons.md from ingest/reasons.py."""
 
 import ast
-import sys
 from pathlib import Path
 
 import polars as pl
 
 from config import schemas
+from ingest import reasons
 
-ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "docs" / "schemas.md"
-HEAD = """\
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+SCHEMAS_HEAD = """\
 # The named tables
 
 A table that crosses a function of tcewatch has a name and a shape. This page is generated from `config/schemas.py` by
 `make docs`; a test keeps the two equal.
 
 """
+REASONS_HEAD = """\
+# Why a message or a reading was refused
+
+The closed list of reasons, as they stand in receipts and in quarantine. Nothing refused is lost: the message is kept with
+its raw bytes. This page is generated from `ingest/reasons.py` by `make docs`; a test keeps the two equal.
+"""
 
 
-def page() -> str:
-    """The whole page as Markdown."""
+def pages() -> dict[Path, str]:
+    """Every generated page with its content."""
+    return {DOCS / "schemas.md": schemas_page(), DOCS / "guide" / "reasons.md": reasons_page()}
+
+
+def reasons_page() -> str:
+    """The closed list of reasons as Markdown."""
+    parts = [REASONS_HEAD]
+    for title, listed in (
+        ("The whole message cannot be read", reasons.MESSAGE_REASONS),
+        ("One reading of a message cannot be read; the others are taken", reasons.READING_FAULTS),
+        ("A reading breaks a rule", reasons.SCREEN_RULES),
+    ):
+        rows = [f"| `{code}` | {text.en} | {text.zh} |" for code, text in listed.items()]
+        parts.append("\n".join([f"## {title}", "", "| reason | | |", "| --- | --- | --- |", *rows, ""]))
+    return "\n".join(parts)
+
+
+def schemas_page() -> str:
+    """The named tables as Markdown."""
     source = Path(schemas.__file__).read_text(encoding="utf-8")
     lines = source.splitlines()
-    parts = [HEAD, (ast.get_docstring(ast.parse(source)) or "") + "\n"]
+    parts = [SCHEMAS_HEAD, (ast.get_docstring(ast.parse(source)) or "") + "\n"]
     for node in ast.parse(source).body:
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
             continue
@@ -76,6 +96,6 @@ def _comment(line: str) -> str:
 
 
 if __name__ == "__main__":
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(page(), encoding="utf-8")
-    sys.exit(0)
+    for path, content in pages().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
