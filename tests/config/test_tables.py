@@ -1,0 +1,225 @@
+"""Every row of the shipped tables, the edition in force on a day, and the rows that a site adds."""
+
+import csv
+import os
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from config import tables
+from config.errors import BadInputError, NoRuleInForceError, UnknownCodeError
+from config.units import KJ_PER_KGCE
+
+SHARED = Path(os.environ.get("TCEWATCH_SHARED", Path(__file__).parents[3] / "shared")) / "domain"
+LIMIT_ROWS = tables.limit_rows()
+COEFFICIENT_ROWS = tables.coefficient_rows()
+
+
+def raw(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("row", LIMIT_ROWS, ids=lambda row: f"{row.standard} {row.product} {row.indicator} {row.feedstock or ''}".strip())
+def test_a_limit_row_is_in_force_exactly_within_its_dates(row: tables.LimitRow) -> None:
+    table = tables.limits().filter(product=row.product, standard=row.standard, indicator=row.indicator)
+    table = table.filter(pl.col("feedstock").eq_missing(pl.lit(row.feedstock, dtype=pl.String())))
+    assert table.height == 1
+    end = table["effective_to"].item()
+    keys = {"product": row.product, "indicator": row.indicator}
+
+    def stands(day: date) -> bool:
+        return not tables.in_force(table, day, **keys).is_empty()
+
+    if row.effective_from is None:
+        with pytest.raises(NoRuleInForceError, match="none of its rows has a date"):
+            stands(end or date(2026, 1, 1))
+        return
+    assert stands(row.effective_from)
+    with pytest.raises(NoRuleInForceError):
+        stands(row.effective_from - timedelta(days=1))
+    if end is None:
+        assert stands(date(2099, 12, 31))
+    else:
+        assert row.effective_from < end
+        assert stands(end)
+        with pytest.raises(NoRuleInForceError):
+            stands(end + timedelta(days=1))
+
+
+@pytest.mark.parametrize("row", COEFFICIENT_ROWS, ids=lambda row: f"{row.carrier} {row.basis}")
+def test_a_coefficient_has_dates_a_source_a_role_and_the_heating_value_that_it_comes_from(row: tables.CoefficientRow) -> None:
+    assert row.confidence is not None
+    assert row.role is not None
+    assert row.name_zh
+    assert row.name_en
+    if row.kgce_per_unit is not None and row.lhv_kj_per_unit is not None:
+        assert row.lhv_kj_per_unit / KJ_PER_KGCE == pytest.approx(row.kgce_per_unit, rel=2e-3)  # printed with four digits
+
+
+def test_the_limits_table_has_all_rows_and_says_what_standing_they_can_have() -> None:
+    table = tables.limits()
+    assert table.height == 339
+    assert dict(table["confidence"].value_counts().iter_rows()) == {"high": 3, "medium": 293, "low": 43}
+    assert table.filter(pl.col("effective_from").is_null()).height == 29
+    incomplete = set(table.filter(~pl.col("corrections_complete"))["product"])
+    assert {"coke_top_charged", "cement", "flat_glass_gt_800_t_d", "semi_coke", "coal_mine_underground", "power_subcritical_600_mw"} <= incomplete
+    assert "calcium_carbide" not in incomplete
+
+
+def test_each_row_whose_remark_states_a_correction_counts_as_incomplete() -> None:
+    words = ("correction:", "corrections:", "corrections in the standard", "altitude", "factors in the standard", "are in the standard and are not",
+             "+0.", "per point", "k: ", "k1-k5", "x 1.18", "yield correction", "enters the calculation", "stainless x")
+    for row in LIMIT_ROWS:
+        if any(word in row.remark for word in words):
+            assert not row.corrections_complete, row.key
+
+
+def test_editions_of_one_product_share_its_code_and_hand_over_without_a_gap() -> None:
+    for product, indicator in (
+        ("coke_top_charged", "comprehensive_energy"), ("calcium_carbide", "furnace_electricity"), ("blast_furnace", "process_energy"),
+        ("coal_mine_underground", "comprehensive_energy"), ("polysilicon_trichlorosilane", "comprehensive_energy"),
+        ("rare_earth_metal_nd", "comprehensive_energy"),
+    ):
+        old, new = tables.limits().filter(product=product, indicator=indicator).sort("effective_from").rows(named=True)
+        assert old["effective_to"] + timedelta(days=1) == new["effective_from"]
+        assert old["standard"] != new["standard"]
+
+
+def test_the_basis_is_calorific_unless_the_standard_takes_the_equivalent_value() -> None:
+    equivalent = tables.limits().filter(basis="equivalent")
+    assert equivalent["standard"].unique().to_list() == ["GB 30251-2024"]
+
+
+def test_the_two_feedstock_boundaries_of_a_product_are_two_rows() -> None:
+    rows = tables.limits().filter(product="olefins_coal_mto").select("feedstock", "level_3").sort("feedstock").rows()
+    assert rows == [("excluded", 1600.0), ("included", 3300.0)]
+
+
+@pytest.mark.needs("shared-data")
+def test_no_limit_was_altered_when_it_was_carried_over() -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the domain tables are not here")
+    ours = raw(tables.SHIPPED / "limits.csv")
+    theirs = raw(SHARED / "limits.csv")
+    assert len(ours) == len(theirs)
+    for own, other in zip(ours, theirs, strict=True):
+        assert own["edition"] == other["edition_year"]
+        for column in other.keys() - {"edition_year"}:
+            assert own[column] == other[column], (own["product"], column)
+
+
+@pytest.mark.needs("shared-data")
+def test_no_coefficient_was_altered_when_it_was_carried_over() -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the domain tables are not here")
+    ours = {(row["carrier"], row["basis"], row["valid_from"]): row for row in raw(tables.SHIPPED / "coal_equivalent.csv")}
+    theirs = raw(SHARED / "coal_equivalent.csv")
+    for other in theirs:
+        own = ours.pop((other["carrier"], other["basis"], other["valid_from"]))
+        assert {column: own[column] for column in other} == other
+    assert all(not row["kgce_per_unit"] for row in ours.values())  # added: carriers that ask for a heating value
+
+
+def test_outside_its_dates_a_rule_does_not_exist() -> None:
+    table = tables.limits()
+    assert tables.in_force(table, date(2026, 4, 30), product="coke_top_charged")["standard"].to_list() == ["GB 21342-2013"]
+    with pytest.raises(NoRuleInForceError, match="first row starts on 2014-10-01") as error:
+        tables.in_force(table, date(2014, 9, 30), product="coke_top_charged")
+    assert error.value.earliest == date(2014, 10, 1)
+    with pytest.raises(UnknownCodeError, match="coke_top"):
+        tables.in_force(table, date(2026, 1, 1), product="coke_top")
+
+
+def test_a_coefficient_without_a_number_is_never_in_force() -> None:
+    table = tables.coefficients()
+    assert tables.in_force(table, date(2025, 1, 1), carrier="electricity", basis="calorific")["kgce_per_unit"].to_list() == [0.1229]
+    with pytest.raises(NoRuleInForceError):
+        tables.in_force(table, date(2025, 1, 1), carrier="electricity", basis="equivalent")
+    with pytest.raises(NoRuleInForceError):  # half-open: the 2008 value ends where the 2020 edition starts
+        tables.in_force(table, date(2021, 4, 1), carrier="natural_gas_2008_gasfield")
+    assert tables.in_force(table, date(2021, 3, 31), carrier="natural_gas_2008_gasfield").height == 1
+
+
+def test_consumed_media_have_no_number_until_a_site_names_one(tmp_path: Path) -> None:
+    assert tables.coefficients().filter(carrier="oxygen")["kgce_per_unit"].to_list() == [None]
+    (tmp_path / "coal_equivalent_media.csv").write_text(
+        "carrier,basis,unit,kgce_per_unit,valid_from,source\noxygen,equivalent,m3,0.4,2025-01-01,GB 21256-2025 appendix A\n", encoding="utf-8"
+    )
+    named = tables.coefficients(tmp_path).filter(carrier="oxygen", kgce_per_unit=0.4)
+    assert named["role"].to_list() == ["consumed_medium"]
+
+
+def test_a_sites_coefficient_takes_precedence_on_its_days_only(tmp_path: Path) -> None:
+    (tmp_path / "coal_equivalent.csv").write_text(
+        "\ufeffcarrier,basis,unit,kgce_per_unit,valid_from,valid_to,source\n"
+        "raw_coal,calorific,kg,0.65,2025-01-01,2026-01-01,laboratory of the site 2025\n",
+        encoding="utf-8",
+    )
+    table = tables.coefficients(tmp_path)
+    days = (date(2024, 12, 31), date(2025, 1, 1), date(2025, 12, 31), date(2026, 1, 1))
+    assert [tables.in_force(table, day, carrier="raw_coal")["kgce_per_unit"].to_list() for day in days] == [[0.7143], [0.65], [0.65], [0.7143]]
+
+
+LIMIT_HEADER = "product,standard,edition,name_zh,product_zh,product_en,indicator,indicator_zh,indicator_en,unit,level_3,effective_from,superseded_by,"
+LIMIT_HEADER += "corrections_complete,source,confidence\n"
+
+
+def test_a_new_edition_of_a_site_ends_the_shipped_one(tmp_path: Path) -> None:
+    (tmp_path / "limits-2030.csv").write_text(
+        LIMIT_HEADER + "calcium_carbide,GB 21343-2029,2029,电石限额,电石,calcium carbide,comprehensive_energy,综合能耗,energy,"
+        "kgce/t,900,2030-01-01,,true,text of the standard,high\n", encoding="utf-8",
+    )
+    table = tables.limits(tmp_path)
+    assert tables.in_force(table, date(2029, 12, 31), product="calcium_carbide", indicator="comprehensive_energy")["level_3"].to_list() == [940.0]
+    assert tables.in_force(table, date(2030, 1, 1), product="calcium_carbide", indicator="comprehensive_energy")["level_3"].to_list() == [900.0]
+
+
+def test_a_site_dates_an_undated_row_by_repeating_it(tmp_path: Path) -> None:
+    (tmp_path / "limits.csv").write_text(
+        LIMIT_HEADER + "rock_wool,GB 30183-2013,2013,岩棉限额,岩棉,rock wool,comprehensive_energy,单位产品综合能耗,energy,kgce/t,490,2014-09-01,,"
+        "true,text of the standard,medium\n", encoding="utf-8",
+    )
+    table = tables.limits(tmp_path)
+    assert table.height == 339
+    assert tables.in_force(table, date(2015, 1, 1), product="rock_wool").height == 1
+
+
+def test_all_faults_of_a_sites_tables_are_listed_by_row_and_column(tmp_path: Path) -> None:
+    (tmp_path / "limits.csv").write_text(
+        LIMIT_HEADER.replace("level_3", "level3")
+        + "Coke,GB 1-2030,2030,限额,焦炭,coke,comprehensive_energy,综合能耗,energy,kgce/lb,135,2030-01-01,GB 2-2031,true,,high\n", encoding="utf-8",
+    )
+    (tmp_path / "coal_equivalent.csv").write_text(
+        "carrier,basis,unit,kgce_per_unit,valid_from,valid_to,source\nraw_coal,calorific,kg,nan,2025-01-01,,laboratory of the site\n"
+        "raw_coal,both,kg,0.7,2025-02-30,,laboratory of the site\nraw_coal,calorific,kg,0.7,2025-01-01,2025-01-01,laboratory of the site\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "prices.csv").write_text("a\n1\n", encoding="utf-8")
+    with pytest.raises(BadInputError) as error:
+        tables.limits(tmp_path)
+    told = {problem.where for problem in error.value.problems}
+    assert told == {
+        *(f"limits.csv row 2 column {column}" for column in ("level3", "product", "unit", "source")), "prices.csv",
+    }
+    with pytest.raises(BadInputError) as error:
+        tables.coefficients(tmp_path)
+    told = {problem.where for problem in error.value.problems}
+    assert {f"coal_equivalent.csv row {place}" for place in ("2 column kgce_per_unit", "3 column basis", "3 column valid_from", "4")} <= told
+
+
+def test_a_row_that_stands_twice_or_is_superseded_by_nothing_is_refused(tmp_path: Path) -> None:
+    line = "p,GB 1-2030,2030,限额,产品,product,comprehensive_energy,综合能耗,energy,kgce/t,135,2030-01-01,{},true,text of the standard,high\n"
+    (tmp_path / "limits.csv").write_text(LIMIT_HEADER + line.format("") * 2, encoding="utf-8")
+    with pytest.raises(BadInputError, match="row 3: says the same as row 2"):
+        tables.limits(tmp_path)
+    (tmp_path / "limits.csv").write_text(LIMIT_HEADER + line.format("GB 9-2031"), encoding="utf-8")
+    with pytest.raises(BadInputError, match="GB 9-2031 has no row"):
+        tables.limits(tmp_path)
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="no such folder"):
+        tables.limits(tmp_path / "none")

@@ -1,0 +1,158 @@
+"""What registers consumed becomes quantities of carriers, and what is not there shows."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config import schemas
+from monitors.quantities import quantities
+
+ZONE = "Asia/Shanghai"
+MIDNIGHT = datetime(2025, 5, 31, 16, tzinfo=UTC)  # start of 2025-06-01 in Shanghai
+HOUR = timedelta(hours=1)
+
+
+def hours(key: int, start: datetime, values: list[float | None], **same: Any) -> list[dict[str, Any]]:
+    return [
+        {"register_key": key, "start": start + HOUR * n, "end": start + HOUR * (n + 1), "quantity": value, "quality": "measured",
+         "covered_ratio": 1.0, "estimated_ratio": 0.0, **same}
+        for n, value in enumerate(values)
+    ]
+
+
+def intervals(*rows: list[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame([row for each in rows for row in each], schema=schemas.INTERVAL)
+
+
+def registers(**units: str) -> pl.DataFrame:
+    return schemas.conform(pl.DataFrame({"register_key": [int(key[1:]) for key in units], "unit": list(units.values())}), schemas.REGISTER)
+
+
+def assigned(*rows: dict[str, Any]) -> pl.DataFrame:
+    frame = pl.DataFrame([{"enterprise": "E", "carrier": "electricity"} | row for row in rows], infer_schema_length=None)
+    return schemas.conform(frame, schemas.ASSIGNMENT)
+
+
+def only(frame: pl.DataFrame, **keys: str) -> dict[str, Any]:
+    return frame.filter(**keys).row(0, named=True)
+
+
+def test_the_hours_of_a_local_day_add_up_and_the_day_is_covered() -> None:
+    found = quantities(intervals(hours(1, MIDNIGHT, [2.0] * 24)), registers(r1="kWh"), assigned({"register_key": 1}), by="day", zone=ZONE)
+    assert found.columns == schemas.QUANTITY.names()
+    assert only(found) == {
+        "enterprise": "E", "site": None, "process": None, "product": None, "period": "2025-06-01", "carrier": "electricity", "quantity": 48.0,
+        "unit": "kWh", "flow": "consumed", "use": "fuel", "covered_ratio": 1.0, "estimated_ratio": 0.0,
+    }
+
+
+def test_hours_without_intervals_count_as_uncovered_up_to_the_end_of_the_period() -> None:
+    rows = intervals(hours(1, MIDNIGHT, [1.0] * 12))
+    day = quantities(rows, registers(r1="kWh"), assigned({"register_key": 1}), by="day", zone=ZONE)
+    month = quantities(rows, registers(r1="kWh"), assigned({"register_key": 1}), by="month", zone=ZONE)
+    year = quantities(rows, registers(r1="kWh"), assigned({"register_key": 1}), by="year", zone=ZONE)
+    assert [frame["covered_ratio"].item() for frame in (day, month, year)] == pytest.approx([12 / 24, 12 / 720, 12 / 8760])
+    assert [frame["period"].item() for frame in (day, month, year)] == ["2025-06-01", "2025-06", "2025"]
+
+
+def test_what_lies_after_until_is_not_expected() -> None:
+    rows = intervals(hours(1, MIDNIGHT, [1.0] * 12))
+    found = quantities(rows, registers(r1="kWh"), assigned({"register_key": 1}), by="year", zone=ZONE, until=MIDNIGHT + 24 * HOUR)
+    assert found["covered_ratio"].item() == pytest.approx(12 / (151 * 24 + 24))
+
+
+def test_a_register_that_delivers_nothing_lowers_the_coverage_of_its_carrier() -> None:
+    rows = intervals(hours(1, MIDNIGHT, [1.0] * 24))
+    found = quantities(rows, registers(r1="kWh", r2="kWh"), assigned({"register_key": 1}, {"register_key": 2}), by="day", zone=ZONE)
+    assert (found["quantity"].item(), found["covered_ratio"].item()) == (24.0, 0.5)
+
+
+def test_a_carrier_without_any_interval_is_a_null_quantity_and_never_zero() -> None:
+    rows = intervals(hours(1, MIDNIGHT, [1.0] * 24))
+    found = quantities(
+        rows, registers(r1="kWh", r2="t"), assigned({"register_key": 1}, {"register_key": 2, "carrier": "raw_coal"}), by="day", zone=ZONE
+    )
+    coal = only(found, carrier="raw_coal")
+    assert (coal["quantity"], coal["covered_ratio"], coal["unit"]) == (None, 0.0, "t")
+
+
+def test_an_hour_of_unknown_consumption_is_not_covered() -> None:
+    rows = intervals(hours(1, MIDNIGHT, [1.0] * 23 + [None]))
+    found = quantities(rows, registers(r1="kWh"), assigned({"register_key": 1}), by="day", zone=ZONE)
+    assert (found["quantity"].item(), found["covered_ratio"].item()) == (23.0, pytest.approx(23 / 24))
+
+
+def test_the_estimated_share_is_weighted_by_quantity() -> None:
+    rows = intervals(hours(1, MIDNIGHT, [9.0] * 12), hours(1, MIDNIGHT + 12 * HOUR, [1.0] * 12, estimated_ratio=1.0))
+    found = quantities(rows, registers(r1="kWh"), assigned({"register_key": 1}), by="day", zone=ZONE)
+    assert found["estimated_ratio"].item() == pytest.approx(0.1)
+
+
+def test_an_assignment_counts_from_its_first_day_up_to_but_not_on_its_last() -> None:
+    rows = intervals(hours(1, MIDNIGHT, [1.0] * 24))
+    noon = MIDNIGHT + 12 * HOUR
+    found = quantities(
+        rows, registers(r1="kWh"),
+        assigned({"register_key": 1, "product": "old", "valid_to": noon}, {"register_key": 1, "product": "new", "valid_from": noon}),
+        by="day", zone=ZONE,
+    )
+    assert found.select("product", "quantity", "covered_ratio").rows() == [("new", 12.0, 1.0), ("old", 12.0, 1.0)]
+
+
+def test_a_shared_register_is_divided_by_its_shares() -> None:
+    rows = intervals(hours(1, MIDNIGHT, [1.0] * 24))
+    found = quantities(
+        rows, registers(r1="kWh"),
+        assigned({"register_key": 1, "product": "a", "share_ratio": 0.25}, {"register_key": 1, "product": "b", "share_ratio": 0.75}),
+        by="day", zone=ZONE,
+    )
+    assert found.select("product", "quantity").rows() == [("a", 6.0), ("b", 18.0)]
+
+
+def test_an_interval_across_midnight_is_divided_by_time_and_its_parts_are_estimated() -> None:
+    row = {"register_key": 1, "start": MIDNIGHT + 21 * HOUR, "end": MIDNIGHT + 33 * HOUR, "quantity": 12.0, "quality": "measured",
+           "covered_ratio": 1.0, "estimated_ratio": 0.0}
+    found = quantities(intervals([row]), registers(r1="kWh"), assigned({"register_key": 1}), by="day", zone=ZONE)
+    assert found.select("period", "quantity", "estimated_ratio").rows() == [("2025-06-01", 3.0, 1.0), ("2025-06-02", 9.0, 1.0)]
+
+
+def test_two_units_of_a_carrier_stay_two_rows() -> None:
+    rows = intervals(hours(1, MIDNIGHT, [1.0] * 24), hours(2, MIDNIGHT, [1.0] * 24))
+    found = quantities(rows, registers(r1="kWh", r2="MWh"), assigned({"register_key": 1}, {"register_key": 2}), by="day", zone=ZONE)
+    assert found.select("unit", "quantity").rows() == [("MWh", 24.0), ("kWh", 24.0)]
+
+
+def test_a_rates_quantity_is_in_its_unit_times_an_hour() -> None:
+    rates = registers(r1="kW").with_columns(kind=pl.lit("rate"))
+    found = quantities(intervals(hours(1, MIDNIGHT, [1.0] * 24)), rates, assigned({"register_key": 1}), by="day", zone=ZONE)
+    assert found["unit"].to_list() == ["kWh"]
+
+
+def test_a_register_is_expected_only_while_it_is_there() -> None:
+    built = registers(r1="kWh").with_columns(valid_from=pl.lit(MIDNIGHT + 12 * HOUR, dtype=schemas.INSTANT))
+    found = quantities(intervals(hours(1, MIDNIGHT + 12 * HOUR, [1.0] * 12)), built, assigned({"register_key": 1}), by="day", zone=ZONE)
+    assert found["covered_ratio"].to_list() == [1.0]
+
+
+def test_nothing_gives_an_empty_table_of_the_right_shape() -> None:
+    found = quantities(schemas.empty(schemas.INTERVAL), schemas.empty(schemas.REGISTER), schemas.empty(schemas.ASSIGNMENT), by="day", zone=ZONE)
+    assert found.schema == schemas.QUANTITY
+
+
+@given(
+    spans=st.lists(st.tuples(st.integers(1, 2000), st.floats(0, 1e6)), min_size=1, max_size=12),
+    start_h=st.integers(0, 9000), by=st.sampled_from(["day", "month", "year"]),
+)
+def test_dividing_loses_and_makes_nothing(spans: list[tuple[int, float]], start_h: int, by: Any) -> None:
+    rows, at = [], MIDNIGHT + HOUR * start_h
+    for length, quantity in spans:
+        end = at + length * HOUR
+        rows += [row | {"end": end} for row in hours(1, at, [quantity])]
+        at = end
+    found = quantities(intervals(rows), registers(r1="kWh"), assigned({"register_key": 1}), by=by, zone=ZONE)
+    assert found["quantity"].sum() == pytest.approx(sum(quantity for _, quantity in spans), rel=1e-9, abs=1e-9)
+    assert found["covered_ratio"].is_between(0, 1).all()
