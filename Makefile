@@ -47,7 +47,7 @@ docs: $(VENV)/.core ## write the generated pages of docs/ again
 	@$(BIN)/python tools/docs.py
 
 constraints: $(VENV)/.uv ## resolve all dependencies again into constraints.txt
-	@$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --all-extras --generate-hashes --no-header --python-version 3.11 -o constraints.txt
+	@$(BIN)/uv pip compile --quiet --upgrade --universal pyproject.toml --all-extras --generate-hashes --no-header --python-version 3.11 -o constraints.txt
 
 clean: ## remove .venv and the caches of the tools
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
