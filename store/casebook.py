@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, assert_never
 
 import polars as pl
-from sqlalchemy import Select, Table, insert, select, tuple_, update
+from sqlalchemy import Select, Table, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from config.findings import AlertEvent, CaseOpened, Notice, OpenAlert
@@ -59,11 +59,11 @@ class Casebook:
             return [OpenAlert(*row) for row in session.execute(query)]
 
     def judged(self) -> dict[tuple[str, str], str]:
-        """The period last judged of each (rule, subject) whose alert is closed again and none is open."""
-        still = select(ALERT.c.rule, ALERT.c.subject).where(ALERT.c.closed_at.is_(None))
-        query = select(ALERT.c.rule, ALERT.c.subject, ALERT.c.period).where(tuple_(ALERT.c.rule, ALERT.c.subject).not_in(still)).order_by(ALERT.c.id)
+        """The period last judged of each (rule, subject) whose last alert is closed, so that its figure does not open it again."""
+        last = select(func.max(ALERT.c.id)).group_by(ALERT.c.rule, ALERT.c.subject)
+        query = select(ALERT.c.rule, ALERT.c.subject, ALERT.c.period).where(ALERT.c.id.in_(last), ALERT.c.closed_at.is_not(None))
         with self._db.reading() as session:
-            return {(rule, subject): period for rule, subject, period in session.execute(query)}  # of several the newest stays
+            return {(rule, subject): period for rule, subject, period in session.execute(query)}
 
     def case_keys(self) -> frozenset[str]:
         """The keys of all cases, in whatever state."""
@@ -105,17 +105,6 @@ class Casebook:
         """Cases, the newest first: one page (see `alerts`)."""
         query = select(*(CASE.c[name] for name in _CASE)).order_by(CASE.c.id.desc()).limit(limit)
         return self._db.frame(_within(query, CASE, after, enterprises), _CASE)
-
-    def judged(self) -> dict[tuple[str, str], str]:
-        """The period last judged of each (rule, subject) whose alert is closed, so that its figure does not open it again."""
-        query = select(ALERT.c.rule, ALERT.c.subject, ALERT.c.period).where(ALERT.c.closed_at.is_not(None)).order_by(ALERT.c.id)
-        with self._db.reading() as session:
-            return {(rule, subject): period for rule, subject, period in session.execute(query)}
-
-    def case_keys(self) -> set[str]:
-        """The keys of all cases, in whatever state."""
-        with self._db.reading() as session:
-            return set(session.scalars(select(CASE.c.key)))
 
     def alert(self, id: int) -> tuple[Mapping[str, Any], pl.DataFrame] | None:  # noqa: A002 - the row's own name
         """An alert and its history (kind, severity, value, bound, period, at, texts, facts, recorded_by), or None."""

@@ -22,6 +22,8 @@ from config.errors import Problem, SettingsError, StoreFullError, StoreUnavailab
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS: Final = 15_000
+# By name, since each driver has classes of its own; sqlite3's plain DatabaseError is a file that is none or is damaged.
+_CANNOT_BE_USED: Final = frozenset({"OperationalError", "InterfaceError", "DatabaseError", "AdminShutdown", "CannotConnectNow"})
 _UPGRADE_LOCK: Final = 0x7463_6577  # any number that no other program takes as its advisory lock in this database
 
 
@@ -131,7 +133,7 @@ class Database:
             cause = str(error.orig).strip().partition("\n")[0]
             if "is full" in cause or "No space left" in cause:
                 raise StoreFullError(Path(self._engine.url.database or ""), cause) from error
-            if error.connection_invalidated or type(error.orig).__name__ in {"OperationalError", "InterfaceError", "AdminShutdown"}:
+            if error.connection_invalidated or type(error.orig).__name__ in _CANNOT_BE_USED:
                 raise StoreUnavailableError(self.where, cause) from error
             raise
 

@@ -236,11 +236,11 @@ class RegisterStore:
 
     def assignments(self) -> pl.DataFrame:
         """ASSIGNMENT: the current rows."""
-        return self._db.frame(_current(models.ASSIGNMENT, ASSIGNMENT.names()), ASSIGNMENT).sort("register_key", "valid_from", "carrier")
+        return self._db.frame(_current(models.ASSIGNMENT, ASSIGNMENT.names()), ASSIGNMENT).sort(ASSIGNMENT.names())
 
     def events(self) -> pl.DataFrame:
         """EVENT: the current rows."""
-        return self._db.frame(_current(models.EVENT, EVENT.names()), EVENT).sort("register_key", "at")
+        return self._db.frame(_current(models.EVENT, EVENT.names()), EVENT).sort("register_key", "at", "event")
 
     def names(self) -> pl.DataFrame:
         """Every register_key that was ever given: register_key, enterprise, meter, register."""
