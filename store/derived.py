@@ -90,7 +90,7 @@ class DerivedTables:
             found[table] = digest.hexdigest()
         for path in sorted((self._folder / "results").glob("*.parquet")):
             frame = pl.read_parquet(path)
-            found[f"results/{path.stem}"] = hashlib.sha256(_canonical(frame, frame.columns)).hexdigest()
+            found[f"results/{path.stem}"] = hashlib.sha256(repr(frame.schema).encode() + _canonical(frame, frame.columns)).hexdigest()
         return found
 
     def version(self, table: Table | Literal["results"]) -> str:
@@ -121,10 +121,10 @@ class DerivedTables:
                 beside.replace(path)
             for folder in {path.parent for _, path in written}:
                 _sync(folder)
-        except OSError as error:
+        except (OSError, pl.exceptions.ComputeError) as error:  # Polars tells a full disk as the latter
             for beside, _ in written:
                 beside.unlink(missing_ok=True)
-            if error.errno in NO_SPACE or "No space left" in str(error):
+            if getattr(error, "errno", None) in NO_SPACE or any(f"os error {number}" in str(error) for number in NO_SPACE):
                 raise StoreFullError(path, error) from error
             raise StoreUnavailableError(path, error, "Check that the folder is there and writable.") from error
 
@@ -140,4 +140,4 @@ def _sync(path: Path) -> None:
 def _canonical(frame: pl.DataFrame, order: Iterable[str]) -> bytes:
     """The same bytes for the same rows, whatever wrote them."""
     instants = pl.selectors.datetime()
-    return frame.with_columns(instants.dt.epoch("us")).sort(*order, nulls_last=True).write_csv(null_value="\\N").encode()
+    return frame.with_columns(instants.dt.epoch("us")).sort(*order, nulls_last=True).write_csv(include_header=False, null_value="\\N").encode()
