@@ -40,7 +40,7 @@ _SIZE_LIMITED_DOORS: Final = _NUMBERED_DOORS
 _ISO_WITH_OFFSET: Final = "%Y-%m-%dT%H:%M:%S%.f%z"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _CHUNK_READINGS: Final = 4_000
-_FIRST_MS, _END_MS = -62_135_596_800_000, 253_402_300_800_000  # the years 1 to 9999
+_FIRST_MS, _END_MS = -62_104_060_800_000, 253_370_764_800_000  # the years 2 to 9998: what Python can tell in any zone
 _log: Final = structlog.get_logger()
 
 
@@ -241,10 +241,11 @@ class _Columns:
 
 
 def _instants(said: pl.DataFrame) -> pl.Series:
-    """INSTANT of each reading, null where its time stamp is neither ISO 8601 with an offset nor milliseconds of the years 1 to 9999."""
-    ms = pl.when(pl.col("ms").is_between(_FIRST_MS, _END_MS, closed="left")).then("ms").cast(pl.Datetime("ms", "UTC")).cast(INSTANT)
+    """INSTANT of each reading, null where its time stamp is neither ISO 8601 with an offset nor milliseconds, or out of all bounds."""
     iso = pl.col("iso").str.to_datetime(_ISO_WITH_OFFSET, time_unit="us", time_zone="UTC", strict=False)
-    read_at = said.select(pl.coalesce(iso, ms).alias("read_at")).to_series()
+    ms = pl.coalesce(iso.dt.epoch("ms"), "ms")
+    at = pl.coalesce(iso, pl.when(pl.col("ms").is_between(_FIRST_MS, _END_MS)).then("ms").cast(pl.Datetime("ms", "UTC")).cast(INSTANT))
+    read_at = said.select(pl.when(ms.is_between(_FIRST_MS, _END_MS, closed="left")).then(at).alias("read_at")).to_series()
     odd = said["iso"].filter(read_at.is_null()).drop_nulls().unique() if read_at.null_count() else ()
     also = {text: instant for text in odd if (instant := _instant(text)) is not None}  # other spellings, "Z" among them
     return read_at.fill_null(said["iso"].replace_strict(also, default=None, return_dtype=INSTANT)) if also else read_at
@@ -267,7 +268,7 @@ def _fault_columns(faults: Mapping[int, Fault], height: int) -> list[pl.Series |
 def _instant(text: str) -> datetime | None:
     try:
         instant = datetime.fromisoformat(text)
-        return instant.astimezone(UTC) if instant.tzinfo else None
+        return instant.astimezone(UTC) if instant.tzinfo and 2 <= instant.year <= 9998 else None
     except (ValueError, OverflowError):
         return None
 
