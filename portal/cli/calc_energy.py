@@ -121,12 +121,18 @@ CONFIRMATIONS: Final = (
 )
 
 
+def _place(zone: str) -> str:
+    from portal.cli.calc import place  # that module takes its commands from this one
+
+    return str(place(zone))
+
+
 def quantities_command(
     intervals: str = typer.Option(..., "--intervals", help="Output of `calc intervals`."),
     assignments: str = typer.Option(..., "--assignments", help="What the registers measure."),
     out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
     by: Literal["month", "day", "year"] = typer.Option("month", "--by", help="Length of a period."),
-    zone: str = typer.Option("Asia/Shanghai", "--zone", help="Time zone of the calendar."),
+    zone: str = typer.Option("Asia/Shanghai", "--zone", callback=_place, help="Time zone of the calendar, and of times without an offset."),
     schema: bool = schema_option({"intervals": INTERVALS, "assignments": ASSIGNMENTS}),  # noqa: ARG001 - acts when it is read
 ) -> None:
     """Sum intervals to quantities of carriers by enterprise, site, process, product and period."""

@@ -43,7 +43,8 @@ def law(**row: Any) -> pl.DataFrame:
 
 def confirmed(product: str, indicator: str, standard: str) -> pl.DataFrame:
     row = {
-        "product": product, "indicator": indicator, "standard": standard, "confirmed_by": "Li", "confirmed_on": date(2026, 1, 5), "copy": "print of 2024",
+        "product": product, "indicator": indicator, "standard": standard,
+        "confirmed_by": "Li", "confirmed_on": date(2026, 1, 5), "copy": "print of 2024",
     }
     return schemas.conform(pl.DataFrame([row]), schemas.CONFIRMATION)
 
@@ -56,7 +57,8 @@ def every_limit(side: float) -> pl.DataFrame:
             bound = row[f"level_{level}"]
             if bound is not None:
                 rows.append({
-                    "product": row["product"], "indicator": row["indicator"], "feedstock": row["feedstock"], "plant_status": status, "unit": row["unit"],
+                    "product": row["product"], "indicator": row["indicator"], "feedstock": row["feedstock"],
+                    "plant_status": status, "unit": row["unit"],
                     "value": bound + side * max(abs(bound), 1.0), "standard_meant": row["standard"],
                     "period_start": row["effective_from"], "period_end": row["effective_from"],
                 })

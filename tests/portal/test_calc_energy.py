@@ -1,0 +1,257 @@
+"""`tcewatch calc quantities|energy|intensity|limits` on files, alone and as a chain from readings to a verdict."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from config.errors import BadInputError
+from portal.cli.calc import app
+
+SUFFIXES = ["csv", "csv.zst", "parquet", "xlsx"]
+
+
+@pytest.fixture(autouse=True)
+def _away_from_any_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TCEWATCH_SETTINGS", raising=False)
+
+
+def calc(*arguments: str | Path) -> str:
+    """Run a command; what it printed. Errors of ours are raised."""
+    result = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False, standalone_mode=False)
+    return result.output
+
+
+def problems(*arguments: str | Path) -> list[str]:
+    with pytest.raises(BadInputError) as error:
+        CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False, standalone_mode=False)
+    return [str(problem) for problem in error.value.problems]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    match path.suffix:
+        case ".parquet":
+            frame.write_parquet(path)
+        case ".xlsx":
+            frame.write_excel(path)
+        case _:
+            frame.write_csv(path)
+    return path
+
+
+def read(path: Path) -> pl.DataFrame:
+    return pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_excel(path) if path.suffix == ".xlsx" else pl.read_csv(path)
+
+
+USED = [
+    {"enterprise": "E", "period": "2025", "carrier": "electricity", "quantity": 21_342.0, "unit": "10^4 kWh", "note": "grid"},
+    {"enterprise": "E", "period": "2025", "carrier": "raw_coal", "quantity": 223_440.7, "unit": "t", "note": "yard"},
+]
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+@pytest.mark.parametrize("source", ["csv", "parquet", "xlsx"])
+def test_the_published_example_in_every_format(tmp_path: Path, source: str, kind: str) -> None:
+    out = tmp_path / f"e.{kind}"
+    calc("energy", "--quantities", write(tmp_path / f"q.{source}", USED), "--out", out)
+    found = read(out)
+    assert [round(value, 2) for value in found["calorific_tce"]] == [26_229.32, 159_603.69]
+    assert found.columns == [
+        "enterprise", "period", "carrier", "quantity", "unit", "note", "calorific_kgce_per_unit", "calorific_tce", "calorific_source",
+        "equivalent_kgce_per_unit", "equivalent_tce", "equivalent_source", "missing",
+    ]
+
+
+def test_the_same_example_through_the_installed_command_and_standard_streams(tmp_path: Path) -> None:
+    table = write(tmp_path / "q.csv", USED).read_bytes()
+    program = Path(sys.executable).with_name("tcewatch")
+    done = subprocess.run([program, "calc", "energy", "--quantities", "-", "--out", "-"], input=table, capture_output=True, check=True, cwd=tmp_path)
+    assert [round(value, 2) for value in pl.read_csv(done.stdout)["calorific_tce"]] == [26_229.32, 159_603.69]
+    bad = subprocess.run(
+        [program, "calc", "energy", "--quantities", "-", "--out", "-"], input=table.replace(b"10^4 kWh", b"m3"), capture_output=True, check=False,
+        cwd=tmp_path,
+    )
+    assert (bad.returncode, bad.stdout) == (3, b"")
+    assert "row 2 column unit" in bad.stderr.decode()
+
+
+def test_brought_coefficients_fill_the_equivalent_basis(tmp_path: Path) -> None:
+    rates = write(tmp_path / "c.csv", [{
+        "carrier": "electricity", "basis": "equivalent", "unit": "kWh", "kgce_per_unit": 0.3, "valid_from": "2025-01-01", "valid_to": "2026-01-01",
+        "source": "rate of 2024",
+    }])
+    used = write(tmp_path / "q.csv", USED)
+    calc("energy", "--quantities", used, "--coefficients", rates, "--sum", "enterprise,period", "--out", tmp_path / "s.csv")
+    row = read(tmp_path / "s.csv").row(0, named=True)
+    assert row["calorific_tce"] == pytest.approx(26_229.318 + 159_603.69201)
+    assert row["equivalent_tce"] == pytest.approx(64_026.0 + 159_603.69201)
+    assert row["electricity_kwh"] == pytest.approx(213_420_000)
+
+
+def test_bad_quantities_are_listed_with_file_row_and_column_and_nothing_is_written(tmp_path: Path) -> None:
+    bad = [
+        USED[0] | {"unit": "GJ/t"}, USED[1] | {"carrier": "raw_cole"}, USED[0], USED[1] | {"unit": "kWh"}, USED[1] | {"covered_ratio": 95.0},
+    ]
+    told = problems("energy", "--quantities", write(tmp_path / "q.csv", [{"covered_ratio": None} | row for row in bad]), "--out", tmp_path / "e.csv")
+    assert any("q.csv row 2 column unit" in each for each in told)
+    bad[0] = USED[0]
+    told = problems("energy", "--quantities", write(tmp_path / "q.csv", [{"covered_ratio": None} | row for row in bad]), "--out", tmp_path / "e.csv")
+    assert [each.split(":")[0] for each in told] == ["q.csv row 6 column covered_ratio", "q.csv row 3 column carrier", "q.csv row 5 column unit"]
+    assert not (tmp_path / "e.csv").exists()
+    parquet = problems("energy", "--quantities", write(tmp_path / "q.parquet", [USED[0] | {"unit": "t"}]), "--out", tmp_path / "e.csv")
+    assert parquet[0].startswith("q.parquet row 1 column unit")
+
+
+def test_a_group_that_is_no_column_is_a_usage_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["energy", "--quantities", str(write(tmp_path / "q.csv", USED)), "--sum", "enterprise,parc", "--out", "-"])
+    assert result.exit_code == 2
+    assert "parc is no column" in result.output
+
+
+VALUES = [{"enterprise": "E", "park": "P", "period": "2025", "value_added_10k_cny": 1_000_000.0}]
+
+
+@pytest.mark.parametrize("by", ["enterprise", "park"])
+def test_intensity_takes_the_sum_of_energy_as_it_was_written(tmp_path: Path, by: str) -> None:
+    calc("energy", "--quantities", write(tmp_path / "q.csv", USED), "--sum", "enterprise,period", "--out", tmp_path / "s.csv")
+    calc("intensity", "--energy", tmp_path / "s.csv", "--figures", write(tmp_path / "f.csv", VALUES), "--by", by, "--out", tmp_path / "i.csv")
+    row = read(tmp_path / "i.csv").row(0, named=True)
+    assert row["calorific_tce_per_10k_cny"] == pytest.approx(0.18583301001)
+    assert row["equivalent_tce_per_10k_cny"] is None
+    assert row["coverage_ratio"] == 1.0
+
+
+def test_energy_that_is_not_summed_is_no_input_of_intensity(tmp_path: Path) -> None:
+    calc("energy", "--quantities", write(tmp_path / "q.csv", USED), "--out", tmp_path / "e.csv")
+    told = problems("intensity", "--energy", tmp_path / "e.csv", "--figures", write(tmp_path / "f.csv", VALUES), "--out", tmp_path / "i.csv")
+    assert "e.csv row 3 column period: stands a second time" in told[0]
+    assert "--sum enterprise,period" in told[0]
+    no_park = write(tmp_path / "f2.csv", [VALUES[0] | {"park": None}])
+    calc("energy", "--quantities", tmp_path / "q.csv", "--sum", "enterprise,period", "--out", tmp_path / "s.csv")
+    assert "f2.csv row 2 column park" in problems("intensity", "--energy", tmp_path / "s.csv", "--figures", no_park, "--by", "park", "--out", "-")[0]
+
+
+CARBIDE = {"enterprise": "E", "product": "calcium_carbide", "period": "2025", "value": 948.0, "unit": "kgce/t"}
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+def test_limits_writes_a_verdict_in_every_format(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / f"v.{kind}"
+    calc("limits", "--products", write(tmp_path / "p.csv", [CARBIDE | {"line": "2", "plant": "north"}]), "--out", out)
+    row = read(out).row(0, named=True)
+    assert (row["verdict"], row["standard"], row["binding_level"], row["standing"], row["plant"]) == (
+        "exceeds", "GB 21343-2023", 3, "unconfirmed", "north",
+    )
+
+
+def test_a_confirmed_row_binds(tmp_path: Path) -> None:
+    named = write(tmp_path / "c.csv", [{
+        "product": "calcium_carbide", "indicator": "comprehensive_energy", "standard": "GB 21343-2023",
+        "confirmed_by": "Li", "confirmed_on": "2026-01-05", "copy": "print of 2024",
+    }])
+    calc("limits", "--products", write(tmp_path / "p.csv", [CARBIDE]), "--confirmations", named, "--out", tmp_path / "v.csv")
+    assert read(tmp_path / "v.csv")["standing"].to_list() == ["binding"]
+
+
+def test_bad_products_are_listed_with_file_row_and_column(tmp_path: Path) -> None:
+    rows = [
+        CARBIDE, CARBIDE | {"product": "calcium_carbid"}, CARBIDE | {"unit": "kWh/t"}, CARBIDE | {"period": None}, CARBIDE | {"plant_status": "old"},
+        CARBIDE | {"output": -5.0},
+    ]
+    rows = [{"plant_status": None, "output": None} | row for row in rows]
+    told = problems("limits", "--products", write(tmp_path / "p.csv", rows), "--out", tmp_path / "v.csv")
+    assert [each.split(":")[0] for each in told] == ["p.csv row 6 column plant_status", "p.csv row 7 column output"]
+    told = problems("limits", "--products", write(tmp_path / "p.csv", rows[:4]), "--out", tmp_path / "v.csv")
+    assert {each.split(":")[0] for each in told} == {"p.csv row 5 column period", "p.csv row 3 column product", "p.csv row 4 column unit"}
+    assert not (tmp_path / "v.csv").exists()
+
+
+def test_a_sites_own_tables_count_where_its_settings_are_found(tmp_path: Path) -> None:
+    (tmp_path / "law").mkdir()
+    (tmp_path / "law" / "limits.csv").write_text(
+        "product,standard,name_zh,product_zh,product_en,indicator,indicator_zh,indicator_en,unit,level_3,"
+        "effective_from,corrections_complete,source,confidence\n"
+        "pickles,DB15/T 1-2024,限额,泡菜,pickles,comprehensive_energy,综合能耗,energy,kgce/t,5,2024-01-01,true,text of the standard,high\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "tcewatch.toml").write_text("[site]\ntables_dir = \"law\"\n", encoding="utf-8")
+    calc("limits", "--products", write(tmp_path / "p.csv", [CARBIDE | {"product": "pickles", "value": 6.0}]), "--out", tmp_path / "v.csv")
+    assert read(tmp_path / "v.csv")["verdict"].to_list() == ["exceeds"]
+
+
+@pytest.mark.parametrize("command", ["quantities", "energy", "intensity", "limits"])
+def test_every_command_prints_its_columns(command: str) -> None:
+    printed = calc(command, "--schema")
+    assert "enterprise" in printed
+    assert "covered_ratio" in printed
+
+
+# --- from intervals ---------------------------------------------------------------------------------------------------
+
+START = datetime(2024, 12, 31, 16, tzinfo=UTC)  # 2025 begins in Shanghai
+
+
+def day_rows(meter: str, unit: str, quantity: float, days: int = 365) -> list[dict[str, Any]]:
+    return [
+        {"enterprise": "E", "meter": meter, "register": "main", "start": START + timedelta(days=n), "end": START + timedelta(days=n + 1),
+         "quantity": quantity, "unit": unit, "quality": "measured", "covered_ratio": 1.0, "estimated_ratio": 0.0}
+        for n in range(days)
+    ]
+
+
+ASSIGNED = [
+    {"enterprise": "E", "meter": "E-1", "carrier": "electricity", "product": "calcium_carbide"},
+    {"enterprise": "E", "meter": "C-1", "carrier": "coke", "product": "calcium_carbide"},
+]
+
+
+def test_quantities_tell_of_registers_without_assignment_and_show_those_without_intervals(tmp_path: Path) -> None:
+    rows = write(tmp_path / "i.parquet", day_rows("E-1", "kWh", 10.0) + day_rows("X-9", "m3", 1.0, days=3))
+    out = tmp_path / "q.csv"
+    result = CliRunner().invoke(
+        app, ["quantities", "--intervals", str(rows), "--assignments", str(write(tmp_path / "a.csv", ASSIGNED)), "--by", "year", "--out", str(out)],
+    )
+    assert result.exit_code == 0
+    assert "1 registers have intervals but no assignment and are in no sum: E/X-9/main" in result.output
+    assert read(out).select("carrier", "quantity", "unit", "covered_ratio").rows() == [("coke", None, "kg", 0.0), ("electricity", 3650.0, "kWh", 1.0)]
+
+
+def test_bad_intervals_and_assignments_are_listed_together(tmp_path: Path) -> None:
+    rows = day_rows("E-1", "kWh", 10.0, days=3)
+    rows[1] |= {"unit": "MWh"}
+    rows[2] |= {"end": rows[2]["start"]}
+    shares = write(tmp_path / "a.csv", [ASSIGNED[0] | {"share_ratio": 1.5}])
+    told = problems("quantities", "--intervals", write(tmp_path / "i.parquet", rows), "--assignments", shares, "--out", tmp_path / "q.csv")
+    assert {each.split(":")[0] for each in told} == {"i.parquet row 2 column unit", "i.parquet row 3 column end", "a.csv row 2 column share_ratio"}
+
+
+def test_a_chain_from_readings_to_a_verdict_on_files(tmp_path: Path) -> None:
+    def readings(meter: str, daily: float) -> list[dict[str, Any]]:
+        return [{"meter": meter, "read_at": START + timedelta(days=n), "value": 1000.0 + n * daily} for n in range(366)]
+
+    read_from = write(tmp_path / "r.csv", [
+        row | {"read_at": row["read_at"].isoformat()} for row in readings("E-1", 1_000_000.0) + readings("C-1", 160.0)
+    ])
+    registers = write(tmp_path / "g.csv", [
+        {"enterprise": "E", "meter": "E-1", "register": "main", "medium": "electricity", "unit": "kWh", "kind": "cumulative"},
+        {"enterprise": "E", "meter": "C-1", "register": "main", "medium": "coal", "unit": "t", "kind": "cumulative"},
+    ])
+    calc("intervals", "--readings", read_from, "--registers", registers, "--by", "day", "--out", tmp_path / "i.parquet")
+    assigned = write(tmp_path / "a.csv", ASSIGNED)
+    calc("quantities", "--intervals", tmp_path / "i.parquet", "--assignments", assigned, "--by", "year", "--out", tmp_path / "q.xlsx")
+    calc("energy", "--quantities", tmp_path / "q.xlsx", "--sum", "enterprise,product,period", "--out", tmp_path / "s.csv")
+    made = write(tmp_path / "p.csv", [{"enterprise": "E", "product": "calcium_carbide", "period": "2025", "output": 108_000.0, "output_unit": "t"}])
+    calc("limits", "--products", made, "--energy", tmp_path / "s.csv", "--out", tmp_path / "v.csv")
+    row = read(tmp_path / "v.csv").row(0, named=True)
+    tce = 365 * (1_000_000 * 0.1229 + 160_000 * 0.9714) / 1000
+    assert row["actual"] == pytest.approx(tce * 1000 / 108_000)
+    assert (row["verdict"], row["level"], row["missing"]) == ("exceeds", "none", None)
+    assert row["covered_ratio"] == pytest.approx(1.0)
+    assert row["derivation"].startswith(f"energy {tce:.10g} tce / output 108000 t")
