@@ -64,8 +64,8 @@ class DuckDbReadingStore:
                     db.execute(f"INSERT INTO reading SELECT {_COLUMNS} FROM new")  # noqa: S608 - constant names
                     db.unregister("new")
                 db.commit()
-                spans = new.group_by("register_key").agg(first=pl.col("read_at").min(), last=pl.col("read_at").max())
-                self._known = pl.concat([known, spans]).group_by("register_key").agg(pl.col("first").min(), pl.col("last").max())
+                spans = pl.concat([known, new.select("register_key", first="read_at", last="read_at")])
+                self._known = spans.group_by("register_key").agg(pl.col("first").min(), pl.col("last").max())
             except BaseException:
                 self._let_go()  # whether the rows are in is not known: the next call opens the file again and sees
                 raise

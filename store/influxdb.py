@@ -119,8 +119,7 @@ class InfluxReadingStore:
             reasons = turned_down.select(*same, "reason").unique(same)
             refused.append(conform(rows.join(reasons, on=same, maintain_order="left"), REFUSED))
             rows = rows.join(reasons, on=same, how="anti", maintain_order="left")
-        spans = new.group_by("register_key").agg(last=pl.col("read_at").max())
-        self._last = pl.concat([self._last, spans]).group_by("register_key").agg(pl.col("last").max())
+        self._last = pl.concat([self._last, new.select("register_key", last="read_at")]).group_by("register_key").agg(pl.col("last").max())
         return Appended(appended.outcome, pl.concat([*refused, appended.refused]))
 
     def _write_by_copy(self, new: pl.DataFrame) -> pl.DataFrame:
