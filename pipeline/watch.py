@@ -68,7 +68,10 @@ class Watcher:
         products = self.site.limits().unique(["product", "indicator"], keep="last").select(
             "product", "indicator", "product_zh", "product_en", "indicator_zh", "indicator_en"
         )
-        return verdicts.join(names, on="enterprise", how="left").join(products, on=["product", "indicator"], how="left")
+        keys = ["product", "indicator", "standard"]
+        confirmed = self.site.confirmations.frame().select(*keys, "confirmed_by", "copy").unique(keys, keep="last", maintain_order=True)
+        named = verdicts.join(names, on="enterprise", how="left").join(products, on=keys[:2], how="left")
+        return named.join(confirmed, on=keys, how="left")
 
     def _quantities(self, rule: AlertRule, now: datetime) -> list[Observation]:
         zone = self.site.settings.site.zone

@@ -171,7 +171,7 @@ def _furnish(site: Site) -> str:
     """Register, figures, confirmations, and a login with a fresh password."""
     at = _now()
     site.register.apply(park.register_tables(), by=USER, known_from=at)
-    for maker, checker, frame in park.figures(at.date()):
+    for maker, checker, frame in park.figures(calendar.local_day(at, site.settings.site.zone)):
         site.figures.apply(frame, maker=maker, at=at)
         site.figures.check_all(maker=maker, checker=checker, at=at)
     for row in park.confirmations():

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import structlog
 import typer
@@ -100,7 +100,16 @@ def listen(host: str, port: int, what: str) -> socket.socket:
     return listener
 
 
-def hold(data_dir: Path, service: str) -> object:
+def is_held(data_dir: Path, service: str) -> bool:
+    """Whether a process runs that service on those data."""
+    try:
+        hold(data_dir, service).close()
+    except StoreUnavailableError:
+        return True
+    return False
+
+
+def hold(data_dir: Path, service: str) -> TextIO:
     """Keep others from running the same service on the same data; held until the process ends.
 
     Raises:
