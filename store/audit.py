@@ -67,13 +67,14 @@ class AuditLog:
         with self._db.reading() as session:
             head = session.execute(select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash)).one_or_none()
             link, checked = "", 0
-            for row in session.execute(select(*_COLUMNS).order_by(AUDIT.c.seq).execution_options(yield_per=1000)):
-                if row.seq != checked + 1:
-                    return AuditCheck(checked, checked + 1, f"record {checked + 1} is missing: the next one is {row.seq}")
-                link = _link(link, row.seq, row.at, row.by, row.action, row.subject, row.details)
-                if link != row.hash:
-                    return AuditCheck(checked, row.seq, f"record {row.seq} does not match its hash: it or its hash was altered")
-                checked = row.seq
+            with session.execute(select(*_COLUMNS).order_by(AUDIT.c.seq).execution_options(yield_per=1000)) as rows:
+                for row in rows:
+                    if row.seq != checked + 1:
+                        return AuditCheck(checked, checked + 1, f"record {checked + 1} is missing: the next one is {row.seq}")
+                    link = _link(link, row.seq, row.at, row.by, row.action, row.subject, row.details)
+                    if link != row.hash:
+                        return AuditCheck(checked, row.seq, f"record {row.seq} does not match its hash: it or its hash was altered")
+                    checked = row.seq
         if head is None or (head.seq, head.hash) != (checked, link):
             return AuditCheck(checked, checked + 1, f"the chain ends at record {checked}, its head says otherwise: its end was cut off or altered")
         return AuditCheck(checked, None)
