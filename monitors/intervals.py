@@ -49,7 +49,7 @@ from typing import Final, Literal, cast
 import polars as pl
 
 from config import calendar
-from config.schemas import INSTANT, INTERVAL, QUALITY, SET_ASIDE
+from config.schemas import EVENT, INSTANT, INTERVAL, QUALITY, READING, SET_ASIDE
 
 Grain = Literal["reading", "hour", "day", "month", "year"]
 
@@ -206,6 +206,28 @@ def days_from_hours(hourly: pl.DataFrame, zone: str) -> pl.DataFrame:
     )
 
 
+def short_of_reach(readings: pl.DataFrame, registers: pl.DataFrame, start: datetime, end: datetime, *, zone: str) -> pl.Series:
+    """The register_keys with fewer than REACH instants that pass rule 1 before `start` or from `end` on.
+
+    What lies in [start, end) is decided only when no register is short, or the store holds nothing further: a long run of
+    readings out of range, say, has to be looked beyond.
+    """
+    keys = registers["register_key"].unique().sort()
+    position = _position(readings["register_key"], keys)
+    readings, position = readings.filter(position.is_not_null()), position.drop_nulls()
+    passed = pl.DataFrame(schema=READING)
+    if readings.height:
+        axis = _axis(readings, registers, pl.DataFrame(schema=EVENT), keys, zone)
+        rows = _rows(registers, pl.DataFrame(schema=EVENT), axis)
+        frame, _ = _by_own_value(_frame(readings, position, axis), readings, rows)
+        passed = readings[frame["row"]]
+    instants = passed.select("register_key", "read_at").unique().group_by("register_key").agg(
+        before=(pl.col("read_at") < start).sum(), after=(pl.col("read_at") >= end).sum(),
+    )
+    enough = instants.filter((pl.col("before") >= REACH) & (pl.col("after") >= REACH))["register_key"]
+    return keys.filter(~keys.is_in(enough.implode()))
+
+
 def quantity_unit(kind: str, unit: str) -> str | None:
     """The unit of a register's quantities: its own, or for a rate that of the rate times an hour; None where that has no name.
 
@@ -330,14 +352,7 @@ def _count(
     """The counted part of some readings, all of registers of the axis, and what was set aside (SET_ASIDE)."""
     events = events.filter(pl.col("register_key").is_in(axis.keys.implode()))
     rows = _rows(registers, events, axis)
-    packed = axis.pack(position, readings["read_at"])
-    frame = pl.DataFrame({
-        "k": packed, "v": readings["value"], "row": pl.int_range(readings.height, dtype=pl.UInt32, eager=True),
-        "uncertain": (readings["quality"] == _UNCERTAIN).fill_null(False),
-    })
-    if not (packed.diff() > 0).all():
-        frame = frame.sort("k")
-    frame, aside = _by_own_value(frame, readings, rows)
+    frame, aside = _by_own_value(_frame(readings, position, axis), readings, rows)
     frame, repeated = _one_for_an_instant(frame, readings, rows, axis)
     aside += repeated
 
@@ -363,6 +378,16 @@ def _count(
             steps.append(some.drop("uncertain"))
         aside.append(_aside(readings, left["row"], left["rules"]))
     return _Part(axis, points, pl.concat(steps), pl.concat(suspect), unknown), aside
+
+
+def _frame(readings: pl.DataFrame, position: pl.Series, axis: _Axis) -> pl.DataFrame:
+    """The readings sorted by packed instant: k, v, row (of the readings), uncertain."""
+    packed = axis.pack(position, readings["read_at"])
+    frame = pl.DataFrame({
+        "k": packed, "v": readings["value"], "row": pl.int_range(readings.height, dtype=pl.UInt32, eager=True),
+        "uncertain": (readings["quality"] == _UNCERTAIN).fill_null(False),
+    })
+    return frame if (packed.diff() > 0).all() else frame.sort("k")
 
 
 def _by_own_value(frame: pl.DataFrame, readings: pl.DataFrame, rows: _Rows) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
@@ -676,7 +701,11 @@ def _runs_of_steps(steps: pl.DataFrame, axis: _Axis) -> pl.DataFrame:
     if (last > first).any():
         steps = steps.with_columns(day=pl.int_ranges("day", last + 1)).explode("day")
         low, high = (steps["origin"] + bounds.gather(steps["day"] + ahead) for ahead in (0, 1))
-        steps = steps.with_columns(a=pl.max_horizontal("a", low), b=pl.min_horizontal("b", high)).with_columns(q=_q * (_b - _a) / pl.col("length"))
+        part = pl.min_horizontal("b", high) - pl.max_horizontal("a", low)
+        steps = steps.with_columns(
+            a=pl.max_horizontal("a", low), b=pl.min_horizontal("b", high),
+            q=pl.when(part < pl.col("length")).then(_q * part / pl.col("length")).otherwise("q"),
+        )
     begins = (_a != _b.shift(1)) | (pl.col("day") != pl.col("day").shift(1)) | (pl.col("origin") != pl.col("origin").shift(1))
     steps = steps.with_columns(start=begins.fill_null(True), order=pl.int_range(pl.len(), dtype=pl.Int64) * 2)
     opens = steps.filter("start").select(k="a", v=pl.lit(0.0), start=pl.lit(True), length=pl.lit(0, dtype=pl.Int64), order="order")

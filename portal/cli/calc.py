@@ -1,7 +1,7 @@
 """`tcewatch calc`: the analytics core on files, with no server; the output of one command is input of the next."""
 
-from collections.abc import Sequence
-from typing import Annotated, Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Final, Literal, cast
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -230,4 +230,4 @@ def _named_intervals(found: pl.DataFrame, keyed: pl.DataFrame, named: Sequence[s
 
 
 for _name, _command in calc_energy.COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_name)(cast(Callable[..., None], _command))  # commands of different signatures
