@@ -97,12 +97,11 @@ class Connection:
         while self._answer is None and self.alive and time.monotonic() < deadline:
             self.step(0.1)
         if self._answer is None:
-            raise self._unavailable(f"it does not answer as an MQTT broker: {self._gone or f'silence for {_ANSWER_WITHIN_S:g} s'}")
+            silence = self._gone or f"silence for {_ANSWER_WITHIN_S:g} s"
+            raise self._unavailable(f"it does not answer as a broker for MQTT {settings.protocol}: {silence}; {self._other_version()}")
         if self._answer.is_failure:
-            reason = f"it refuses us: {self._answer}"
-            if "version" in reason.lower():
-                reason += f"; try [mqtt] protocol = \"{_OTHER_VERSION[settings.protocol]}\""
-            raise self._unavailable(reason)
+            version = "version" in str(self._answer).lower()
+            raise self._unavailable(f"it refuses us: {self._answer}" + (f"; {self._other_version()}" if version else ""))
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Ask for topics at QoS 1; a retained message comes with a new subscription only (MQTT 5).
@@ -185,6 +184,9 @@ class Connection:
 
     def _set_gone(self, reason: ReasonCode) -> None:
         self._gone = str(reason)
+
+    def _other_version(self) -> str:
+        return f'if it speaks another version, set [mqtt] protocol = "{_OTHER_VERSION[self._settings.protocol]}"'
 
     def _unavailable(self, cause: object) -> BrokerUnavailableError:
         return BrokerUnavailableError(self._settings.host, self._settings.port, cause)
