@@ -114,9 +114,23 @@ def judge(readings: pl.DataFrame, kept: pl.DataFrame) -> Judged:
         readings: READING in message order, `copy` ignored; each message whole.
         kept: READING, all copies of those instants that the store has already.
     """
-    if kept.is_empty() and readings.select(_KEY).n_unique() == readings.height:  # live data, nearly always
-        outcome = readings.group_by("message").agg(stored=pl.len()).with_columns(duplicate=0, conflicting=0)
-        return Judged(conform(readings.with_columns(copy=0), READING), Appended(conform(outcome.sort("message"), OUTCOME)))
+    instants = readings.select(_KEY)
+    repeated = instants.clear() if instants.n_unique() == instants.height else instants.filter(instants.is_duplicated())
+    in_question = pl.concat([kept.select(_KEY), repeated])
+    if in_question.is_empty():  # live data, nearly always
+        return _all_new(readings)
+    clear = _all_new(readings.join(in_question, on=_KEY, how="anti"))
+    new, appended = _judge_rows(readings.join(in_question, on=_KEY, how="semi", maintain_order="left"), kept)
+    outcome = pl.concat([clear.appended.outcome, appended.outcome]).group_by("message").agg(pl.all().sum()).sort("message")
+    return Judged(pl.concat([clear.new, new]), Appended(conform(outcome, OUTCOME), appended.refused))
+
+
+def _all_new(readings: pl.DataFrame) -> Judged:
+    outcome = readings.group_by("message").agg(stored=pl.len()).with_columns(duplicate=0, conflicting=0)
+    return Judged(conform(readings.with_columns(copy=0), READING), Appended(conform(outcome.sort("message"), OUTCOME)))
+
+
+def _judge_rows(readings: pl.DataFrame, kept: pl.DataFrame) -> Judged:
     value_key, own_key = [*_KEY, "value"], [*_KEY, "value", "message"]
     of_instant = kept.group_by(_KEY).agg(copies=pl.len().cast(pl.Int64))
     rows = (
