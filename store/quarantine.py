@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import polars as pl
@@ -17,6 +18,7 @@ ROW: Final = pl.Schema({
     "gateway": pl.String(), "meter": pl.String(), "register": pl.String(), "read_at": INSTANT, "value": pl.Float64(), "unit": pl.String(),
     "raw": pl.Binary(), "topic": pl.String(), "received_at": INSTANT,
 })
+_DATABASE_YEARS: Final = (datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC))
 _LISTED: Final = pl.Schema({
     **{name: dtype for name, dtype in ROW.items() if name not in {"raw", "reasons"}}, "reasons": pl.String(), "raw_size": pl.Int64(),
 })
@@ -32,8 +34,11 @@ class Quarantine:
         """Keep rows of the shape ROW: kind undecodable (index -1) or rejected, reasons, and the raw bytes."""
         if rows.is_empty():
             return
-        # PostgreSQL's text holds no U+0000; the raw bytes keep it.
-        readable = conform(rows, ROW).with_columns(pl.col(pl.String()).str.replace_all("\x00", "\ufffd", literal=True))
+        # What no database can hold is left out here (U+0000, years beyond 9999); the raw bytes have it.
+        readable = conform(rows, ROW).with_columns(
+            pl.col(pl.String()).str.replace_all("\x00", "\ufffd", literal=True),
+            read_at=pl.when(pl.col("read_at").is_between(*_DATABASE_YEARS)).then("read_at"),
+        )
         values = [row | {"reasons": json.dumps(row["reasons"] or [])} for row in readable.iter_rows(named=True)]
         for field in ("enterprise", "gateway", "meter", "register", "unit"):
             for row in values:

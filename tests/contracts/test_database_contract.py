@@ -221,6 +221,13 @@ def test_quarantine_keeps_bytes_and_pages(database: Database) -> None:
     assert bytes(found["raw"]) == b"\x00\xff'"
 
 
+def test_quarantine_takes_any_instant_that_a_broken_clock_can_say(database: Database) -> None:
+    at = pl.Series([-10**18, -62_135_510_400_000_000, 0, 253_402_000_000_000_000, 10**18], dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+    rows = pl.DataFrame({"message": [1] * 5, "index": range(5), "kind": ["rejected"] * 5, "reasons": [["future"]] * 5, "read_at": at})
+    Quarantine(database).add(rows)
+    assert Quarantine(database).page()["read_at"].is_null().to_list() == [True, False, False, False, True]
+
+
 def test_people_log_in_and_tokens_end(database: Database) -> None:
     people = People(database)
     people.add_user("boss", "correct horse battery", ["admin"], None, AT)

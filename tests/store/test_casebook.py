@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from alerts.compose import notices
 from config.findings import AlertEvent, CaseOpened, Notice, OpenAlert
-from store import audit, casebook
+from store import audit, outbox
 from store.audit import AuditLog
 from store.casebook import Casebook, identity
 from store.database import Database
@@ -50,7 +50,7 @@ def test_where_one_of_the_three_fails_none_is_written(book: Casebook, database: 
     def fail(*_: object, **__: object) -> None:
         raise OSError("the plug was pulled")
 
-    monkeypatch.setattr(casebook.outbox if fails == "enqueue" else casebook.audit, fails, fail)
+    monkeypatch.setattr(outbox if fails == "enqueue" else audit, fails, fail)
     with pytest.raises(OSError, match="plug"):
         book.record([OPENED, CASE], notices(OPENED, ["file"]), by="watch")
     monkeypatch.undo()
