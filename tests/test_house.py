@@ -73,8 +73,8 @@ def test_tracked_files_name_no_registry_host_and_no_folder_of_one_machine() -> N
 
 @in_git
 def test_a_registry_host_in_a_tracked_file_is_noticed(tmp_path: Path) -> None:
-    # Put together from pieces, since this file is looked at too.
-    host, folder = "/".join(["https:", "", "mirror.example", "simple", ""]), "/".join(["", "root", "notes"])
+    slash = "/"  # put in below, since this file is looked at too
+    host, folder = f"https:{slash}{slash}mirror.example{slash}simple{slash}", f"{slash}root{slash}notes"
     (tmp_path / "a.txt").write_text(f"see {host}\nfine\nsee {folder}\n")
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     subprocess.run(["git", "-C", tmp_path, "add", "a.txt"], check=True)
