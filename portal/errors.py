@@ -27,7 +27,8 @@ def answer_errors(app: FastAPI) -> None:
             return problem(request, 401, "not-authenticated", "Send a valid bearer token, or log in.")
         if "hx-request" in request.headers:  # a live part whose session has ended
             return Response(status_code=401, headers={"HX-Redirect": "/login"})
-        return RedirectResponse(f"/login?next={quote(request.url.path, safe='')}", status_code=303)
+        wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?next={quote(wanted, safe='')}", status_code=303)
 
     @app.exception_handler(NotFoundError)
     def not_found(request: Request, _error: Exception) -> Response:
@@ -73,7 +74,7 @@ def answer_errors(app: FastAPI) -> None:
 
 
 def _is_api(request: Request) -> bool:
-    return request.url.path.startswith(("/api/", "/health/", "/metrics"))
+    return request.url.path.startswith(("/api/v1", "/api/openapi", "/health/", "/metrics"))
 
 
 def _say(request: Request, status: int, code: str, detail: str) -> Response:

@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Annotated
 
+import polars as pl
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -51,8 +52,9 @@ class SiteCollector(Collector):
 
     def _gateways(self) -> Families:
         missing = GaugeMetricFamily("tcewatch_gateway_messages_missing", "Messages missing by sequence", labels=["enterprise", "gateway"])
-        for row in self._portal.site.ledger.sequences().group_by("enterprise", "gateway").sum().sort("enterprise", "gateway").to_dicts():
-            missing.add_metric([row["enterprise"], row["gateway"]], row["missing"])
+        each = self._portal.site.ledger.sequences().group_by("enterprise", "gateway").agg(pl.col("missing").sum())
+        for enterprise, gateway, count in each.sort("enterprise", "gateway").iter_rows():
+            missing.add_metric([enterprise, gateway], count)
         yield missing
 
     def _findings(self) -> Families:

@@ -238,7 +238,9 @@ def quarantine_counts(site: Site, scope: Scope) -> pl.DataFrame:
 
 
 def quarantined(site: Site, scope: Scope, message: int, index: int) -> dict[str, Any]:
-    """One quarantined row with its bytes: `text` where they are readable, else `hex`; at most RAW_SHOWN of them.
+    """One quarantined row with its bytes (`raw`), at most RAW_SHOWN of them as `text` where they are readable, else as `hex`.
+
+    The bytes are those of the reading, or of the whole message (`whole`).
 
     Raises:
         NotFoundError: there is no such row within the scope.
@@ -248,7 +250,10 @@ def quarantined(site: Site, scope: Scope, message: int, index: int) -> dict[str,
         raise NotFoundError
     scope.check(row["enterprise"])
     raw = bytes(row["raw"] or b"")
-    return {**row, "size": len(raw), "shown": min(len(raw), RAW_SHOWN), **readable(raw[:RAW_SHOWN])}
+    whole = None if raw or index < 0 else site.journal.get(message)  # a reading that broke a rule: the message that it came in
+    raw = raw if whole is None else whole.payload
+    of_message = whole is not None or index < 0
+    return {**row, "raw": raw, "whole": of_message, "size": len(raw), "shown": min(len(raw), RAW_SHOWN), **readable(raw[:RAW_SHOWN])}
 
 
 def readable(raw: bytes) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from typing import Annotated, Any, Final, Literal
 
@@ -17,6 +17,7 @@ MAX_BULK_ROWS: Final = 1_000_000
 INSTANT_TEXT: Final = "%Y-%m-%dT%H:%M:%S%.fZ"
 MEDIA_TYPES: Final[Mapping[str, str]] = {"json": "application/json", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 FORMULA_START: Final = r"^[=+\-@\t\r＝＋－＠]"
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Cursor = list[Any]
 
 
@@ -88,8 +89,8 @@ def rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
 
 def cursor_of(row: Mapping[str, Any], keys: Sequence[str]) -> str:
     """Where a page ended, as a text that says nothing to anybody."""
-    values = [round(value.timestamp() * 1e6) if isinstance(value, datetime) else value for value in (row[key] for key in keys)]
-    return base64.urlsafe_b64encode(json.dumps(values, default=str).encode()).decode().rstrip("=")
+    values = [_plain(row[key]) for key in keys]
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
 
 
 def numbered(after: Cursor | None, count: int) -> tuple[int, ...] | None:
@@ -110,19 +111,28 @@ def _beyond(frame: pl.DataFrame, keys: Sequence[str], after: Cursor) -> pl.Expr:
         raise _bad_cursor()
     expression = pl.lit(value=False)
     for key, value in reversed(list(zip(keys, after, strict=True))):
-        dtype = frame.schema[key]
-        try:
-            bound = pl.Series([value], strict=True).cast(dtype) if value is not None else pl.Series([None], dtype=dtype)
-        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
-            raise _bad_cursor() from None
-        if value is not None and (bound.null_count() or isinstance(value, list | dict)):
-            raise _bad_cursor()
-        at = pl.lit(bound.item(), dtype=dtype)
         if value is None:  # nulls come first
-            expression = pl.col(key).is_not_null() | (pl.col(key).is_null() & expression)
-        else:
-            expression = (pl.col(key) > at).fill_null(value=False) | ((pl.col(key) == at).fill_null(value=False) & expression)
+            expression = pl.col(key).is_not_null() | expression
+            continue
+        at = _bound(value, frame.schema[key])
+        expression = (pl.col(key) > at).fill_null(value=False) | ((pl.col(key) == at).fill_null(value=False) & expression)
     return expression
+
+
+def _bound(value: Any, dtype: pl.DataType) -> pl.Expr:
+    if type(value) is not (str if dtype == pl.String else int):
+        raise _bad_cursor()
+    try:
+        return pl.lit(pl.Series([value]).cast(dtype).item(), dtype=dtype)
+    except (pl.exceptions.PolarsError, OverflowError):
+        raise _bad_cursor() from None
+
+
+def _plain(value: Any) -> Any:
+    """A key as JSON has it: instants as microseconds, days as days since 1970."""
+    if isinstance(value, datetime):
+        return (value - EPOCH) // timedelta(microseconds=1)
+    return (value - EPOCH.date()).days if isinstance(value, date) else value
 
 
 def _decoded(cursor: str) -> Cursor:

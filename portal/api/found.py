@@ -70,11 +70,11 @@ def quarantine(
 
 @router.get("/quarantine/{message}/{index}", summary="One quarantined row with its bytes")
 def quarantined(portal: PortalOf, scope: ApiScope, message: Number, index: Annotated[int, Path(ge=-1, lt=2**31)]) -> JSONResponse:
-    """`raw` is base64 of the bytes as they came."""
+    """`raw` is base64 of the bytes as they came: of the whole message where `whole` says so, else of the one reading."""
     scope.require("quarantine")
     row = views.quarantined(portal.site, scope, message, index)
-    plain = {name: value for name, value in row.items() if name not in {"raw", "text", "hex", "shown", "reasons"}}
-    return JSONResponse({**rows(pl.DataFrame([plain]))[0], "reasons": row["reasons"], "raw": base64.b64encode(row["raw"] or b"").decode()})
+    plain = {name: value for name, value in row.items() if name not in {"raw", "text", "hex", "shown", "size", "reasons"}}
+    return JSONResponse({**rows(pl.DataFrame([plain]))[0], "reasons": row["reasons"], "raw": base64.b64encode(row["raw"]).decode()})
 
 
 def _page(frame: pl.DataFrame, limit: int) -> Response:

@@ -6,7 +6,7 @@ from fastapi.responses import HTMLResponse
 from portal import views
 from portal.context import PageScope, PortalOf, SessionOf, language_of
 from portal.i18n import Language, term
-from portal.pages.render import page
+from portal.pages.render import page, unit_text
 from portal.scope import NotFoundError
 
 router = APIRouter(include_in_schema=False)
@@ -22,7 +22,8 @@ def enterprise_page(
     language = language_of(request)
     for chart in shown.charts:
         chart["drawn"] = [
-            {"name": _series_name(language, one["carrier"], one["flow"]), "unit": one["unit"], "values": one["values"]} for one in chart["series"]
+            {"name": _series_name(language, one["carrier"], one["flow"]), "unit": unit_text(one["unit"]), "values": one["values"]}
+            for one in chart["series"]
         ]
     return page(request, "enterprise.html", session, {"scope": scope, "it": shown, "grain": grain, "from_readings": from_readings})
 

@@ -49,7 +49,7 @@ def environment(language: Language) -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )
     templates.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]  # added by the extension
-    templates.filters |= {"number": number, "percent": percent, "full": full, "converted": converted}
+    templates.filters |= {"number": number, "percent": percent, "full": full, "converted": converted, "unit": unit_text}
     templates.globals |= {"static": static, "word": partial(term, language), "named": partial(named, language)}
     return templates
 
@@ -83,6 +83,15 @@ def percent(ratio: float | None, beside: float | None = None) -> str:
 def full(value: float | None) -> str:
     """A number with all its figures, for the line that says where it comes from."""
     return NOTHING if value is None else f"{value:,.12g}"
+
+
+def unit_text(unit: str | None) -> str:
+    """A unit code as people write it.
+
+    >>> unit_text("10^4 m3"), unit_text("Nm3")
+    ('10⁴ m³', 'Nm³')
+    """
+    return (unit or "").replace("10^4", "10⁴").replace("10^6", "10⁶").replace("m3", "m³").replace("m2", "m²")
 
 
 def converted(value: float | None, unit: str, to: str) -> float | None:
