@@ -44,7 +44,7 @@ class Site:
 
     @cached_property
     def register(self) -> RegisterStore:
-        return RegisterStore(self.database)
+        return RegisterStore(self.database, zone=self.settings.site.zone)
 
     @cached_property
     def people(self) -> People:

@@ -3,7 +3,6 @@
 import importlib
 import sys
 
-import click
 import typer
 
 from portal.cli.common import guarded
@@ -44,18 +43,4 @@ def main() -> None:
     """Entry point of the `tcewatch` script."""
     named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     app = build(named if named in GROUPS | COMMANDS else None)
-
-    def command() -> None:
-        try:
-            code = app(standalone_mode=False)
-        except click.exceptions.Exit as leave:
-            sys.exit(leave.exit_code)
-        except click.exceptions.Abort:
-            sys.exit(130)
-        except click.ClickException as wrong:
-            wrong.show()
-            sys.exit(wrong.exit_code)
-        if isinstance(code, int):
-            sys.exit(code)
-
-    sys.exit(guarded(command))
+    sys.exit(guarded(app))
