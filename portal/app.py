@@ -23,7 +23,7 @@ def create_app(site: Site, *, services: HealthSource | None = None, clock: Calla
 
     Args:
         site: the adapters; what is asked for is opened on first use.
-        services: what runs in this process, for its health; None where the portal runs apart.
+        services: what runs in this process, for its health; a DuckDB store is opened only beside `settle` or `roll`.
         clock: the present instant, UTC.
 
     Raises:

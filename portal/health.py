@@ -21,16 +21,14 @@ router = APIRouter(tags=["health"])
 @router.get("/health/live", summary="Whether the process works: no service of it has died")
 def live(portal: PortalOf) -> JSONResponse:
     """200 where every service's thread runs, else 503: start the process again."""
-    services = portal.services.health().values() if portal.services else ()
-    return _answer({one.name: one.alive for one in services})
+    return _answer({name: one.alive for name, one in views.running(portal).items()})
 
 
 @router.get("/health/ready", summary="Whether the stores answer and nothing keeps a service from its work")
 def ready(portal: PortalOf) -> JSONResponse:
     """200 where it can work, else 503 with what cannot; why is on the service page and in the log, not here."""
-    services = portal.services.health().values() if portal.services else ()
     stores = {name: not trouble for name, trouble in views.stores(portal).items()}
-    return _answer({**stores, **{one.name: one.ready for one in services}})
+    return _answer({**stores, **{name: one.ready for name, one in views.running(portal).items()}})
 
 
 @router.get("/metrics", summary="Prometheus metrics", dependencies=[Depends(may_scrape)], response_class=Response)

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from config.errors import TcewatchError
+from portal import views
 from portal.context import NotLoggedInError, Portal, portal_of
 from portal.scope import ForbiddenError
 
@@ -71,7 +72,7 @@ class SiteCollector(Collector):
     def _services(self) -> Families:
         alive = GaugeMetricFamily("tcewatch_service_alive", "1 where the service's thread runs", labels=["service"])
         ready = GaugeMetricFamily("tcewatch_service_ready", "1 where nothing keeps the service from its work", labels=["service"])
-        for one in self._portal.services.health().values() if self._portal.services else ():
+        for one in views.running(self._portal).values():
             alive.add_metric([one.name], one.alive)
             ready.add_metric([one.name], one.ready)
         yield alive

@@ -137,8 +137,13 @@ def _last_hours(portal: Portal) -> pl.DataFrame:
 
 
 def readings_are_here(portal: Portal) -> bool:
-    """Whether this process may open the readings: a DuckDB file belongs to the process that runs the services."""
-    return portal.services is not None or portal.site.settings.store.readings != "duckdb"
+    """Whether this process may open the readings: a DuckDB file belongs to the process that settles and rolls up."""
+    return portal.site.settings.store.readings != "duckdb" or not {"settle", "roll"}.isdisjoint(running(portal))
+
+
+def running(portal: Portal) -> Mapping[str, ServiceHealth]:
+    """The services of this process."""
+    return portal.services.health() if portal.services else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,6 +431,7 @@ class Operation:
     waiting: int
     gateways: list[dict[str, Any]]
     services: list[ServiceHealth]
+    apart: bool  # the services that collect and compute run in other processes
     stores: dict[str, str]  # store -> "" where it answers, else a sentence
     outbox: Mapping[str, int]
 
@@ -446,7 +452,7 @@ def operation(portal: Portal, scope: Scope) -> Operation:
     return Operation(
         totals=site.ledger.totals(), waiting=max(0, site.journal.last_id() - site.ledger.cursor()),
         gateways=gateways(site, scope).to_dicts(),
-        services=sorted(portal.services.health().values(), key=lambda one: one.name) if portal.services else [],
+        services=sorted(running(portal).values(), key=lambda one: one.name), apart=set(running(portal)) <= {"portal"},
         stores=stores(portal), outbox=dict(site.outbox.counts()),
     )
 

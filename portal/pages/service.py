@@ -26,4 +26,4 @@ def live_part(request: Request, portal: PortalOf, session: SessionOf, scope: Pag
 
 
 def _context(portal: Portal, scope: Scope) -> dict[str, Any]:
-    return {"scope": scope, "operation": views.operation(portal, scope), "names": views.names(portal.site, scope), "apart": portal.services is None}
+    return {"scope": scope, "operation": views.operation(portal, scope), "names": views.names(portal.site, scope)}

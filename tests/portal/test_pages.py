@@ -227,7 +227,7 @@ def test_an_application_without_parks_says_what_to_do(log_in: Callable[[str], An
 
 
 def test_without_the_readings_at_hand_the_derived_hours_are_shown_and_it_says_so(site: Site, clock: Clock) -> None:
-    apart = create_app(site, services=None, clock=clock).state.portal
+    apart = create_app(site, services=Running(Health("portal")), clock=clock).state.portal
     everyone = scope_of(site, Principal("x", frozenset({"viewer"}), None))
     rows, from_readings = views.last_readings(apart, everyone)
     assert not from_readings
