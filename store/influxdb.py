@@ -35,7 +35,9 @@ _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)  # the engine ends in 2262
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TAGS: Final = ("enterprise", "meter", "register")
 _FIELDS: Final = {"value": pl.Float64(), "quality": pl.UInt8(), "received_at": pl.Int64(), "message": pl.Int64()}
+_JUDGED: Final = ("value", "message")  # what telling repeats apart takes
 _NAMED_IN_FILTER: Final = 100  # more registers than this are read together and told apart here
+_ENTERPRISES_IN_FILTER: Final = 10
 _NEAR: Final = timedelta(days=1)
 _ATTEMPTS: Final = 4
 _LONGEST_PAUSE_S: Final = 5.0
@@ -184,22 +186,22 @@ class InfluxReadingStore:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def _kept(self, instants: pl.DataFrame) -> pl.DataFrame:
-        """READING, all copies at those instants, read in stretches of time that lie close together."""
+        """READING without quality and arrival, all copies at those instants, read in stretches of time that lie close together."""
         if instants.is_empty():
             return empty(READING)
         stretches = instants.sort("read_at").with_columns(stretch=(pl.col("read_at").diff() > _NEAR).fill_null(value=False).cum_sum())
         found = [
-            self._read(part.select("register_key").unique(), _first(part), _first(part, last=True) + timedelta(microseconds=1))
+            self._read(part.select("register_key").unique(), _first(part), _first(part, last=True) + timedelta(microseconds=1), _JUDGED)
             for part in stretches.partition_by("stretch")
         ]
         return pl.concat(found).join(instants, on=_INSTANT_KEY, how="semi")
 
-    def _read(self, asked: pl.DataFrame | None, start: datetime, end: datetime) -> pl.DataFrame:
+    def _read(self, asked: pl.DataFrame | None, start: datetime, end: datetime, fields: Sequence[str] = tuple(_FIELDS)) -> pl.DataFrame:
         """READING of some registers (a column register_key; None: of all) with start <= read_at < end, in no order."""
         start, end = max(start, _EARLIEST), min(end, _LATEST)
         if start >= end or (asked is not None and asked.is_empty()):
             return empty(READING)
-        found = self._fields(self._from(asked, start, end), "")
+        found = self._fields(self._from(asked, start, end), "", fields)
         return found if asked is None else found.join(asked, on="register_key", how="semi")
 
     def _farthest(self, asked: pl.DataFrame | None, start: datetime, end: datetime, which: Literal["first", "last"]) -> pl.DataFrame:
@@ -210,14 +212,14 @@ class InfluxReadingStore:
         of_all = self._keyed(answer).group_by("register_key").agg(far=pl.col("read_at").min() if which == "first" else pl.col("read_at").max())
         return of_all if asked is None else of_all.join(asked, on="register_key", how="semi")
 
-    def _fields(self, source: str, then: str) -> pl.DataFrame:
+    def _fields(self, source: str, then: str, fields: Sequence[str] = tuple(_FIELDS)) -> pl.DataFrame:
         """READING from one query for each field, at the same time: a pivot on the server takes twice as long."""
-        queries = {name: f'{source} |> filter(fn: (r) => r._field == "{name}"){then} |> group()' for name in _FIELDS}
-        answers = self._pool.map(lambda name: self._keyed(self._ask(queries[name], _FIELDS[name])).rename({"_value": name}), _FIELDS)
+        queries = {name: f'{source} |> filter(fn: (r) => r._field == "{name}"){then} |> group()' for name in fields}
+        answers = self._pool.map(lambda name: self._keyed(self._ask(queries[name], _FIELDS[name])).rename({"_value": name}), fields)
         first, *others = answers
         for other in others:  # a row that is just being written lacks a field in some answers: it is not there yet
             first = first.join(other, on=_KEYED.names())
-        return conform(first.with_columns(pl.from_epoch("received_at", "us").dt.replace_time_zone("UTC")), READING)
+        return conform(first, READING)
 
     def _from(self, asked: pl.DataFrame | None, start: datetime, end: datetime) -> str:
         """The part of a query that reads: bucket, time, registers (perhaps more than asked). Only checked ids get into it."""
@@ -231,7 +233,7 @@ class InfluxReadingStore:
             tests = [" and ".join(f'r.{tag} == "{value}"' for tag, value in zip(_TAGS, row, strict=True)) for row in names.select(_TAGS).iter_rows()]
         else:
             tests = [f'r.enterprise == "{enterprise}"' for enterprise in names["enterprise"].unique().sort()]
-            if len(tests) > _NAMED_IN_FILTER:
+            if len(tests) > _ENTERPRISES_IN_FILTER:  # a long filter costs the server more than it spares
                 return source
         return f"{source} |> filter(fn: (r) => {' or '.join(f'({test})' for test in tests)})"
 

@@ -11,7 +11,7 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -222,19 +222,19 @@ class Journal:
         Found are edited, deleted, swapped and inserted rows, a segment that is missing in between, and a lost tail as far as
         the head or the ledger remembers it. Older segments that were archived from the front are not a break.
         """
-        with self._reading:
-            head_id, head_chain = self._head_reader.execute("SELECT id, chain FROM head").fetchone()
-            check = _Check(head_id, head_chain)
-            names = self._on_disk()
-            for name in names:
-                try:
-                    with self._told(name):
-                        check.segment(name, self._reader(name))
-                except JournalCorruptError:
-                    check.broken.append(Break(name, 0, "the file cannot be read"))
-                    check.last = None
-            check.end(names[-1] if names else "", settled)
-            return ChainCheck(check.checked, tuple(check.broken))
+        with self._reading, self._told(_HEAD):
+            check = _Check(*self._head_reader.execute("SELECT id, chain FROM head").fetchone())
+        names = self._on_disk()
+        for name in names:
+            try:
+                # Connections of its own: reading goes on beside a long check.
+                with self._told(name), closing(connect(self._folder / name, synchronous="FULL", create=False)) as db:
+                    check.segment(name, db)
+            except JournalCorruptError:
+                check.broken.append(Break(name, 0, "the file cannot be read"))
+                check.last = None
+        check.end(names[-1] if names else "", settled)
+        return ChainCheck(check.checked, tuple(check.broken))
 
     def close(self) -> None:
         """Close all files."""
@@ -395,7 +395,7 @@ class _Check:
 
     def end(self, name: str, settled: int) -> None:
         last_id, expected = self.last[0] if self.last else 0, max(self.head_id, settled)
-        if last_id < expected:
+        if last_id < expected and (self.last or not self.broken):  # behind a file that cannot be read nothing is known
             self.broken.append(Break(name, last_id + 1, f"the tail is gone: messages {last_id + 1} to {expected} were written or settled"))
 
 
