@@ -31,11 +31,14 @@ test: $(VENV)/.test ## install what tests need (Debian packages too where apt ma
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.test ## ruff, mypy --strict, the import rule, dependencies used and declared, no registry host in a tracked file
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
-	@$(BIN)/deptry .
-	@$(BIN)/python tools/no_hosts.py
+	@status=0; \
+	$(BIN)/ruff check . || status=1; \
+	$(BIN)/mypy || status=1; \
+	$(BIN)/mypy tools/*.py || status=1; \
+	$(BIN)/lint-imports --no-logo || status=1; \
+	$(BIN)/deptry . || status=1; \
+	$(BIN)/python tools/no_hosts.py || status=1; \
+	exit $$status
 
 bench: $(VENV)/.test ## run the benchmarks and print their figures
 	@$(BIN)/python tools/bench.py $(ARGS)
