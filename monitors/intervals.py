@@ -25,7 +25,7 @@ sets aside is returned with the name of the rule; nothing is invented, zeroed or
    d. wrap: a modulus is declared and the step forward across it is within max_rate_per_h or, where none is declared, at most
       half the modulus. Reach 1.
    e. else a reset: counting goes on from the new value. What was used in between is unknown: that time is not covered, and
-      the intervals that it touches are suspect. Reach 1.
+      the intervals that it touches, up to the one in which the new counting begins, are suspect. Reach 1.
 5. The difference between successive counted readings, times the multiplier in force at the first of them, is the consumption
    between them, spread evenly. A difference above max_rate_per_h (in the quantity's unit, multiplier applied), or at a reading
    that the gateway called uncertain, is kept and suspect.
@@ -484,7 +484,7 @@ def _runs(frame: pl.DataFrame, rows: _Rows, events: pl.DataFrame, axis: _Axis) -
         fallen = _falls(frame, starts, rows) if glitches.height else fallen
     wraps, resets = _wraps_and_resets(fallen.filter(_fall > pl.col("jitter")), rows, turns)
     starts = pl.concat([starts, resets["at"]]).unique().sort()
-    frame = _on_floor(frame, fallen.filter(_fall <= pl.col("jitter")), starts)
+    frame = _on_floor(frame, fallen.filter(_fall <= pl.col("jitter")), pl.concat([starts, wraps["at"]]).sort())
     points = frame.select("k", "v", "uncertain", start=pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True).scatter(starts, True))
     changed = _multiplier_changes(points, rows, axis)
     if wraps.height or len(changed):
@@ -770,9 +770,10 @@ def _by_grain(part: _Part, grain: str) -> pl.DataFrame:
             slot = pieces["slot"]
     low, high = slots.low(slot), slots.high(slot)
     quality = (pieces["estimated"] > 0).cast(pl.UInt8)
-    if part.suspect.height:
-        first, last = slots.of(part.suspect["a"]), slots.of(part.suspect["b"] - 1)
-        touched = part.suspect.select(slot=pl.int_ranges(first, last + 1)).explode("slot")["slot"].unique()
+    doubtful = pl.concat([part.suspect, part.unknown.with_columns(_b + 1)])
+    if doubtful.height:
+        first, last = slots.of(doubtful["a"]), slots.of(doubtful["b"] - 1)
+        touched = doubtful.select(slot=pl.int_ranges(first, last + 1)).explode("slot")["slot"].unique()
         at = slot.search_sorted(touched, side="left")
         quality = quality.scatter(at.filter(slot.extend_constant(-1, 1).gather(at) == touched), 2)
     position = slot // slots.count
