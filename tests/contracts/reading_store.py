@@ -233,7 +233,7 @@ class ReadingStoreContract:
         assert frame.height % 20 == 0
 
     @given(batches=batches, repeated=st.data())
-    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
     def test_any_repetition_of_batches_counts_and_keeps_as_the_rule_says(
         self, store: ReadingStore, batches: list[list[list[tuple[int, int, float]]]], repeated: st.DataObject
     ) -> None:

@@ -170,7 +170,7 @@ def test_a_folder_that_went_away_is_told(derived: DerivedTables, tmp_path: Path)
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), st.lists(st.floats(0, 9), max_size=3)), max_size=8))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_order_of_replacements_leaves_the_last_of_each_register_and_day(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, list[float]]]
 ) -> None:

@@ -394,7 +394,7 @@ def test_a_segment_that_is_no_database_is_told_by_name(folder: Path, journal: Jo
 
 
 @given(data=st.data())
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_single_change_is_found_at_the_first_message_it_concerns(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("j")
     journal = Journal(folder)

@@ -219,7 +219,7 @@ steps = st.lists(
 
 
 @given(steps=steps)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_ranges_say_the_same_as_sets_whatever_comes_in_whatever_order(tmp_path_factory: pytest.TempPathFactory, steps: list[object]) -> None:
     ledger = Ledger(tmp_path_factory.mktemp("l") / "ledger.sqlite")
     here, given_up, highest, message = set[int](), set[int](), 0, 1
