@@ -16,13 +16,13 @@ class Text(NamedTuple):
 
 MESSAGE_REASONS: Final[dict[str, Text]] = {
     "empty": Text("报文为空。", "The message is empty."),
-    "payload_too_large": Text("报文超过允许的大小,请拆分后发送。", "The message is larger than allowed; split it."),
-    "unpacked_too_large": Text("报文解压后超过4 MiB,请拆分后发送。", "The message unpacks to more than 4 MiB; split it."),
+    "payload_too_large": Text("报文超过允许的大小，请拆分后发送。", "The message is larger than allowed; split it."),
+    "unpacked_too_large": Text("报文解压后超过4 MiB，请拆分后发送。", "The message unpacks to more than 4 MiB; split it."),
     "bad_compression": Text("报文无法解压。", "The message cannot be unpacked as gzip or zstd."),
     "not_json": Text("报文不是有效的JSON。", "The message is not valid JSON."),
     "not_an_object": Text("报文不是JSON对象。", "The message is not a JSON object."),
     "wrong_version": Text("报文版本v不是1。", "The message's version v is not 1."),
-    "unknown_topic": Text("主题不符合约定,也没有为其配置路由。", "The topic is not one of the contract and no route is set for it."),
+    "unknown_topic": Text("主题不符合约定，也没有为其配置路由。", "The topic is not one of the contract and no route is set for it."),
     "topic_payload_mismatch": Text(
         "报文中的企业或网关与主题不一致。", "The enterprise or gateway in the message differs from the topic's."
     ),
@@ -30,10 +30,10 @@ MESSAGE_REASONS: Final[dict[str, Text]] = {
     "no_readings": Text("报文中没有readings、列式数据或lost。", "The message holds neither readings, nor columns, nor lost ranges."),
     "two_forms": Text("报文同时含有readings和列式数据。", "The message holds readings in row form and in column form; use one of them."),
     "unequal_columns": Text("列式数据各列长度不一致。", "The columns of the message differ in length."),
-    "too_many_readings": Text("报文中的读数超过10000条,请拆分后发送。", "The message holds more than 10,000 readings; split it."),
+    "too_many_readings": Text("报文中的读数超过10000条，请拆分后发送。", "The message holds more than 10,000 readings; split it."),
     "bad_lost_range": Text("lost中的区间无效。", "A range in `lost` is not valid."),
     "bad_state": Text("网关状态报文无效。", "The message is not a valid gateway state."),
-    "profile_failed": Text("平台的解析程序出错,报文已保留,修复后可重放。", "The platform's decoder failed; the message is kept and can be replayed."),
+    "profile_failed": Text("平台的解析程序出错，报文已保留，修复后可重放。", "The platform's decoder failed; the message is kept and can be replayed."),
 }
 READING_FAULTS: Final[dict[str, Text]] = {
     "not_an_object": MESSAGE_REASONS["not_an_object"],
@@ -53,12 +53,12 @@ SCREEN_RULES: Final[dict[str, Text]] = {
     "wrong_gateway": Text("该寄存器登记在另一网关名下。", "The register belongs to another gateway."),
     "value_is_finite": Text("数值不是有限的数。", "The value is not a finite number."),
     "value_within_range": Text("数值超出该寄存器的量程。", "The value lies outside the register's range."),
-    "not_from_the_future": Text("读数时刻在未来,请校准网关时钟。", "The time of the reading lies in the future; set the gateway's clock."),
-    "not_too_old": Text("读数时刻过早,请校准网关时钟。", "The time of the reading is too long ago; check the gateway's clock."),
+    "not_from_the_future": Text("读数时刻在未来，请校准网关时钟。", "The time of the reading lies in the future; set the gateway's clock."),
+    "not_too_old": Text("读数时刻过早，请校准网关时钟。", "The time of the reading is too long ago; check the gateway's clock."),
     "unit_convertible": Text("单位无法换算为登记的单位。", "The unit cannot be converted to the registered one."),
 }
 STORE_REFUSALS: Final[dict[str, Text]] = {
-    "store_refused": Text("存储系统拒绝了该读数,读数已保留在隔离区。", "The store refused the reading; it is kept in quarantine."),
+    "store_refused": Text("存储系统拒绝了该读数，读数已保留在隔离区。", "The store refused the reading; it is kept in quarantine."),
 }
 REASONS: Final[dict[str, Text]] = {**MESSAGE_REASONS, **READING_FAULTS, **SCREEN_RULES, **STORE_REFUSALS}
 

@@ -32,6 +32,9 @@ class Settler:
     _registers: pl.DataFrame = field(default_factory=lambda: schemas.empty(schemas.REGISTER))
     _version: str = ""
 
+    def __post_init__(self) -> None:
+        self._routes = Routes(self.site.settings.routes)
+
     def run(self, stop: threading.Event) -> None:
         """Settle until told to stop; a store that is away is tried again without end and nothing is skipped."""
         wait_s = 0.5
@@ -61,7 +64,7 @@ class Settler:
         if not messages:
             return 0
         settings = self.site.settings
-        decodings = decode(messages, Routes(settings.routes), max_payload_bytes=settings.mqtt.max_payload_bytes)
+        decodings = decode(messages, self._routes, max_payload_bytes=settings.mqtt.max_payload_bytes)
         screened = screen(decodings.readings, self._known_registers(), settings.screen)
         last = messages[-1].id
         self.site.ledger.mark_dirty(_days_touched(screened.accepted, settings), last)
