@@ -233,7 +233,9 @@ class ReadingStoreContract:
         assert frame.height % 20 == 0
 
     @given(batches=batches, repeated=st.data())
-    @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+    @settings(max_examples=20, suppress_health_check=[  # the classes of all adapters inherit it, and each example has registers of its own
+        HealthCheck.differing_executors, HealthCheck.function_scoped_fixture, HealthCheck.too_slow,
+    ])
     def test_any_repetition_of_batches_counts_and_keeps_as_the_rule_says(
         self, store: ReadingStore, batches: list[list[list[tuple[int, int, float]]]], repeated: st.DataObject
     ) -> None:
