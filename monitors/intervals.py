@@ -239,22 +239,35 @@ def quantity_unit(kind: str, unit: str) -> str | None:
     return unit.removesuffix("/h") if unit.endswith("/h") else {"W": "Wh", "kW": "kWh", "MW": "MWh", "GW": "GWh"}.get(unit)
 
 
-def affected_days(readings: pl.DataFrame, zone: str) -> pl.DataFrame:
-    """The local days whose intervals may change when readings come, change or go.
+def affected_days(
+    readings: pl.DataFrame, zone: str, events: pl.DataFrame | None = None, span: tuple[datetime, datetime] | None = None,
+) -> pl.DataFrame:
+    """The local days whose intervals may change when readings of some days come, change or go.
 
     Args:
-        readings: READING of the days with a change, with REACH instants more on either side of each register.
+        readings: READING of those days, with REACH instants more on either side of each register.
         zone: the place whose days are meant.
+        events: EVENT. Before the first and after the last reading of all, a declared value is the neighbour.
+        span: the instants [start, end) of those days; needed with events, to know where a register's readings end.
 
     Returns:
         register_key, day (pl.Date): every day from the first to the last of them, those without a reading included, since a
         step across them is spread over them too.
     """
-    day = pl.col("read_at").dt.convert_time_zone(zone).dt.date()
-    return (
-        readings.group_by("register_key").agg(first=day.min(), last=day.max())
-        .select("register_key", day=pl.date_ranges("first", "last")).explode("day").sort("register_key", "day")
-    )
+    at = pl.col("read_at")
+    ends = readings.group_by("register_key").agg(first=at.min(), last=at.max())
+    if events is not None and span is not None:
+        start, end = span
+        number = readings.group_by("register_key").agg(before=at.filter(at < start).n_unique(), after=at.filter(at >= end).n_unique())
+        beyond = events.join(ends.join(number, on="register_key"), on="register_key").group_by("register_key").agg(
+            earlier=pl.col("at").filter((pl.col("before") < REACH) & (pl.col("at") < pl.col("first"))).max(),
+            later=pl.col("at").filter((pl.col("after") < REACH) & (pl.col("at") > pl.col("last"))).min(),
+        )
+        ends = ends.join(beyond, on="register_key", how="left").with_columns(
+            first=pl.min_horizontal("first", "earlier"), last=pl.max_horizontal("last", "later"),
+        )
+    first, last = (pl.col(name).dt.convert_time_zone(zone).dt.date() for name in ("first", "last"))
+    return ends.select("register_key", day=pl.date_ranges(first, last)).explode("day").sort("register_key", "day")
 
 
 # --- the axis ---------------------------------------------------------------------------------------------------------

@@ -350,7 +350,8 @@ def _instants(raw: pl.Series, zone: str | None, day_zone: str | None) -> tuple[p
     )
     without = _in_zone(local.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us"), zone)
     found = with_offset.zip_with(offset.is_not_null(), without)
-    days = _in_zone(cells.gather(rest).str.to_datetime("%Y-%m-%d", strict=False, time_unit="us"), day_zone)
+    midnights = cells.gather(rest).str.replace(r"[T ]00:00(:00)?$", "")  # as a spreadsheet shows a day
+    days = _in_zone(midnights.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us"), day_zone)
     return cells, values.scatter(rest, found.zip_with(found.is_not_null(), days))
 
 

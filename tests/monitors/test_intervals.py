@@ -550,7 +550,7 @@ def test_a_new_reading_changes_only_the_days_that_it_affects(seed: int) -> None:
     place = instants.search_sorted(late)
     # Twice the reach: readings that fail rule 1 do not count towards it.
     around = readings.filter(pl.col("read_at").is_in(instants[max(0, place - 2 * REACH):place + 2 * REACH + 1].implode()))
-    days = affected_days(around, zone)["day"]
+    days = affected_days(around, zone, events, (late, late + timedelta(microseconds=1)))["day"]
     changed = run(readings, rows, events, "hour", zone).intervals.join(
         run(without, rows, events, "hour", zone).intervals, on=INTERVAL.names(), how="anti", nulls_equal=True,
     )

@@ -1,0 +1,202 @@
+"""`tcewatch calc intervals` on files."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from config.errors import BadInputError
+from portal.cli.calc import INTERVALS, app
+from portal.cli.files import write_table
+
+READINGS = """meter,read_at,value,note
+E-1,2026-01-01T00:00:00+08:00,100,a
+E-1,2026-01-01T00:30:00+08:00,110,b
+E-1,2026-01-01T00:45:00+08:00,0,c
+E-1,2026-01-01T01:00:00+08:00,120,d
+E-1,2026-01-01T01:00:00+08:00,120,e
+E-1,2026-01-01T02:30:00+08:00,150,f
+"""
+REGISTERS = "meter,register,medium,unit,kind,multiplier,workshop\nE-1,main,electricity,kWh,cumulative,10,red\n"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.csv").write_text(READINGS, encoding="utf-8")
+    Path("g.csv").write_text(REGISTERS, encoding="utf-8")
+
+
+def calc(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["intervals", *arguments])
+    if isinstance(result.exception, BadInputError):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def problems(readings: str = "r.csv", registers: str = "g.csv", *more: str) -> list[str]:
+    with pytest.raises(BadInputError) as error:
+        calc("--readings", readings, "--registers", registers, "--by", "hour", "--out", "o.csv", *more)
+    assert not Path("o.csv").exists()
+    return [str(problem) for problem in error.value.problems]
+
+
+def put(name: str, text: str) -> str:
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def test_readings_become_hours_with_the_columns_of_the_contract() -> None:
+    code, said = calc("--readings", "r.csv", "--registers", "g.csv", "--by", "hour", "--out", "o.csv", "--rejected", "x.csv")
+    assert code == 0
+    assert said.startswith("6 readings, 3 intervals, 2 readings set aside (1 ")
+    assert Path("o.csv").read_text(encoding="utf-8").splitlines() == [
+        "meter,register,start,end,quantity,unit,quality,covered_ratio,estimated_ratio,workshop",
+        "E-1,main,2026-01-01T00:00:00+08:00,2026-01-01T01:00:00+08:00,200.0,kWh,measured,1.0,0.0,red",
+        "E-1,main,2026-01-01T01:00:00+08:00,2026-01-01T02:00:00+08:00,200.0,kWh,measured,1.0,0.0,red",
+        "E-1,main,2026-01-01T02:00:00+08:00,2026-01-01T03:00:00+08:00,100.0,kWh,measured,0.5,0.0,red",
+    ]
+    assert Path("x.csv").read_text(encoding="utf-8").splitlines() == [
+        "meter,read_at,value,note,broken_rules",
+        "E-1,2026-01-01T00:45:00+08:00,0.0,c,transient", "E-1,2026-01-01T01:00:00+08:00,120.0,e,duplicate",
+    ]
+
+
+def test_every_format_gives_the_same_result() -> None:
+    calc("--readings", "r.csv", "--registers", "g.csv", "--by", "day", "--out", "o.parquet")
+    expected = pl.read_parquet("o.parquet")
+    assert set(expected.columns) == {column.name for column in INTERVALS} - {"enterprise"} | {"workshop"}
+    texts = {"r": pl.read_csv("r.csv", infer_schema=False), "g": pl.read_csv("g.csv", infer_schema=False)}
+    for suffix in ("csv.zst", "csv.gz", "parquet", "xlsx"):
+        for name, frame in texts.items():
+            write_table(frame, f"{name}.{suffix}")
+        calc("--readings", f"r.{suffix}", "--registers", f"g.{suffix}", "--by", "day", "--out", "again.parquet")
+        assert pl.read_parquet("again.parquet").equals(expected)
+
+
+def test_the_standard_streams_carry_csv() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from portal.cli.calc import app; app()",
+         "intervals", "--readings", "-", "--registers", "g.csv", "--by", "reading", "--out", "-"],
+        input=READINGS.encode(), capture_output=True, check=True, env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert len(done.stdout.decode().splitlines()) == 4
+    assert "set aside" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(("by", "rows"), [("reading", 3), ("hour", 3), ("day", 1), ("month", 1), ("year", 1)])
+def test_every_grain_adds_up_to_the_same_energy(by: str, rows: int) -> None:
+    calc("--readings", "r.csv", "--registers", "g.csv", "--by", by, "--out", "o.parquet")
+    found = pl.read_parquet("o.parquet")
+    assert found.height == rows
+    assert found["quantity"].sum() == pytest.approx(500)
+
+
+def test_the_zone_decides_the_day_and_reads_times_without_an_offset() -> None:
+    local = put("l.csv", READINGS.replace("+08:00", ""))
+    assert "--zone" in problems(local)[0]
+    calc("--readings", local, "--registers", "g.csv", "--by", "day", "--zone", "Asia/Kolkata", "--out", "o.csv")
+    assert pl.read_csv("o.csv")["start"].to_list() == ["2026-01-01T00:00:00+05:30"]
+
+
+def test_enterprises_keep_meters_of_the_same_name_apart() -> None:
+    head = "enterprise,meter,register,medium,unit,kind\n"
+    both = put("both.csv", head + "A,E-1,main,electricity,kWh,cumulative\nB,E-1,main,electricity,MWh,cumulative\n")
+    rows = put("rows.csv", "enterprise,meter,read_at,value\n" + "".join(
+        f"{name},E-1,2026-01-01T0{hour}:00:00Z,{hour * step}\n" for name, step in (("B", 2), ("A", 1)) for hour in (0, 1)
+    ))
+    calc("--readings", rows, "--registers", both, "--by", "hour", "--out", "o.parquet")
+    assert pl.read_parquet("o.parquet").select("enterprise", "quantity", "unit").rows() == [("A", 1.0, "kWh"), ("B", 2.0, "MWh")]
+    assert "several enterprises" in problems("r.csv", both)[0]
+    assert "Give the enterprise in both" in problems(rows, "g.csv")[0]
+
+
+def test_the_enterprise_may_be_left_out_of_the_readings_where_meters_are_unique() -> None:
+    one = put("one.csv", "enterprise,meter,register,medium,unit,kind\nA,E-1,main,electricity,kWh,cumulative\n")
+    calc("--readings", "r.csv", "--registers", one, "--by", "day", "--out", "o.parquet")
+    assert pl.read_parquet("o.parquet")["enterprise"].to_list() == ["A"]
+
+
+def test_events_are_read_and_checked() -> None:
+    head = "meter,register,at,event,closing_value,opening_value,multiplier\n"
+    change = put("e.csv", head + "E-1,main,2026-01-01T01:30:00+08:00,change,125,140,\n")
+    calc("--readings", "r.csv", "--registers", "g.csv", "--events", change, "--by", "day", "--out", "o.parquet")
+    assert pl.read_parquet("o.parquet")["quantity"].to_list() == [pytest.approx(350)]
+    bad = put("bad.csv", head + "E-9,main,2026-01-02,change,,,\nE-1,main,2026-01-02,multiplier,,,\nE-1,main,2026-01-02,burnt,,,\n")
+    assert problems("r.csv", "g.csv", "--events", bad)[0].startswith("bad.csv row 4 column event: 'burnt' is not known")
+    resets = "E-1,main,2026-01-02,reset,,,\n" * 2
+    bad = put("bad.csv", head + "E-9,main,2026-01-02,change,,,\nE-1,main,2026-01-02,multiplier,,,\n" + resets)
+    found = problems("r.csv", "g.csv", "--events", bad)
+    assert [problem.split(":")[0] for problem in found] == ["bad.csv row 2", "bad.csv row 3 column multiplier", "bad.csv row 4", "bad.csv row 5"]
+
+
+def test_a_register_that_nobody_declared_is_told_once() -> None:
+    rows = put("u.csv", READINGS + "E-7,2026-01-01T00:00:00Z,1,\nE-7,2026-01-01T00:15:00Z,1,\nE-8,2026-01-01T00:00:00Z,1,\n")
+    assert [problem.split(":")[0] for problem in problems(rows)] == ["u.csv row 8", "u.csv row 10"]
+
+
+@pytest.mark.parametrize(("row", "where"), [
+    ("E-1,main,electricity,kWh,cumulative,,,,2025-01-01,2024-01-01", "row 2 column valid_to"),
+    ("E-1,main,electricity,kWh,cumulative,5,4,,,", "row 2 column range_high"),
+    ("E-1,main,electricity,kWh,rate,,,,,", "row 2 column unit"),
+    ("E-1,main,electricity,kWh,cumulative,,,-1,,", "row 2 column multiplier"),
+    ("E-1,main,electricity,kWh,odometer,,,,,", "row 2 column kind"),
+    ("E-1,main,electricity,kWh,cumulative,,,,,\nE-1,main,electricity,kWh,cumulative,,,,,", "row 3"),
+    ("E-1,main,electricity,kWh,cumulative,,,,,2026-01-02\nE-1,main,electricity,kWh,cumulative,,,,2026-01-01,", "row 3"),
+    ("E-1,main,electricity,kWh,cumulative,,,,,2026-01-01\nE-1,main,electricity,MWh,cumulative,,,,2026-01-01,", "row 3 column unit"),
+])
+def test_what_is_wrong_between_the_cells_of_the_registers_is_told(row: str, where: str) -> None:
+    wrong = put("w.csv", f"meter,register,medium,unit,kind,range_low,range_high,multiplier,valid_from,valid_to\n{row}\n")
+    assert [problem.split(":")[0] for problem in problems("r.csv", wrong)] == [f"w.csv {where}"]
+
+
+def test_dated_register_rows_follow_each_other() -> None:
+    dated = put("d.csv", "meter,register,medium,unit,kind,multiplier,valid_from,valid_to\n"
+                "E-1,main,electricity,kWh,cumulative,10,,2026-01-01T01:00:00+08:00\nE-1,main,electricity,kWh,cumulative,100,2026-01-01T01:00:00+08:00,\n")
+    calc("--readings", "r.csv", "--registers", dated, "--by", "day", "--out", "o.parquet")
+    assert pl.read_parquet("o.parquet")["quantity"].to_list() == [pytest.approx(20 * 10 + 30 * 100)]
+
+
+def test_a_rate_is_written_in_the_unit_of_its_integral() -> None:
+    rate = put("k.csv", "meter,register,medium,unit,kind\nE-1,main,electricity,kW,rate\n")
+    calc("--readings", "r.csv", "--registers", rate, "--by", "day", "--out", "o.parquet")
+    assert pl.read_parquet("o.parquet")["unit"].to_list() == ["kWh"]
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    frame = pl.DataFrame({
+        "meter": "E-1", "read_at": [start + timedelta(minutes=15 * n) for n in range(300)], "value": [float(n % 97) for n in range(300)],
+    })
+    for name, each in (("straight", frame), ("mixed", frame.sample(fraction=1, shuffle=True, seed=5))):
+        each.write_parquet("r.parquet")
+        calc("--readings", "r.parquet", "--registers", "g.csv", "--by", "hour", "--out", f"{name}.parquet", "--rejected", f"{name}-x.parquet")
+    assert pl.read_parquet("straight.parquet").equals(pl.read_parquet("mixed.parquet"))
+    assert pl.read_parquet("straight-x.parquet").equals(pl.read_parquet("mixed-x.parquet"))
+
+
+def test_an_empty_file_gives_an_empty_table() -> None:
+    calc("--readings", put("n.csv", "meter,read_at,value\n"), "--registers", "g.csv", "--by", "hour", "--out", "o.csv", "--rejected", "x.csv")
+    assert Path("o.csv").read_text(encoding="utf-8") == "meter,register,start,end,quantity,unit,quality,covered_ratio,estimated_ratio,workshop\n"
+    assert Path("x.csv").read_text(encoding="utf-8") == "meter,read_at,value,broken_rules\n"
+
+
+@pytest.mark.parametrize("arguments", [
+    ("--readings", "r.csv"), ("--readings", "r.csv", "--registers", "g.csv", "--out", "o.csv"),
+    ("--readings", "r.csv", "--registers", "g.csv", "--by", "week", "--out", "o.csv"),
+    ("--readings", "r.csv", "--registers", "g.csv", "--by", "day", "--out", "o.csv", "--zone", "Asia/Nowhere"),
+])
+def test_a_wrong_command_line_is_told_with_exit_code_2(arguments: tuple[str, ...]) -> None:
+    assert calc(*arguments)[0] == 2
+    assert not Path("o.csv").exists()
+
+
+def test_the_schema_is_shown_without_any_file() -> None:
+    code, said = calc("--schema")
+    assert code == 0
+    for word in ("--readings", "--registers", "--events", "--out", "--rejected", "cumulative, interval, rate", "measured, estimated, suspect"):
+        assert word in said
