@@ -171,7 +171,7 @@ def live(portal: Portal, scope: Scope, last: pl.DataFrame) -> Live:
 
 
 def _progress(text: str | None) -> tuple[int, int] | None:
-    if text is None:
+    if not text:
         return None
     state = json.loads(text)
     done, total = int(state["done"]), int(state["total"])
@@ -349,18 +349,20 @@ def park_totals(site: Site, scope: Scope, park: str) -> dict[str, dict[str, Any]
 
 
 def latest_verdicts(site: Site, scope: Scope) -> list[dict[str, Any]]:
-    """Verdicts of the newest period of each enterprise, product and indicator, with their names; the weightiest first."""
+    """Verdicts of the last closed and of the running year of each enterprise, product and indicator, the weightiest first."""
     rows = result(site, scope, "verdicts")
-    subject = ["enterprise", "product", "indicator", "line"]
+    subject = ["enterprise", "product", "indicator", "line", "closed"]
     return named_verdicts(site, rows.filter(pl.col("period_end") == pl.col("period_end").max().over(subject)))
 
 
 def named_verdicts(site: Site, rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """VERDICT rows with the names of product and indicator; the weightiest and newest first."""
+    """VERDICT rows with names and with who confirmed the limit; closed years first, the weightiest and newest first."""
     names = site.limits().select("product", "standard", "indicator", "product_zh", "product_en", "indicator_zh", "indicator_en")
-    named = rows.join(names.unique(["product", "standard", "indicator"]), on=["product", "standard", "indicator"], how="left")
+    limit = ["product", "standard", "indicator"]
+    confirmed = site.confirmations.frame().select(*limit, "confirmed_by", "copy")
+    named = rows.join(names.unique(limit), on=limit, how="left").join(confirmed, on=limit, how="left")
     weight = pl.col("verdict").replace_strict(VERDICT_WEIGHT, default=len(VERDICT_WEIGHT), return_dtype=pl.Int8)
-    return named.sort(weight, pl.col("period_end"), descending=[False, True]).to_dicts()
+    return named.sort("closed", weight, "period_end", descending=[True, False, True]).to_dicts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +375,7 @@ class Enterprise:
     carriers: list[dict[str, Any]]  # ENERGY of `year`
     year: str
     verdicts: list[dict[str, Any]]
+    products: Mapping[str, Mapping[str, Any]]  # product -> its names
     intensities: list[dict[str, Any]]
     registers: list[dict[str, Any]]
     alerts: list[OpenAlert]
@@ -397,6 +400,7 @@ def enterprise(portal: Portal, scope: Scope, code: str, grain: Grain, last: pl.D
         years=result(site, scope, "energy").filter(mine, yearly).sort("period", descending=True).to_dicts(),
         carriers=carriers.filter(pl.col("period") == year).sort("carrier", "flow").to_dicts(), year=year,
         verdicts=named_verdicts(site, result(site, scope, "verdicts").filter(mine)),
+        products={one["product"]: one for one in site.limits().select("product", "product_zh", "product_en").to_dicts()},
         intensities=result(site, scope, "intensity").filter(mine, yearly).sort("period", descending=True).to_dicts(),
         registers=last.filter(mine).to_dicts(), alerts=[one for one in open_alerts(site, scope) if one.enterprise == code],
         charts=charts(portal, scope, code, grain),

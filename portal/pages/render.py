@@ -49,7 +49,7 @@ def environment(language: Language) -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )
     templates.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]  # added by the extension
-    templates.filters |= {"number": number, "percent": percent, "full": full, "converted": converted, "unit": unit_text}
+    templates.filters |= {"number": number, "percent": percent, "full": full, "converted": converted, "unit": unit_text, "short": short}
     templates.globals |= {"static": static, "word": partial(term, language), "named": partial(named, language)}
     return templates
 
@@ -68,6 +68,8 @@ def number(value: float | None, digits: int | None = None, beside: float | None 
     """
     if value is None:
         return NOTHING
+    if value == 0 and digits is None:
+        return "0"
     return rounded(value, digits) if digits is not None else display(value, beside)
 
 
@@ -83,6 +85,15 @@ def percent(ratio: float | None, beside: float | None = None) -> str:
 def full(value: float | None) -> str:
     """A number with all its figures, for the line that says where it comes from."""
     return NOTHING if value is None else f"{value:,.12g}"
+
+
+def short(name: str) -> str:
+    """A name without what it says in brackets.
+
+    >>> short("焦炭（干全焦）"), short("coke (dry)")
+    ('焦炭', 'coke')
+    """
+    return name.split("（")[0].split(" (")[0]
 
 
 def unit_text(unit: str | None) -> str:

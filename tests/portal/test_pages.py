@@ -80,6 +80,7 @@ def test_a_page_is_whole_in_both_languages_and_names_no_other_host(browser: Any,
     assert f'<html lang="{"zh-CN" if language == "zh" else "en"}">' in text
     assert all(address.startswith(("/", "#", "?")) and not address.startswith("//") for address in shape.addresses)
     assert shape.inline == []
+    assert "built-in method" not in text
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -134,15 +135,17 @@ def test_a_history_that_is_being_loaded_shows_how_far_it_is(site: Site, browser:
     try:
         assert '<progress class="bar" value="250" max="1000"' in browser.get("/").text
     finally:
-        site.ledger.set_state("history_progress", '{"done": 1000, "total": 1000}')
-    assert "<progress" not in browser.get("/").text
+        for over in ('{"done": 1000, "total": 1000}', ""):
+            site.ledger.set_state("history_progress", over)
+            assert "<progress" not in browser.get("/").text
 
 
 def test_an_enterprise_shows_five_media_both_bases_and_what_a_verdict_rests_on(browser: Any) -> None:
     text = browser.get(f"/enterprises/{CARBIDE}").text
     for medium in ("coal", "water", "oil", "gas", "electricity"):
         assert f'id="chart-{medium}"' in text
-    for words in ("当量值", "等价值", "GB 21343-2023", "energy 4723.3044 tce / output 4000 t", "已确认", "已由专人与标准文本核对", "9,361,000"):
+    confirmed = "确认人 someone；所核对文本：printed copy"
+    for words in ("当量值", "等价值", "GB 21343-2023", confirmed, "energy 4723.3044 tce / output 4000 t", "已确认", "9,361,000"):
         assert words in text
     assert "tce</small></th>" in text
 
@@ -294,6 +297,13 @@ def test_every_reason_and_every_carrier_has_a_word(site: Site, language: Languag
     for code in site.coefficients()["carrier"].unique():
         assert language == "en" or term(language, "carrier", code) != code, code
     assert term(language, "reason", "a_reason_of_tomorrow") == "a_reason_of_tomorrow"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_fact_of_an_alert_and_a_case_has_a_word(site: Site, language: Language) -> None:
+    everyone = scope_of(site, Principal("x", frozenset({"viewer"}), None))
+    facts = {name for found in (views.alert, views.case) for name in found(site, everyone, 1)[0]["facts"]}
+    assert {name for name in facts if "_" in name and term(language, "fact", name) == name} == set()
 
 
 # --- numbers and instants ---
