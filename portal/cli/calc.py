@@ -14,6 +14,7 @@ from portal.cli import calc_energy
 from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
 
 DEFAULT_ZONE: Final = "Asia/Shanghai"
+JOINED_AT_ONCE: Final = 1_000_000
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -117,21 +118,19 @@ def intervals(
         happened = conform(given["events"].frame.with_columns(register_key=event_keys), EVENT)
     if problems:
         raise BadInputError(problems)
-    done = core.intervals(
-        conform(table.frame.select("read_at", "value", "received_at").with_columns(
-            register_key=keys, message=pl.int_range(pl.len(), dtype=pl.Int64), copy=pl.lit(0), quality=pl.lit(0),
-        ), READING),
-        conform(keyed, REGISTER), happened, by=by, zone=place_of_days,
+    counted = table.frame.select("read_at", "value", "received_at").with_columns(
+        register_key=keys, message=pl.int_range(pl.len(), dtype=pl.Int64), copy=pl.lit(0), quality=pl.lit(0),
     )
+    as_given = table.frame.select(name for name in table.frame.columns if name in table.given and rejected is not None)
+    del given, table, keys  # the names of millions of readings are no longer needed
+    done = core.intervals(conform(counted, READING), conform(keyed, REGISTER), happened, by=by, zone=place_of_days)
     write_table(_named_intervals(done.intervals, keyed, named, rows), out, zone=place_of_days)
     aside = done.set_aside
     if rejected is not None:
-        columns = [name for name in table.frame.columns if name in table.given]
-        written = table.frame.select(columns)[aside["message"].cast(pl.UInt32)]
-        write_table(written.with_columns(aside["broken_rules"]), rejected, zone=place_of_days)
+        write_table(as_given[aside["message"].cast(pl.UInt32)].with_columns(aside["broken_rules"]), rejected, zone=place_of_days)
     why = ", ".join(f"{count} {rule}" for rule, count in aside["broken_rules"].explode().value_counts(sort=True).iter_rows())
     typer.echo(
-        f"{table.frame.height} readings, {done.intervals.height} intervals, {aside.height} readings set aside{f' ({why})' if why else ''}"
+        f"{counted.height} readings, {done.intervals.height} intervals, {aside.height} readings set aside{f' ({why})' if why else ''}"
         + ("; --rejected FILE lists them" if aside.height and rejected is None else ""), err=True,
     )
 
@@ -160,7 +159,9 @@ def _key_of(table: Table, keyed: pl.DataFrame, named: Sequence[str], problems: l
             "Add the enterprise to each row",
         ))
         return pl.repeat(None, table.frame.height, dtype=pl.UInt32, eager=True)
-    keys = table.frame.select(on).join(distinct, on=on, how="left", nulls_equal=True, maintain_order="left")["register_key"]
+    keys = pl.concat([  # in slices, which bounds the memory of the join
+        piece.join(distinct, on=on, how="left", maintain_order="left")["register_key"] for piece in table.frame.select(on).iter_slices(JOINED_AT_ONCE)
+    ] or [pl.Series("register_key", dtype=pl.UInt32)])
     if keys.null_count():
         unknown = table.frame.select(on).with_row_index("row").filter(keys.is_null())
         problems.extend(

@@ -275,7 +275,10 @@ def _texts(values: pl.Series) -> pl.Series:
     if values.dtype.is_float():
         whole = values.cast(pl.Int64, strict=False)
         values = whole.cast(pl.String).zip_with((whole == values).fill_null(False), values.cast(pl.String))
-    texts = values.cast(pl.String).str.strip_chars()
+    values = values.cast(pl.String)
+    texts = values.str.strip_chars()
+    if (texts.str.len_bytes() == values.str.len_bytes()).all():
+        texts = values  # the usual case: no second copy is kept
     return texts.set(texts == "", None) if (texts == "").any() else texts
 
 
