@@ -17,7 +17,7 @@ DEBIAN_PACKAGES ?= mosquitto chromium fonts-noto-cjk
 # Passed on: make test ARGS="tests/store -x", make demo ARGS="--seconds 30 --no-browser --json"
 ARGS ?=
 
-.PHONY: help install demo test lint bench influxd docs constraints clean
+.PHONY: help install demo test lint bench screenshots influxd docs constraints clean
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do printf '%-18s %s\n' "$$name" "$$what"; done
 
@@ -42,6 +42,9 @@ lint: $(VENV)/.test ## ruff, mypy --strict, the import rule, dependencies used a
 
 bench: $(VENV)/.test ## run the benchmarks and print their figures
 	@$(BIN)/python tools/bench.py $(ARGS)
+
+screenshots: $(VENV)/.test ## run the demo and take the pictures of docs/images (chromium)
+	@$(BIN)/python tools/screenshots.py
 
 influxd: $(VENV)/.core ## build InfluxDB 2 from source into the cache (go >= 1.25, cargo and a C compiler; some minutes)
 	@$(BIN)/python tools/influxd.py

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import takewhile
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import polars as pl
 import structlog
@@ -18,11 +18,16 @@ from monitors.intensity import intensity
 from monitors.limits import limits
 from monitors.quantities import quantities
 from pipeline.site import Site
-from store.derived import DerivedTables
 
 FINGERPRINT = "evaluated"
 EVALUATED_ON = "evaluated_on"
 log = structlog.get_logger("evaluate")
+
+
+class _Law(NamedTuple):
+    limits: pl.DataFrame  # LIMIT
+    coefficients: pl.DataFrame  # COEFFICIENT
+    confirmations: pl.DataFrame  # CONFIRMATION
 
 
 @dataclass
@@ -47,30 +52,36 @@ class Evaluator:
 
     def once(self) -> bool:
         """Evaluate if anything has changed; whether it had."""
+        law = _Law(self.site.limits(), self.site.coefficients(), self.site.confirmations.frame())
         today = calendar.local_day(self.clock(), self.site.settings.site.zone)
-        limit_table, coefficients, confirmations = self.site.limits(), self.site.coefficients(), self.site.confirmations.frame()
-        fingerprint = hashlib.sha256(
-            repr((
-                self.site.derived.version("daily"), self.site.register.version(), self.site.figures.version(), str(today),
-                *(table.hash_rows(seed=0).sum() for table in (limit_table, coefficients, confirmations)),
-            )).encode()
-        ).hexdigest()
+        fingerprint = self._fingerprint(law, today)
         if fingerprint == self.site.ledger.get_state(FINGERPRINT):
             return False
-        for name, frame in evaluated(self.site, self.site.derived, today, limit_table, coefficients, confirmations).items():
+        for name, frame in evaluated(self.site, today, law).items():
             self.site.derived.write_result(name, frame)
         self.site.ledger.set_state(EVALUATED_ON, str(today))
         self.site.ledger.set_state(FINGERPRINT, fingerprint)
         return True
 
+    def is_current(self) -> bool:
+        """Whether the results are those of what the site has now."""
+        law = _Law(self.site.limits(), self.site.coefficients(), self.site.confirmations.frame())
+        today = calendar.local_day(self.clock(), self.site.settings.site.zone)
+        return self._fingerprint(law, today) == self.site.ledger.get_state(FINGERPRINT)
 
-def evaluated(
-    site: Site, derived: DerivedTables, today: date, limit_table: pl.DataFrame, coefficients: pl.DataFrame, confirmations: pl.DataFrame
-) -> Mapping[str, pl.DataFrame]:
+    def _fingerprint(self, law: _Law, today: date) -> str:
+        site = self.site
+        tables = (table.hash_rows(seed=0).sum() for table in law)
+        inputs = (site.derived.version("daily"), site.register.version(), site.figures.version(), str(today), *tables)
+        return hashlib.sha256(repr(inputs).encode()).hexdigest()
+
+
+def evaluated(site: Site, today: date, law: _Law | None = None) -> Mapping[str, pl.DataFrame]:
     """All results from the daily tables: energy, carriers, intensity, park_intensity, verdicts."""
+    limit_table, coefficients, confirmations = law or _Law(site.limits(), site.coefficients(), site.confirmations.frame())
     zone = site.settings.site.zone
-    days = derived.days("daily")
-    daily = derived.read("daily", days[0], days[-1]).collect() if days else schemas.empty(schemas.INTERVAL)
+    days = site.derived.days("daily")
+    daily = site.derived.read("daily", days[0], days[-1]).collect() if days else schemas.empty(schemas.INTERVAL)
     registers, assignments = site.register.registers(), site.register.assignments()
     # The running month and year are measured up to the start of today: later hours cannot be missing yet.
     until = calendar.day_span(today, zone)[0]

@@ -33,7 +33,6 @@ def rebuilt(site: Site, folder: Path, *, upto: int, progress: Callable[[int], No
         pass
     day = site.ledger.get_state(EVALUATED_ON)
     if day is not None:
-        results = evaluated(shadow, shadow.derived, date.fromisoformat(day), site.limits(), site.coefficients(), site.confirmations.frame())
-        for name, frame in results.items():
+        for name, frame in evaluated(shadow, date.fromisoformat(day)).items():
             shadow.derived.write_result(name, frame)
     return shadow

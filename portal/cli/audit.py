@@ -1,9 +1,10 @@
-"""`tcewatch audit`: whether the records of who did what are as they were written."""
+"""`tcewatch audit`: whether the records of who did what, and the journal, are as they were written."""
 
 from typing import Annotated
 
 import typer
 
+from pipeline.site import Site
 from portal.cli.common import EXIT_BAD_INPUT, JsonOption, SettingsOption, settings_from, show_json, show_rows
 from store.audit import AuditLog
 from store.database import opened
@@ -13,17 +14,25 @@ app = typer.Typer(help="Records of who did what, chained by hash.", no_args_is_h
 
 @app.command()
 def verify(settings: SettingsOption = None, as_json: JsonOption = False) -> None:
-    """Follow the chain and name the first record that was altered, removed or put in (exit 3)."""
-    with opened(settings_from(settings).database_url) as database:
-        log = AuditLog(database)
-        found, head = log.verify(), log.head()
+    """Follow the chains of the audit records and of the journal; name the first place that was altered, removed or put in (exit 3)."""
+    site = Site(settings_from(settings))
+    found, head = site.audit.verify(), site.audit.head()
+    journal = site.journal.verify(settled=site.ledger.cursor())
+    site.close()
     if as_json:
-        show_json({"checked": found.checked, "broken": found.broken, "what": found.what, "head": head})
-    elif found.broken is None:
-        typer.echo(f"{found.checked} records hold. Last hash: {head}")
+        broken = [place._asdict() for place in journal.broken]
+        records = {"checked": found.checked, "broken": found.broken, "what": found.what, "head": head}
+        show_json({**records, "journal": {"checked": journal.checked, "broken": broken}})
     else:
-        typer.echo(f"The audit records are not as they were written: {found.what}. {found.checked} records before it hold.", err=True)
-    if found.broken is not None:
+        if found.broken is None:
+            typer.echo(f"{found.checked} records hold. Last hash: {head}")
+        else:
+            typer.echo(f"The audit records are not as they were written: {found.what}. {found.checked} records before it hold.", err=True)
+        if journal.intact:
+            typer.echo(f"{journal.checked} messages of the journal hold.")
+        for place in journal.broken:
+            typer.echo(f"The journal is not as it was written: {place.segment}, message {place.message}: {place.what}.", err=True)
+    if found.broken is not None or not journal.intact:
         raise typer.Exit(EXIT_BAD_INPUT)
 
 

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import tempfile
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from config.errors import StoreUnavailableError
+from pipeline.evaluate import Evaluator
 from pipeline.rebuild import rebuilt
 from pipeline.site import Site
 from portal.cli.common import EXIT_FAULT, JsonOption, SettingsOption, settings_from, show_json, show_rows
@@ -29,9 +30,11 @@ def command(
     locks = [] if compare else [hold(site.data_dir, name) for name in ("roll", "evaluate")]
     first = first_day.date() if first_day else None
     upto = site.ledger.cursor()
-    if upto < site.journal.last_id() or not site.ledger.dirty().is_empty():
-        remedy = "Wait until `tcewatch run` has caught up, then call again."
-        raise StoreUnavailableError(site.data_dir, "messages or days are still being worked on", remedy)
+    marks = site.ledger.dirty()
+    behind = upto < site.journal.last_id() or (compare and not (marks.is_empty() and Evaluator(site, lambda: datetime.now(UTC)).is_current()))
+    if behind:
+        remedy = "Wait until `tcewatch run` has caught up, then call again; where none runs, start it."
+        raise StoreUnavailableError(site.data_dir, "messages, days or results are still being worked on", remedy)
     before = site.derived.hashes(first)
     with tempfile.TemporaryDirectory(prefix="rebuild-", dir=site.data_dir) as folder:
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
@@ -44,6 +47,7 @@ def command(
             raise StoreUnavailableError(site.data_dir, "new messages were settled meanwhile", remedy)
         if not compare:
             _replace(site, shadow)
+            site.ledger.clear_dirty(marks)
     hashes = [(name, before.get(name), again.get(name)) for name in sorted({*before, *again})]
     rows = [{"table": name, "live": live, "rebuilt": new, "equal": live == new} for name, live, new in hashes]
     equal = all(row["equal"] for row in rows)

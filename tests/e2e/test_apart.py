@@ -73,11 +73,13 @@ def test_every_published_reading_is_found_in_influxdb_and_rolled_up(start_mosqui
     assert (totals.published, totals.received, totals.undecodable, totals.missing) == (800, 800, 0, 0)
     assert (totals.decoded, totals.stored, totals.rejected) == (2400, 2400, 0)
     want = {tuple(row) for row in sent.select("enterprise", "meter", "register", "read_at", "value").iter_rows()}
-    assert in_influx(influx) == want
+    assert {row for row in in_influx(influx) if row[1] in {"E-1", "E-2", "E-3"}} == want  # others may use the bucket too
     wait_for(lambda: adapters.ledger.dirty().is_empty(), "rolling up")
     wait_for(lambda: adapters.derived.read_result("energy") is not None, "evaluating")
     hours = adapters.derived.read("hourly", START.date(), START.date() + timedelta(days=8)).collect()
     assert hours["quantity"].sum() == pytest.approx(2 * 399 * (1 + 2 + 3))
+    time.sleep(1.5)  # two intervals of the evaluation
+    assert site.call("rebuild", "--compare", "--settings", site.settings)["equal"] is True
     with urllib.request.urlopen(f"http://127.0.0.1:{portal_port}/health/ready", timeout=20) as answer:
         assert answer.status == 200
     adapters.close()
