@@ -44,5 +44,11 @@ def term(language: Language, kind: str, code: str | None) -> str:
 
 @cache
 def _carriers() -> dict[str, tuple[str, str]]:
-    """Carrier -> its names in LANGUAGES, as the shipped table of coefficients has them."""
-    return {row.carrier: (row.name_zh or row.carrier, row.name_en or row.carrier) for row in tables.coefficient_rows()}
+    """Names of carriers in LANGUAGES, as the shipped table of coefficients has them.
+
+    Where each basis has a name of its own (electricity, heat), the catalogues name the carrier.
+    """
+    names: dict[str, set[tuple[str, str]]] = {}
+    for row in tables.coefficient_rows():
+        names.setdefault(row.carrier, set()).add((row.name_zh or row.carrier, row.name_en or row.carrier))
+    return {carrier: texts.pop() for carrier, texts in names.items() if len(texts) == 1}

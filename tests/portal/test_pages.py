@@ -296,6 +296,7 @@ def test_every_reason_and_every_carrier_has_a_word(site: Site, language: Languag
         assert term(language, "reason", code) != code
     for code in site.coefficients()["carrier"].unique():
         assert language == "en" or term(language, "carrier", code) != code, code
+    assert term("en", "carrier", "electricity") == "electricity"
     assert term(language, "reason", "a_reason_of_tomorrow") == "a_reason_of_tomorrow"
 
 
