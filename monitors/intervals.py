@@ -49,7 +49,7 @@ from typing import Final, Literal, cast
 import polars as pl
 
 from config import calendar
-from config.schemas import EVENT, INSTANT, INTERVAL, QUALITY, READING, SET_ASIDE
+from config.schemas import EVENT, INSTANT, INTERVAL, QUALITY, SET_ASIDE
 
 Grain = Literal["reading", "hour", "day", "month", "year"]
 
@@ -206,26 +206,27 @@ def days_from_hours(hourly: pl.DataFrame, zone: str) -> pl.DataFrame:
     )
 
 
-def short_of_reach(readings: pl.DataFrame, registers: pl.DataFrame, start: datetime, end: datetime, *, zone: str) -> pl.Series:
-    """The register_keys with fewer than REACH instants that pass rule 1 before `start` or from `end` on.
+def short_of_reach(readings: pl.DataFrame, registers: pl.DataFrame, start: datetime, end: datetime, *, pad: int, zone: str) -> pl.Series:
+    """The register_keys of which more readings must be looked at to decide about [start, end).
 
-    What lies in [start, end) is decided only when no register is short, or the store holds nothing further: a long run of
-    readings out of range, say, has to be looked beyond.
+    These have fewer than REACH instants that pass rule 1 before `start` or from `end` on, although the `pad` instants that were asked for
+    on that side were there: a long run of readings out of range, say, has to be looked beyond.
     """
     keys = registers["register_key"].unique().sort()
     position = _position(readings["register_key"], keys)
     readings, position = readings.filter(position.is_not_null()), position.drop_nulls()
-    passed = pl.DataFrame(schema=READING)
-    if readings.height:
-        axis = _axis(readings, registers, pl.DataFrame(schema=EVENT), keys, zone)
-        rows = _rows(registers, pl.DataFrame(schema=EVENT), axis)
-        frame, _ = _by_own_value(_frame(readings, position, axis), readings, rows)
-        passed = readings[frame["row"]]
-    instants = passed.select("register_key", "read_at").unique().group_by("register_key").agg(
-        before=(pl.col("read_at") < start).sum(), after=(pl.col("read_at") >= end).sum(),
+    if readings.is_empty():
+        return keys.clear()
+    axis = _axis(readings, registers, pl.DataFrame(schema=EVENT), keys, zone)
+    frame, _ = _by_own_value(_frame(readings, position, axis), readings, _rows(registers, pl.DataFrame(schema=EVENT), axis))
+    sides = {"before": pl.col("read_at") < start, "after": pl.col("read_at") >= end}
+    passed, there = (
+        rows.group_by("register_key").agg(pl.col("read_at").filter(side).n_unique().alias(name) for name, side in sides.items())
+        for rows in (readings[frame["row"]], readings)
     )
-    enough = instants.filter((pl.col("before") >= REACH) & (pl.col("after") >= REACH))["register_key"]
-    return keys.filter(~keys.is_in(enough.implode()))
+    counts = there.join(passed, on="register_key", how="left", suffix="_passed").with_columns(pl.col("before_passed", "after_passed").fill_null(0))
+    short = pl.any_horizontal((pl.col(side) >= pad) & (pl.col(f"{side}_passed") < REACH) for side in sides)
+    return counts.filter(short)["register_key"].sort()
 
 
 def quantity_unit(kind: str, unit: str) -> str | None:

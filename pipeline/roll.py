@@ -1,9 +1,10 @@
 """Readings -> hourly and daily consumption, only for the days that changed, widened by the reach of the interval rules."""
 
+import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -11,13 +12,13 @@ import structlog
 
 from config import calendar
 from config.errors import ServiceUnavailableError, StoreFullError
-from monitors.intervals import REACH, Grain, affected_days, counted, spread
+from monitors.intervals import REACH, Grain, affected_days, counted, short_of_reach, spread
 from pipeline.site import Site
-from store.derived import DerivedTables, Table
-from store.readings import ReadingStore
+from store.derived import Table
 
 REGISTER_DAYS = 50_000  # as many register-days are computed at once: bounds memory, about 5 M readings at a quarter hour
 GRAINS: Final[Mapping[Table, Grain]] = {"hourly": "hour", "daily": "day"}
+ROLLED_WITH = "rolled_with"  # state: register_key -> fingerprint of the rows and events it was rolled up with
 log = structlog.get_logger("roll")
 
 
@@ -26,9 +27,8 @@ class Roller:
     """Keeps the derived tables equal to what the readings say."""
 
     site: Site
-    readings: ReadingStore | None = None  # others than the site's (rebuild)
-    derived: DerivedTables | None = None
     problem: str = ""
+    _version: str = ""
 
     def run(self, stop: threading.Event) -> None:
         """Roll up until told to stop."""
@@ -44,6 +44,7 @@ class Roller:
 
     def once(self) -> int:
         """Recompute what is dirty now; how many register-days were marked."""
+        self._mark_changed_registers()
         dirty = self.site.ledger.dirty()
         if dirty.is_empty():
             return 0
@@ -52,26 +53,54 @@ class Roller:
             self.site.ledger.clear_dirty(part)
         return dirty.height
 
+    def _mark_changed_registers(self) -> None:
+        """Mark all days of registers whose rows or events are other than those that they were rolled up with."""
+        site = self.site
+        version = site.register.version()
+        if version == self._version:
+            return
+        now = _fingerprints(site.register.registers(), site.register.events())
+        before: dict[str, int] = json.loads(site.ledger.get_state(ROLLED_WITH) or "{}")
+        changed = [int(key) for key, print_ in before.items() if now.get(key) != print_]
+        days = site.derived.days("daily")
+        if changed and days:
+            keys = pl.DataFrame({"register_key": changed}, schema={"register_key": pl.UInt32()})
+            site.ledger.mark_dirty(keys.join(pl.DataFrame({"day": days}), how="cross"), site.ledger.cursor())
+        site.ledger.set_state(ROLLED_WITH, json.dumps(now))
+        self._version = version
+
     def _recompute(self, dirty: pl.DataFrame) -> None:
         zone = self.site.settings.site.zone
-        store = self.readings or self.site.readings()
-        derived = self.derived or self.site.derived
         keys = dirty["register_key"].unique().sort().to_list()
-        first, last = _span_of(dirty)
-        start, end = calendar.day_span(first, zone)[0], calendar.day_span(last, zone)[1]
-        # A changed reading changes the intervals to its neighbours, which may lie days away across a gap.
-        touched = pl.concat([affected_days(store.span(keys, start, end, pad=REACH), zone), dirty.select("register_key", "day")])
-        days = touched.group_by("register_key").agg(first=pl.col("day").min(), last=pl.col("day").max())
-        start, end = calendar.day_span(_day(days["first"].min()), zone)[0], calendar.day_span(_day(days["last"].max()), zone)[1]
         chosen = pl.col("register_key").is_in(keys)
-        counting = counted(
-            store.span(keys, start, end, pad=REACH), self.site.register.registers().filter(chosen), self.site.register.events().filter(chosen),
-            zone=zone,
-        )
+        registers, events = self.site.register.registers().filter(chosen), self.site.register.events().filter(chosen)
+        span = calendar.day_span(_day(dirty["day"].min()), zone)[0], calendar.day_span(_day(dirty["day"].max()), zone)[1]
+        # A changed reading changes the intervals to its neighbours, which may lie days away across a gap.
+        touched = pl.concat([affected_days(self._reaching(keys, registers, span), zone, events, span), dirty.select("register_key", "day")])
+        days = touched.group_by("register_key").agg(first=pl.col("day").min(), last=pl.col("day").max())
+        span = calendar.day_span(_day(days["first"].min()), zone)[0], calendar.day_span(_day(days["last"].max()), zone)[1]
+        counting = counted(self._reaching(keys, registers, span), registers, events, zone=zone)
         redone = days.select("register_key", day=pl.date_ranges("first", "last")).explode("day")
         for table, grain in GRAINS.items():
             rows = spread(counting, grain).with_columns(day=pl.col("start").dt.convert_time_zone(zone).dt.date())
-            derived.replace(table, rows.join(redone, on=["register_key", "day"], how="semi"), redone)
+            self.site.derived.replace(table, rows.join(redone, on=["register_key", "day"], how="semi"), redone)
+
+    def _reaching(self, keys: list[int], registers: pl.DataFrame, span: tuple[datetime, datetime]) -> pl.DataFrame:
+        """READING of the span and, on either side, as many as the rules look at: more where bad ones among them do not count."""
+        store, zone = self.site.readings(), self.site.settings.site.zone
+        readings, pad = store.span(keys, *span, pad=REACH), REACH
+        while (short := short_of_reach(readings, registers, *span, pad=pad, zone=zone)).len():
+            pad *= 4
+            readings = pl.concat([readings.filter(~pl.col("register_key").is_in(short.implode())), store.span(short.to_list(), *span, pad=pad)])
+        return readings
+
+
+def _fingerprints(registers: pl.DataFrame, events: pl.DataFrame) -> dict[str, int]:
+    rows = registers.drop("known_from", "known_to").sort("register_key", "valid_from")
+    rows = rows.select("register_key", row=rows.hash_rows(seed=0))
+    happened = events.sort("register_key", "at").select("register_key", row=events.sort("register_key", "at").hash_rows(seed=1))
+    both = pl.concat([rows, happened]).group_by("register_key", maintain_order=True).agg(pl.struct(pl.col("row").implode()).hash(seed=2).first())
+    return {str(key): print_ for key, print_ in both.iter_rows()}
 
 
 def _parts(dirty: pl.DataFrame) -> list[pl.DataFrame]:
@@ -85,10 +114,6 @@ def _parts(dirty: pl.DataFrame) -> list[pl.DataFrame]:
         step = max(1, REGISTER_DAYS // length)
         parts += [run.filter(pl.col("register_key").is_in(keys[at : at + step].implode())).drop("run") for at in range(0, keys.len(), step)]
     return parts
-
-
-def _span_of(dirty: pl.DataFrame) -> tuple[date, date]:
-    return _day(dirty["day"].min()), _day(dirty["day"].max())
 
 
 def _day(value: object) -> date:

@@ -14,7 +14,6 @@ from ingest.routes import Routes
 from ingest.screen import screen
 from pipeline.site import Site
 from store.journal import Message
-from store.readings import ReadingStore
 
 BATCH_MESSAGES = 500
 IDLE_S = 0.05
@@ -27,7 +26,6 @@ class Settler:
     """Settles journal messages batch by batch; a crash anywhere repeats the batch, and repeating changes nothing."""
 
     site: Site
-    readings: ReadingStore | None = None  # another store than the site's (rebuild)
     problem: str = ""
     _registers: pl.DataFrame = field(default_factory=lambda: schemas.empty(schemas.REGISTER))
     _version: str = ""
@@ -69,7 +67,7 @@ class Settler:
         last = messages[-1].id
         self.site.ledger.mark_dirty(_days_touched(screened.accepted, settings), last)
         self.site.quarantine.add(_quarantined(messages, decodings, screened.rejected))
-        appended = (self.readings or self.site.readings()).append(screened.accepted)
+        appended = self.site.readings().append(screened.accepted)
         if not appended.refused.is_empty():
             self.site.quarantine.add(_refused(appended.refused, self.site.register.names()))
         for message, enterprise, gateway, epoch, first, final in decodings.lost.iter_rows():
@@ -113,7 +111,8 @@ def _quarantined(messages: list[Message], decodings: Decodings, rejected: pl.Dat
 
 def _refused(refused: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     rows = refused.join(names, on="register_key", how="left").with_columns(
-        kind=pl.lit("rejected"), reasons=pl.concat_list(pl.lit("store_refused")), raw=pl.col("reason").cast(pl.Binary), topic=pl.lit("")
+        kind=pl.lit("rejected"), reasons=pl.concat_list(pl.lit("store_refused")), topic=pl.lit(""),
+        raw=pl.col("reason").cast(pl.Binary),  # what the store said
     )
     # Position within the message is gone by now; the instant makes the row unique instead.
     rows = rows.with_columns(index=(pl.struct("register_key", "read_at").hash() % 2_000_000_000).cast(pl.Int64) + 10_001)

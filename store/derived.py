@@ -7,6 +7,7 @@ readings, so a crash between two files is mended by the marks that are still in 
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Final, Literal
@@ -95,7 +96,10 @@ class DerivedTables:
 
     def version(self, table: Table | Literal["results"]) -> str:
         """Changes whenever a file of the table does; cheap."""
-        stats = sorted((entry.name, entry.stat().st_mtime_ns, entry.stat().st_ino) for entry in os.scandir(self._folder / table))
+        stats = []
+        for path in sorted((self._folder / table).glob("*.parquet")):
+            with suppress(FileNotFoundError):  # replaced between the listing and the look: the next call sees the new one
+                stats.append((path.name, path.stat().st_mtime_ns, path.stat().st_ino))
         return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
 
     def _path(self, table: str, name: str | date) -> Path:

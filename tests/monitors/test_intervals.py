@@ -530,7 +530,7 @@ def test_a_day_recomputed_with_its_reach_is_the_same_to_the_last_bit(seed: int) 
         before, after = instants.filter(instants < start).tail(pad), instants.filter(instants >= end).head(pad)
         inside = pl.col("read_at").is_between(start, end, closed="left")
         window = readings.filter(inside | pl.col("read_at").is_in(pl.concat([before, after]).implode()))
-        if (len(before) < pad and len(after) < pad) or short_of_reach(window, rows, start, end, zone=zone).is_empty():
+        if short_of_reach(window, rows, start, end, pad=pad, zone=zone).is_empty():
             break
         pad *= 2
     part = counted(window, rows, events, zone=zone)

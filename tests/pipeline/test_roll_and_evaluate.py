@@ -136,3 +136,36 @@ def test_a_table_altered_by_hand_is_not_equal_to_the_rebuilt_one(site, deliver, 
     assert live["daily"] != again["daily"]
     assert live["hourly"] == again["hourly"]
     shadow.readings().close()
+
+
+def test_a_changed_register_row_recomputes_its_days_and_live_equals_rebuilt(site, deliver, tmp_path):
+    hourly_year(deliver, hours=48)
+    catch_up(site)
+    tables = {"register": pl.DataFrame([
+        {"enterprise": site.register.names()["enterprise"][0], "meter": "E-1", "register": "active_import", "unit": "kWh", "kind": "cumulative",
+         "multiplier": 10.0},
+    ])}
+    site.register.apply(tables, by="test", known_from=datetime(2026, 2, 1, tzinfo=UTC))
+    catch_up(site)
+    key = site.register.names().filter(meter="E-1")["register_key"][0]
+    days = site.derived.read("daily", date(2025, 1, 1), date(2025, 1, 2)).filter(pl.col("register_key") == key).collect()
+    assert days["quantity"].to_list() == pytest.approx([24_000.0, 24_000.0])
+    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursor())
+    assert shadow.derived.hashes() == site.derived.hashes()
+    shadow.readings().close()
+
+
+def test_a_long_run_of_bad_readings_is_looked_beyond_so_that_live_equals_rebuilt(site, deliver, tmp_path):
+    site.register.apply({"register": pl.DataFrame([
+        {"enterprise": site.register.names()["enterprise"][0], "meter": "E-1", "register": "active_import", "unit": "kWh", "kind": "cumulative",
+         "modulus": 1000.0},
+    ])}, by="test", known_from=datetime(2024, 12, 2, tzinfo=UTC))
+    arrived = datetime(2025, 3, 1, tzinfo=UTC)
+    deliver(1, [(*E1, MIDNIGHT, 0.0), (*E1, MIDNIGHT + timedelta(days=9), 900.0)], received_at=arrived)
+    deliver(2, [(*E1, MIDNIGHT + timedelta(hours=hour), 5000.0) for hour in range(1, 200)], received_at=arrived)  # at or above the modulus
+    catch_up(site)
+    deliver(3, [(*E1, MIDNIGHT + timedelta(days=8, hours=20), 899.0)], received_at=arrived)
+    catch_up(site)
+    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursor())
+    assert shadow.derived.hashes() == site.derived.hashes()
+    shadow.readings().close()

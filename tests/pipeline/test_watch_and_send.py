@@ -95,7 +95,7 @@ def test_only_a_binding_limit_exceeded_in_a_closed_year_on_complete_data_opens_a
 
 
 def test_a_crash_between_alert_and_notice_leaves_both_or_neither(site, monkeypatch):
-    from store import outbox  # noqa: PLC0415 - the place where the crash is planted
+    from store import outbox
 
     with_rules(site, RATIO)
     site.derived.write_result("verdicts", verdict(site))
