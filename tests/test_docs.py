@@ -25,7 +25,7 @@ from store.journal import Message
 from store.register import RegisterStore
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLE = ROOT / "docs" / "guide" / "example-register"
 MADE_AT_THE_END = {"overview.png", "enterprise.png", "alerts.png", "quarantine.png"}
 
