@@ -33,7 +33,7 @@ MESSAGE_REASONS: Final[dict[str, Text]] = {
     "too_many_readings": Text("报文中的读数超过10000条，请拆分后发送。", "The message holds more than 10,000 readings; split it."),
     "bad_lost_range": Text("lost中的区间无效。", "A range in `lost` is not valid."),
     "bad_state": Text("网关状态报文无效。", "The message is not a valid gateway state."),
-    "profile_failed": Text("平台的解析程序出错，报文已保留，修复后可重放。", "The platform's decoder failed; the message is kept and can be replayed."),
+    "profile_failed": Text("平台的解析程序出错，报文已保留。", "The platform's decoder failed; the message is kept."),
 }
 READING_FAULTS: Final[dict[str, Text]] = {
     "not_an_object": MESSAGE_REASONS["not_an_object"],

@@ -1,7 +1,6 @@
 """Daily consumption -> energy, intensity and verdicts, for days, months, years and the products of every enterprise."""
 
 import hashlib
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -9,10 +8,8 @@ from itertools import takewhile
 from typing import Literal, NamedTuple
 
 import polars as pl
-import structlog
 
 from config import calendar, schemas
-from config.errors import ServiceUnavailableError, StoreFullError
 from monitors.energy import energy, sum_energy
 from monitors.intensity import intensity
 from monitors.limits import limits
@@ -21,7 +18,6 @@ from pipeline.site import Site
 
 FINGERPRINT = "evaluated"
 EVALUATED_ON = "evaluated_on"
-log = structlog.get_logger("evaluate")
 
 
 class _Law(NamedTuple):
@@ -36,19 +32,6 @@ class Evaluator:
 
     site: Site
     clock: Callable[[], datetime]
-    problem: str = ""
-
-    def run(self, stop: threading.Event) -> None:
-        """Evaluate until told to stop."""
-        while not stop.is_set():
-            try:
-                self.once()
-                self.problem = ""
-            except (ServiceUnavailableError, StoreFullError) as error:
-                if str(error) != self.problem:
-                    log.warning("waiting", reason=str(error))
-                self.problem = str(error)
-            stop.wait(self.site.settings.roll.evaluate_interval_s)
 
     def once(self) -> bool:
         """Evaluate if anything has changed; whether it had."""

@@ -1,17 +1,14 @@
 """Readings -> hourly and daily consumption, only for the days that changed, widened by the reach of the interval rules."""
 
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
 import polars as pl
-import structlog
 
 from config import calendar
-from config.errors import ServiceUnavailableError, StoreFullError
 from monitors.intervals import REACH, Grain, affected_days, counted, short_of_reach, spread
 from pipeline.site import Site
 from store.derived import Table
@@ -19,7 +16,6 @@ from store.derived import Table
 REGISTER_DAYS = 50_000  # as many register-days are computed at once: bounds memory, about 5 M readings at a quarter hour
 GRAINS: Final[Mapping[Table, Grain]] = {"hourly": "hour", "daily": "day"}
 ROLLED_WITH = "rolled_with"  # state: register_key -> fingerprint of the rows and events it was rolled up with
-log = structlog.get_logger("roll")
 
 
 @dataclass
@@ -27,20 +23,7 @@ class Roller:
     """Keeps the derived tables equal to what the readings say."""
 
     site: Site
-    problem: str = ""
     _version: str = ""
-
-    def run(self, stop: threading.Event) -> None:
-        """Roll up until told to stop."""
-        while not stop.is_set():
-            try:
-                self.once()
-                self.problem = ""
-            except (ServiceUnavailableError, StoreFullError) as error:
-                if str(error) != self.problem:
-                    log.warning("waiting", reason=str(error))
-                self.problem = str(error)
-            stop.wait(self.site.settings.roll.interval_s)
 
     def once(self) -> int:
         """Recompute what is dirty now; how many register-days were marked."""

@@ -1,7 +1,6 @@
 """Outbox -> channels, at least once, with the same key at every try."""
 
 import random
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,10 +8,11 @@ from datetime import datetime, timedelta
 import structlog
 
 from alerts.channels import Channel
-from config.errors import ChannelUnavailableError, StoreUnavailableError
+from config.errors import ChannelUnavailableError
 from pipeline.site import Site
 
 BATCH = 100
+PAUSE_S = 1.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 3600.0
 log = structlog.get_logger("send")
 
@@ -24,18 +24,6 @@ class Sender:
     site: Site
     channels: Mapping[str, Channel]
     clock: Callable[[], datetime]
-    problem: str = ""
-
-    def run(self, stop: threading.Event) -> None:
-        """Send until told to stop."""
-        while not stop.is_set():
-            try:
-                sent = self.once()
-                self.problem = ""
-            except StoreUnavailableError as error:
-                self.problem, sent = str(error), 0
-            if not sent:
-                stop.wait(1.0)
 
     def once(self) -> int:
         """Try every notice that is due; how many were delivered."""

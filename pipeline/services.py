@@ -5,14 +5,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
 
 import structlog
 
 from alerts.channels.file import FileChannel
 from ingest.collector import Collector
+from pipeline import send, settle, watch
 from pipeline.collect import collector, receipts
 from pipeline.evaluate import Evaluator
+from pipeline.loop import Loop
 from pipeline.roll import Roller
 from pipeline.send import Sender
 from pipeline.settle import Settler
@@ -110,29 +111,24 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
             case "collect":
                 services.append(_collecting(collector(site, stop)))
             case "settle":
-                services += [_service("settle", Settler(site)), Service("receipts", receipts(site).run)]
+                services += [_loop("settle", Settler(site).once, settle.PAUSE_S, eager=True), Service("receipts", receipts(site).run)]
             case "roll":
-                services.append(_service("roll", Roller(site)))
+                services.append(_loop("roll", Roller(site).once, site.settings.roll.interval_s))
             case "evaluate":
-                services.append(_service("evaluate", Evaluator(site, _now)))
+                services.append(_loop("evaluate", Evaluator(site, _now).once, site.settings.roll.evaluate_interval_s))
             case "watch":
-                services.append(_service("watch", Watcher(site, _now)))
+                services.append(_loop("watch", Watcher(site, _now).once, watch.PAUSE_S))
             case "send":
                 channels = {one.name: FileChannel(one, site.data_dir) for one in site.settings.alerts.channels}
-                services.append(_service("send", Sender(site, channels, _now)))
+                services.append(_loop("send", Sender(site, channels, _now).once, send.PAUSE_S, eager=True))
             case _:
                 raise ValueError(f"no service {name!r}; there are {', '.join(SERVICES)}")
     return services
 
 
-class _Worker(Protocol):
-    problem: str
-
-    def run(self, stop: threading.Event) -> None: ...
-
-
-def _service(name: str, worker: _Worker) -> Service:
-    return Service(name, worker.run, lambda: worker.problem)
+def _loop(name: str, once: Callable[[], object], pause_s: float, *, eager: bool = False) -> Service:
+    loop = Loop(name, once, pause_s, eager=eager)
+    return Service(name, loop.run, lambda: loop.problem)
 
 
 def _collecting(one: Collector) -> Service:

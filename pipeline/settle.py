@@ -1,13 +1,11 @@
 """Journal -> decoded, screened, stored. Order: dirty marks, quarantine, append, then counts and cursor in one transaction."""
 
-import threading
 from dataclasses import dataclass, field
 
 import polars as pl
 import structlog
 
 from config import schemas
-from config.errors import ServiceUnavailableError, StoreFullError
 from config.settings import Settings
 from ingest.decode import Decodings, decode
 from ingest.routes import Routes
@@ -16,8 +14,7 @@ from pipeline.site import Site
 from store.journal import Message
 
 BATCH_MESSAGES = 500
-IDLE_S = 0.05
-LONGEST_WAIT_S = 30.0
+PAUSE_S = 0.05
 log = structlog.get_logger("settle")
 
 
@@ -26,31 +23,11 @@ class Settler:
     """Settles journal messages batch by batch; a crash anywhere repeats the batch, and repeating changes nothing."""
 
     site: Site
-    problem: str = ""
     _registers: pl.DataFrame = field(default_factory=lambda: schemas.empty(schemas.REGISTER))
     _version: str = ""
 
     def __post_init__(self) -> None:
         self._routes = Routes(self.site.settings.routes)
-
-    def run(self, stop: threading.Event) -> None:
-        """Settle until told to stop; a store that is away is tried again without end and nothing is skipped."""
-        wait_s = 0.5
-        while not stop.is_set():
-            try:
-                settled = self.once()
-            except (ServiceUnavailableError, StoreFullError) as error:
-                if str(error) != self.problem:
-                    log.warning("waiting", reason=str(error))
-                self.problem = str(error)
-                stop.wait(wait_s)
-                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
-                continue
-            if self.problem:
-                log.info("resumed")
-            self.problem, wait_s = "", 0.5
-            if not settled:
-                stop.wait(IDLE_S)
 
     def once(self, *, limit: int = BATCH_MESSAGES) -> int:
         """Settle the next messages of the journal; how many.

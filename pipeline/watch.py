@@ -1,6 +1,5 @@
 """Derived figures -> alerts and cases: what opens or closes is recorded, queued and audited in one transaction."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,13 +12,12 @@ from alerts.cases import cases_from
 from alerts.compose import notices
 from alerts.rules import advance, observations_from_quantities, observations_from_verdicts
 from config import calendar, schemas
-from config.errors import ServiceUnavailableError, StoreFullError
 from config.findings import AlertEvent, CaseOpened, Observation
 from config.settings import AlertRule
 from pipeline.site import Site
 
 LOOK_BACK_DAYS = 2  # late readings of the last two days may still open an alert on an hour or a day
-INTERVAL_S = 2.0
+PAUSE_S = 2.0
 log = structlog.get_logger("watch")
 
 
@@ -29,19 +27,6 @@ class Watcher:
 
     site: Site
     clock: Callable[[], datetime]
-    problem: str = ""
-
-    def run(self, stop: threading.Event) -> None:
-        """Watch until told to stop."""
-        while not stop.is_set():
-            try:
-                self.once()
-                self.problem = ""
-            except (ServiceUnavailableError, StoreFullError) as error:
-                if str(error) != self.problem:
-                    log.warning("waiting", reason=str(error))
-                self.problem = str(error)
-            stop.wait(INTERVAL_S)
 
     def once(self) -> int:
         """Hold all figures against all rules once; how many alert events and cases came of it."""

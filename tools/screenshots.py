@@ -9,10 +9,11 @@ from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 CARBIDE = "91159901MA0EXAMP4N"
-PAGES = {"overview": "/", "enterprise": f"/enterprises/{CARBIDE}", "alerts": "/alerts", "quarantine": "/quarantine", "service": "/service"}
+PAGES = {"overview": "/", "enterprise": f"/enterprises/{CARBIDE}", "alerts": "/alerts", "quarantine": "/quarantine"}
 CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser")
 ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
 ]
 
 

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from config.errors import StoreUnavailableError
+from pipeline.loop import Loop
 from pipeline.settle import Settler
 from pipeline.site import Site
 from store.readings import Appended
@@ -113,10 +114,10 @@ def test_a_store_that_is_away_is_waited_for_and_nothing_is_skipped(site, deliver
 
     monkeypatch.setattr(store, "append", away_twice)
     monkeypatch.setattr(stop, "wait", lambda _seconds: stop.is_set())
-    settler = Settler(site)
-    settler.run(stop)
+    loop = Loop("settle", Settler(site).once, 0.01, eager=True)
+    loop.run(stop)
     assert len(calls) == 3
-    assert settler.problem == ""
+    assert loop.problem == ""
     assert site.ledger.cursor() == site.journal.last_id()
 
 
