@@ -5,6 +5,7 @@ import re
 import time
 import urllib.request
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def post(influx: Any, path: str, body: str, kind: str) -> str:
 
 @pytest.fixture(scope="module")
 def filled(influx: Any) -> Any:
+    """An InfluxDB with a bucket of its own, and in it half a day of one register and a conflicting value."""
+    head = {"Authorization": f"Token {influx.token}"}
+    with urllib.request.urlopen(urllib.request.Request(f"{influx.url}/api/v2/orgs?org={influx.org}", headers=head), timeout=20) as answer:
+        org_id = json.load(answer)["orgs"][0]["id"]
+    influx = replace(influx, bucket="board")
+    post(influx, "/api/v2/buckets", json.dumps({"orgID": org_id, "name": influx.bucket, "retentionRules": []}), "application/json")
     hour = int(time.time()) // 3600 * 3600
     series, rest = "reading,enterprise=BOARD,meter=E-1,register=main", "quality=0i,received_at=1i,message=1i"
     lines = [f"{series} value={100.0 + number},{rest} {(hour - 600 * number) * 1_000_000}" for number in range(30)]
