@@ -20,7 +20,7 @@ ARGUMENTS = [
 def main() -> None:
     """Take each page once, with the history loaded and the replay running."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    command = [Path(sys.executable).with_name("tcewatch"), "demo", "--no-browser", "--json", "--port", "0"]
+    command: list[str | Path] = [Path(sys.executable).with_name("tcewatch"), "demo", "--no-browser", "--json", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as demo, sync_playwright() as play:
         assert demo.stderr is not None
         address = password = ""
