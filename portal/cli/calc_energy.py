@@ -1,6 +1,6 @@
 """`tcewatch calc quantities|energy|intensity|limits`: the accounting core on files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -8,7 +8,7 @@ import polars as pl
 import typer
 
 from config import schemas, settings, tables
-from config.errors import BadInputError, Problem
+from config.errors import Problem
 from config.units import known_units
 from monitors import energy as core
 from monitors import limits as law
@@ -137,14 +137,18 @@ def quantities_command(
 ) -> None:
     """Sum intervals to quantities of carriers by enterprise, site, process, product and period."""
     check_output(out)
-    read = read_tables({"intervals": (intervals, INTERVALS), "assignments": (assignments, ASSIGNMENTS)}, zone=zone, day_zone=zone)
+
+    def check(read: Mapping[str, Table]) -> list[Problem]:
+        measured, assigned = read["intervals"], read["assignments"]
+        return [
+            *_above_one(measured, "covered_ratio", "estimated_ratio"), *_above_one(assigned, "share_ratio"),
+            *_at(measured, pl.col("end") <= pl.col("start"), "end", "is not after start", "Write the end of the interval, which is not included"),
+            *_at(assigned, pl.col("valid_to") <= pl.col("valid_from"), "valid_to", "is not after valid_from", "Leave it empty or write a later day"),
+            *_several_units(measured),
+        ]
+
+    read = read_tables({"intervals": (intervals, INTERVALS), "assignments": (assignments, ASSIGNMENTS)}, zone=zone, day_zone=zone, check=check)
     measured, assigned = read["intervals"], read["assignments"]
-    _refuse([
-        *_above_one(measured, "covered_ratio", "estimated_ratio"), *_above_one(assigned, "share_ratio"),
-        *_at(measured, pl.col("end") <= pl.col("start"), "end", "is not after start", "Write the end of the interval, which is not included"),
-        *_at(assigned, pl.col("valid_to") <= pl.col("valid_from"), "valid_to", "is not after valid_from", "Leave it empty or write a later day"),
-        *_several_units(measured),
-    ])
     by_enterprise = measured.frame["enterprise"].is_not_null().any()
     keys = ["enterprise", "meter", "register"] if by_enterprise else ["meter", "register"]
     names = pl.concat([assigned.frame.select(keys), measured.frame.select(keys)]).unique(maintain_order=True).with_row_index("register_key")
@@ -181,16 +185,22 @@ def energy_command(
 ) -> None:
     """Convert quantities to coal equivalent on both bases; with --sum, add them up by flow."""
     check_output(out)
-    read = read_tables({"quantities": (quantities, QUANTITIES), "coefficients": (coefficients, COEFFICIENTS)})
-    rows, own = read["quantities"], read.get("coefficients")
-    coefficient_table = tables.coefficients(_site_tables())
-    if own is not None:
-        _refuse(_at(own, pl.col("valid_to") <= pl.col("valid_from"), "valid_to", "is not after valid_from", "Leave it empty or write a later day"))
-        coefficient_table = tables.overlay(coefficient_table, own.frame)
-    _refuse([
-        *_above_one(rows, "covered_ratio", "estimated_ratio", "renewable_ratio"),
-        *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, coefficient_table)),
-    ])
+    shipped = tables.coefficients(_site_tables())
+
+    def law_of(read: Mapping[str, Table]) -> pl.DataFrame:
+        return tables.overlay(shipped, read["coefficients"].frame) if "coefficients" in read else shipped
+
+    def check(read: Mapping[str, Table]) -> list[Problem]:
+        rows = read["quantities"]
+        order = pl.col("valid_to") <= pl.col("valid_from")
+        return [
+            *(_at(read["coefficients"], order, "valid_to", "is not after valid_from", "Leave it empty or write a later day") if coefficients else ()),
+            *_above_one(rows, "covered_ratio", "estimated_ratio", "renewable_ratio"),
+            *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, law_of(read))),
+        ]
+
+    read = read_tables({"quantities": (quantities, QUANTITIES), "coefficients": (coefficients, COEFFICIENTS)}, check=check)
+    rows, coefficient_table = read["quantities"], law_of(read)
     result = core.energy(rows.frame, coefficient_table)
     if by is None:
         given = [name for name in rows.frame.columns if name in rows.given]
@@ -211,16 +221,19 @@ def intensity_command(
 ) -> None:
     """Divide energy and water by value added, sum over sum."""
     check_output(out)
-    read = read_tables({"energy": (energy, ENTERPRISE_SUMS), "figures": (figures, FIGURES)})
+
+    def check(read: Mapping[str, Table]) -> list[Problem]:
+        sums, values = read["energy"], read["figures"]
+        no_park = pl.col("park").is_null() if by == "park" else pl.lit(value=False)
+        return [
+            *_above_one(sums, "covered_ratio", "estimated_ratio"),
+            *_twice(sums, ["enterprise", "period"], "Sum the energy with `calc energy --sum enterprise,period`"),
+            *_twice(values, ["enterprise", "park", "period"], "Keep one row for each enterprise and period"),
+            *_at(values, no_park, "park", "the cell is empty", "Write the park of the enterprise, or use --by enterprise"),
+        ]
+
+    read = read_tables({"energy": (energy, ENTERPRISE_SUMS), "figures": (figures, FIGURES)}, check=check)
     sums, values = read["energy"], read["figures"]
-    problems = [
-        *_above_one(sums, "covered_ratio", "estimated_ratio"),
-        *_twice(sums, ["enterprise", "period"], "Sum the energy with `calc energy --sum enterprise,period`"),
-        *_twice(values, ["enterprise", "park", "period"], "Keep one row for each enterprise and period"),
-    ]
-    if by == "park":
-        problems += _at(values, pl.col("park").is_null(), "park", "the cell is empty", "Write the park of the enterprise, or use --by enterprise")
-    _refuse(problems)
     write_table(intensity(sums.frame, values.frame, by), out)
 
 
@@ -235,20 +248,26 @@ def limits_command(
 ) -> None:
     """Judge products by the limits in force on the days of their period."""
     check_output(out)
-    read = read_tables({
-        "products": (products, PRODUCTS), "energy": (energy, PRODUCT_SUMS), "confirmations": (confirmations, CONFIRMATIONS),
-    })
-    rows, sums, confirmed = read["products"], read.get("energy"), read.get("confirmations")
     table = tables.limits(_site_tables())
-    no_days = pl.col("period").is_null() & (pl.col("period_start").is_null() | pl.col("period_end").is_null())
-    misfits = law.misfits(rows.frame, table, with_energy=sums is not None)
-    _refuse([
-        *_at(rows, no_days, "period", "the row has no period", "Write a period, or both period_start and period_end"),
-        *_at(rows, pl.col("period_end") < pl.col("period_start"), "period_end", "lies before period_start", "Write the last day of the period"),
-        *_above_one(rows, "covered_ratio", "estimated_ratio"),
-        *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in misfits),
-        *(_twice(sums, ["enterprise", "product", "period"], "Sum the energy with `calc energy --sum enterprise,product,period`") if sums else ()),
-    ])
+
+    def check(read: Mapping[str, Table]) -> list[Problem]:
+        rows = read["products"]
+        no_days = pl.col("period").is_null() & (pl.col("period_start").is_null() | pl.col("period_end").is_null())
+        backwards = pl.col("period_end") < pl.col("period_start")
+        one_sum = "Sum the energy with `calc energy --sum enterprise,product,period`"
+        return [
+            *_at(rows, no_days, "period", "the row has no period", "Write a period, or both period_start and period_end"),
+            *_at(rows, backwards, "period_end", "lies before period_start", "Write the last day of the period"),
+            *_above_one(rows, "covered_ratio", "estimated_ratio"),
+            *(Problem(rows.where(row, column), what, remedy)
+              for row, column, what, remedy in law.misfits(rows.frame, table, with_energy=energy is not None)),
+            *(_twice(read["energy"], ["enterprise", "product", "period"], one_sum) if energy else ()),
+        ]
+
+    read = read_tables(
+        {"products": (products, PRODUCTS), "energy": (energy, PRODUCT_SUMS), "confirmations": (confirmations, CONFIRMATIONS)}, check=check
+    )
+    rows, sums, confirmed = read["products"], read.get("energy"), read.get("confirmations")
     verdicts = law.limits(
         rows.frame, table, schemas.empty(schemas.CONFIRMATION) if confirmed is None else confirmed.frame, None if sums is None else sums.frame,
     )
@@ -263,10 +282,6 @@ def _site_tables() -> Path | None:
     file = settings.find_settings_file()
     return settings.load(file).site.tables_dir if file is not None else None
 
-
-def _refuse(problems: Sequence[Problem]) -> None:
-    if problems:
-        raise BadInputError(problems)
 
 
 def _at(table: Table, wrong: pl.Expr, column: str, what: str, remedy: str) -> list[Problem]:

@@ -85,18 +85,18 @@ def read_table(path: str, columns: Sequence[Column], problems: list[Problem], *,
         day_zone: the zone in which a bare day of a "day or instant" column begins.
 
     Returns:
-        The table, or None where something is wrong.
+        The table, with null for a wrong cell; None where it cannot be read or lacks a column.
     """
-    known = len(problems)
     raw = _raw(path, problems)
     if raw is None:
         return None
     name, frame, first_row = raw
     table = Table(name, frame, first_row, frozenset(frame.columns))
     head = f"{name} row 1" if first_row > 1 else name
+    lacking = [column for column in columns if column.required and column.name not in table.given]
     problems.extend(
         Problem(f"{head} column {column.name}", "the column is missing", f"Add it ({column.help}); there are {', '.join(frame.columns) or 'none'}")
-        for column in columns if column.required and column.name not in table.given
+        for column in lacking
     )
     parsed = {}
     for column in columns:
@@ -104,7 +104,7 @@ def read_table(path: str, columns: Sequence[Column], problems: list[Problem], *,
             parsed[column.name] = _parse(table, column, problems, zone, day_zone)
         elif not column.required:
             parsed[column.name] = pl.repeat(column.default, frame.height, dtype=_TYPES[column.type], eager=True)
-    if len(problems) > known:
+    if lacking:
         return None
     extras = [column for column in frame.columns if column not in parsed]
     return table._replace(frame=pl.DataFrame([*(values.alias(key) for key, values in parsed.items()), *(frame[extra] for extra in extras)]))
@@ -112,8 +112,12 @@ def read_table(path: str, columns: Sequence[Column], problems: list[Problem], *,
 
 def read_tables(
     wanted: Mapping[str, tuple[str | None, Sequence[Column]]], *, zone: str | None = None, day_zone: str = "UTC",
+    check: Callable[[Mapping[str, Table]], Iterable[Problem]] = lambda _read: (),
 ) -> dict[str, Table]:
     """Read several tables and raise all their problems together; a path of None gives no table.
+
+    `check` looks at what a column's declaration cannot say. It also sees tables with wrong cells (as null), so that all is told at
+    once; what it says of a cell that is wrong already is left out.
 
     Raises:
         BadInputError: with every problem of every file.
@@ -122,10 +126,15 @@ def read_tables(
     if sum(path == "-" for path, _ in wanted.values()) > 1:
         problems.append(Problem("standard input", "two tables are asked from it", "Give all but one as a file"))
         raise BadInputError(problems)
-    read = {name: read_table(path, columns, problems, zone=zone, day_zone=day_zone) for name, (path, columns) in wanted.items() if path is not None}
+    given = {name: (path, columns) for name, (path, columns) in wanted.items() if path is not None}
+    read = {name: read_table(path, columns, problems, zone=zone, day_zone=day_zone) for name, (path, columns) in given.items()}
+    tables = {name: table for name, table in read.items() if table is not None}
+    if len(tables) == len(given):
+        told = {problem.where for problem in problems}
+        problems.extend(problem for problem in check(tables) if problem.where not in told)
     if problems:
         raise BadInputError(problems)
-    return {name: table for name, table in read.items() if table is not None}
+    return tables
 
 
 def check_output(path: str | None, *others: str | None) -> None:

@@ -167,9 +167,10 @@ def test_bad_products_are_listed_with_file_row_and_column(tmp_path: Path) -> Non
     ]
     rows = [{"plant_status": None, "output": None} | row for row in rows]
     told = problems("limits", "--products", write(tmp_path / "p.csv", rows), "--out", tmp_path / "v.csv")
-    assert [each.split(":")[0] for each in told] == ["p.csv row 6 column plant_status", "p.csv row 7 column output"]
-    told = problems("limits", "--products", write(tmp_path / "p.csv", rows[:4]), "--out", tmp_path / "v.csv")
-    assert {each.split(":")[0] for each in told} == {"p.csv row 5 column period", "p.csv row 3 column product", "p.csv row 4 column unit"}
+    assert {each.split(":")[0] for each in told} == {
+        "p.csv row 3 column product", "p.csv row 4 column unit", "p.csv row 5 column period", "p.csv row 6 column plant_status",
+        "p.csv row 7 column output",
+    }
     assert not (tmp_path / "v.csv").exists()
 
 
