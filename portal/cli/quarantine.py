@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from config.errors import BadInputError, Problem
+from pipeline.site import Site
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
 from store.database import opened
 from store.quarantine import WHOLE_MESSAGE, Quarantine
@@ -48,12 +49,15 @@ def show(
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one row with its bytes."""
-    with opened(settings_from(settings).database_url) as database:
-        row = Quarantine(database).get(message, index)
+    """Show one row with its bytes: of a reading that broke a rule, those of the whole message that it came in."""
+    site = Site(settings_from(settings))
+    row = site.quarantine.get(message, index)
     if row is None:
         raise BadInputError([Problem(f"message {message} index {index}", "is not in quarantine", "`tcewatch quarantine list` shows what is.")])
-    held = bytes(row["raw"] or b"")
+    whole = None if row["raw"] or index == WHOLE_MESSAGE else site.journal.get(message)
+    site.close()
+    held = bytes(row["raw"] or b"") if whole is None else whole.payload
+    row = {**row, "raw": held}
     if raw:
         sys.stdout.buffer.write(held)
         return

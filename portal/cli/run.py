@@ -42,7 +42,7 @@ def command(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    host, port = (loaded.portal.host, loaded.portal.port) if "portal" in wanted else ("127.0.0.1", health_port)
+    host, port = loaded.portal.host, loaded.portal.port if "portal" in wanted else health_port
     listener = listen(host, port, "portal" if "portal" in wanted else "health port")
     site.journal.keep_ids_above(site.ledger.cursor())  # were the journal's tail lost, its ids must not name other messages
     if set(wanted) & {"settle", "roll"}:

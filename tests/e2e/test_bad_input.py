@@ -2,13 +2,17 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from ingest.simulate import Outgoing, Publisher
 
+TCEWATCH = Path(sys.executable).with_name("tcewatch")
 CODE, OTHER = "91159901MA0EXAMP1D", "91159901MA0EXAMP4N"
 TOPIC = f"tce/v1/159901/{CODE}/GW-01/readings"
 
@@ -67,6 +71,8 @@ def test_every_kind_of_bad_input_is_set_aside_with_its_reason_and_the_good_is_ke
         assert list(rows[number]["reasons"]) == [reason]
         assert rows[number]["raw"] == payload
     assert totals.rejected == len(single)
+    shown = subprocess.run([TCEWATCH, "quarantine", "show", "7", "0", "--raw", "--settings", site.settings], capture_output=True, check=True)
+    assert shown.stdout == single["unknown_meter"]  # the fourth of those with one bad reading
     reasons = set(adapters.quarantine.page(filters={"kind": "rejected"})["reasons"].explode())
     assert {"unknown_meter", "not_from_the_future", "not_too_old", "unit_convertible"} <= reasons
     adapters.close()
