@@ -22,7 +22,6 @@ from config import calendar
 from config import settings as site_settings
 from config.errors import BadInputError, Problem
 from config.settings import Settings
-from ingest.embedded import EmbeddedBroker
 from ingest.simulate import Publisher
 from pipeline.evaluate import Evaluator
 from pipeline.roll import Roller
@@ -222,6 +221,13 @@ def _broker(url: str | None) -> Iterator[tuple[str, int, str | None, str | None]
             raise BadInputError([Problem("--mqtt", f"{url!r} is no broker address", "Write mqtt://host:1883 or mqtt://user:password@host:1883.")])
         yield parts.hostname, parts.port or 1883, parts.username, parts.password
         return
+    try:
+        from ingest.embedded import EmbeddedBroker  # here: its library belongs to the extra `demo`, every other command works without
+    except ModuleNotFoundError as error:
+        raise BadInputError([Problem(
+            "tcewatch demo", f"the broker that it starts is not installed here ({error.name})",
+            "`make demo` installs it (extra `demo`); or name a broker that runs: --mqtt mqtt://127.0.0.1:1883.",
+        )]) from error
     broker = EmbeddedBroker()
     port = broker.start()
     try:

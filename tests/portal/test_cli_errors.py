@@ -21,6 +21,25 @@ def test_a_wrong_option_is_a_usage_error(tmp_path):
     assert call("run", "--nonsense", folder=tmp_path).returncode == 2
 
 
+def without_the_extra_demo(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    code = "import sys; sys.modules['amqtt'] = None; from portal.cli.main import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_after_a_plain_install_the_help_lists_every_command(tmp_path):
+    done = without_the_extra_demo("--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "demo" in done.stdout
+
+
+def test_after_a_plain_install_demo_tells_what_it_lacks_and_how_to_get_it(tmp_path):
+    done = without_the_extra_demo("demo", "--port", "0", "--no-browser", folder=tmp_path)
+    assert done.returncode == 3
+    assert "make demo" in done.stderr
+    assert "--mqtt" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_init_writes_settings_that_load_and_does_not_overwrite_them(tmp_path):
     assert call("init", folder=tmp_path).returncode == 0
     assert (tmp_path / "tcewatch.toml").read_text() == TEMPLATE
