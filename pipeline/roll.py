@@ -13,7 +13,7 @@ from monitors.intervals import REACH, Grain, affected_days, counted, short_of_re
 from pipeline.site import Site
 from store.derived import Table
 
-REGISTER_DAYS = 50_000  # as many register-days are computed at once: bounds memory, about 5 M readings at a quarter hour
+READINGS_AT_ONCE = 2_000_000  # about as many are worked on at once: bounds the memory
 GRAINS: Final[Mapping[Table, Grain]] = {"hourly": "hour", "daily": "day"}
 ROLLED_WITH = "rolled_with"  # state: register_key -> fingerprint of the rows and events it was rolled up with
 
@@ -24,6 +24,7 @@ class Roller:
 
     site: Site
     _version: str = ""
+    _readings_a_day: float | None = None  # of one register, as last seen
 
     def once(self) -> int:
         """Recompute what is dirty now; how many register-days were marked."""
@@ -31,9 +32,17 @@ class Roller:
         dirty = self.site.ledger.dirty()
         if dirty.is_empty():
             return 0
-        for part in _parts(dirty):
-            self._recompute(part)
-            self.site.ledger.clear_dirty(part)
+        if self._readings_a_day is None:  # rather too many than too few
+            self._readings_a_day = max(1.0, self.site.readings().count() / dirty.height)
+        for run in _runs(dirty):
+            length = (_day(run["day"].max()) - _day(run["day"].min())).days + 1
+            keys = run["register_key"].unique().sort()
+            while not keys.is_empty():
+                step = max(1, int(READINGS_AT_ONCE / self._readings_a_day / length))
+                part = run.filter(pl.col("register_key").is_in(keys.head(step).implode()))
+                self._readings_a_day = max(1.0, self._recompute(part) / (min(step, keys.len()) * length))
+                self.site.ledger.clear_dirty(part)
+                keys = keys.slice(step)
         return dirty.height
 
     def _mark_changed_registers(self) -> None:
@@ -52,7 +61,8 @@ class Roller:
         site.ledger.set_state(ROLLED_WITH, json.dumps(now))
         self._version = version
 
-    def _recompute(self, dirty: pl.DataFrame) -> None:
+    def _recompute(self, dirty: pl.DataFrame) -> int:
+        """Replace the hours and days of some registers, as far as what is dirty can reach; how many readings that took."""
         zone = self.site.settings.site.zone
         keys = dirty["register_key"].unique().sort().to_list()
         chosen = pl.col("register_key").is_in(keys)
@@ -62,11 +72,13 @@ class Roller:
         touched = pl.concat([affected_days(self._reaching(keys, registers, span), zone, events, span), dirty.select("register_key", "day")])
         days = touched.group_by("register_key").agg(first=pl.col("day").min(), last=pl.col("day").max())
         span = calendar.day_span(_day(days["first"].min()), zone)[0], calendar.day_span(_day(days["last"].max()), zone)[1]
-        counting = counted(self._reaching(keys, registers, span), registers, events, zone=zone)
+        readings = self._reaching(keys, registers, span)
+        counting = counted(readings, registers, events, zone=zone)
         redone = days.select("register_key", day=pl.date_ranges("first", "last")).explode("day")
         for table, grain in GRAINS.items():
             rows = spread(counting, grain).with_columns(day=pl.col("start").dt.convert_time_zone(zone).dt.date())
             self.site.derived.replace(table, rows.join(redone, on=["register_key", "day"], how="semi"), redone)
+        return readings.height
 
     def _reaching(self, keys: list[int], registers: pl.DataFrame, span: tuple[datetime, datetime]) -> pl.DataFrame:
         """READING of the span and, on either side, as many as the rules look at: more where bad ones among them do not count."""
@@ -86,17 +98,11 @@ def _fingerprints(registers: pl.DataFrame, events: pl.DataFrame) -> dict[str, in
     return {str(key): print_ for key, print_ in both.iter_rows()}
 
 
-def _parts(dirty: pl.DataFrame) -> list[pl.DataFrame]:
-    """Cut the marks into runs of neighbouring days, and those by size."""
+def _runs(dirty: pl.DataFrame) -> list[pl.DataFrame]:
+    """The marks by runs of neighbouring days."""
     days = dirty.select(pl.col("day").unique().sort())
     runs = days.with_columns(run=(pl.col("day").diff() > timedelta(days=1)).fill_null(value=False).cum_sum())
-    parts = []
-    for (_,), run in dirty.join(runs, on="day").sort("run", "register_key", "day").group_by(["run"], maintain_order=True):
-        length = (run["day"].max() - run["day"].min()).days + 1  # type: ignore[operator,union-attr]  # dates, not empty
-        keys = run["register_key"].unique(maintain_order=True)
-        step = max(1, REGISTER_DAYS // length)
-        parts += [run.filter(pl.col("register_key").is_in(keys[at : at + step].implode())).drop("run") for at in range(0, keys.len(), step)]
-    return parts
+    return [run.drop("run") for run in dirty.join(runs, on="day").partition_by("run", maintain_order=True)]
 
 
 def _day(value: object) -> date:
