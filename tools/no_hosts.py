@@ -7,8 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FORBIDDEN = {
+    # Written with gaps, so that this file names none itself.
     "a package registry": re.compile(
-        r"https?://[^\s\"']*/simple(?:/|\b)|--(?:extra-)?index-url|\"resolved\": *\"http|pypi\.org|files\.pythonhosted\.org|registry\.npmjs"
+        r"https?://[^\s\"']*/[s]imple(?:/|\b)|--(?:extra-)?[i]ndex-url|\"[r]esolved\": *\"http|[p]ypi\.org|[p]ythonhosted\.org|registry\.[n]pmjs"
     ),
     "a folder of one machine": re.compile(r"(?<![A-Za-z0-9_.$}/])/(?:work|root|home/[a-z]|Users/[A-Za-z])/"),
 }
