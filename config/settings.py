@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -28,6 +28,9 @@ ZoneName = Annotated[str, AfterValidator(_known_zone)]
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_AnySection = TypeVar("_AnySection", bound=_Section)
 
 
 class SiteSettings(_Section):
@@ -275,9 +278,14 @@ def build(values: dict[str, Any], *, where: str = "settings", base: Path | None 
         raise SettingsError(problems) from None
     if problems:
         raise SettingsError(problems)
-    if base is not None and not settings.site.data_dir.is_absolute():
-        settings = settings.model_copy(update={"site": settings.site.model_copy(update={"data_dir": base / settings.site.data_dir})})
-    return settings
+    return settings if base is None else settings.model_copy(update={
+        "site": _beside(base, settings.site, "data_dir", "tables_dir"), "mqtt": _beside(base, settings.mqtt, "ca_file", "cert_file", "key_file"),
+    })
+
+
+def _beside(base: Path, section: _AnySection, *names: str) -> _AnySection:
+    paths = {name: getattr(section, name) for name in names}
+    return section.model_copy(update={name: base / path for name, path in paths.items() if path is not None})
 
 
 def _problem(where: str, detail: Any) -> Problem:
