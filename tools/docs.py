@@ -36,6 +36,7 @@ def reasons_page() -> str:
         ("The whole message cannot be read", reasons.MESSAGE_REASONS),
         ("One reading of a message cannot be read; the others are taken", reasons.READING_FAULTS),
         ("A reading breaks a rule", reasons.SCREEN_RULES),
+        ("The store does not take a reading", reasons.STORE_REFUSALS),
     ):
         rows = [f"| `{code}` | {text.en} | {text.zh} |" for code, text in listed.items()]
         parts.append("\n".join([f"## {title}", "", "| reason | | |", "| --- | --- | --- |", *rows, ""]))

@@ -4,6 +4,7 @@ import base64
 import sys
 from typing import Annotated
 
+import polars as pl
 import typer
 
 from config.errors import BadInputError, Problem
@@ -13,6 +14,8 @@ from store.database import opened
 from store.quarantine import WHOLE_MESSAGE, Quarantine
 
 app = typer.Typer(help="Messages and readings that could not be taken over.", no_args_is_help=True)
+_PRINTED_BYTES = 2_000
+_NAMED = 20
 _SHOWN = ("message", "index", "kind", "reasons", "enterprise", "gateway", "meter", "register", "read_at", "value", "unit", "raw_size", "received_at")
 
 
@@ -53,7 +56,7 @@ def show(
     site = Site(settings_from(settings))
     row = site.quarantine.get(message, index)
     if row is None:
-        raise BadInputError([Problem(f"message {message} index {index}", "is not in quarantine", "`tcewatch quarantine list` shows what is.")])
+        raise BadInputError([_not_there(site.quarantine, message, index)])
     whole = None if row["raw"] or index == WHOLE_MESSAGE else site.journal.get(message)
     site.close()
     held = bytes(row["raw"] or b"") if whole is None else whole.payload
@@ -65,7 +68,20 @@ def show(
         show_json({**row, "raw": base64.b64encode(held).decode()})
         return
     for name, value in row.items():
-        typer.echo(f"{name}: {ascii(held[:2000]) if name == 'raw' else '' if value is None else value}")
+        typer.echo(f"{name}: {ascii(held[:_PRINTED_BYTES]) if name == 'raw' else '' if value is None else value}")
+    if len(held) > _PRINTED_BYTES:
+        typer.echo(f"These are the first {_PRINTED_BYTES:,} of {len(held):,} bytes; --raw writes them all.")
+
+
+def _not_there(quarantine: Quarantine, message: int, index: int) -> Problem:
+    """Say what of the message is there, if anything."""
+    rows = quarantine.page(after=(message, WHOLE_MESSAGE - 1), limit=_NAMED).filter(pl.col("message") == message)
+    where = f"message {message} index {index}"
+    if rows.is_empty():
+        return Problem(where, "is not in quarantine", "`tcewatch quarantine list` shows what is.")
+    there = rows["index"].to_list()
+    listed = ", ".join(map(str, there)) + (", ..." if len(there) == _NAMED else "")
+    return Problem(where, f"is not in quarantine, but index {listed} of the message", f"Name one: `tcewatch quarantine show {message} {there[0]}`.")
 
 
 def _place(text: str | None) -> tuple[int, int] | None:

@@ -23,5 +23,10 @@ def test_every_reason_that_the_code_gives_is_in_the_list() -> None:
     assert given == set(MESSAGE_REASONS)
 
 
+def test_every_reason_that_a_receipt_may_give_is_on_the_page_of_reasons() -> None:
+    page = (FOLDER.parent / "docs" / "guide" / "reasons.md").read_text(encoding="utf-8")
+    assert [reason for reason in REASONS if f"| `{reason}` |" not in page] == []
+
+
 def test_rules_and_faults_do_not_share_a_name() -> None:
     assert not set(READING_FAULTS) & set(SCREEN_RULES)

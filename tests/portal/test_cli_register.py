@@ -120,6 +120,27 @@ def test_the_quarantine_is_listed_counted_and_shown_with_its_bytes(run: Run, tmp
     assert run("quarantine", "show", "9")[0] == 3
 
 
+def test_asked_for_a_whole_message_that_was_taken_in_part_the_quarantine_tells_where_its_rejected_readings_are(run: Run, tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path}/var/tcewatch.db") as database:
+        Quarantine(database).add(pl.DataFrame({
+            "message": [2, 2, 1], "index": [3, 5, 0], "kind": ["rejected"] * 3, "reasons": [["bad_value"]] * 3, "raw": [b"{}"] * 3,
+        }))
+    code, _, err = run("quarantine", "show", "2")
+    assert code == 3
+    assert "index 3, 5 of the message" in err
+    assert "`tcewatch quarantine show 2 3`" in err
+
+
+def test_of_a_large_message_the_first_bytes_are_printed_and_that_it_has_more(run: Run, tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path}/var/tcewatch.db") as database:
+        Quarantine(database).add(pl.DataFrame({
+            "message": [1], "index": [-1], "kind": ["undecodable"], "reasons": [["payload_too_large"]], "raw": [b"x" * 100_000],
+        }))
+    shown = run("quarantine", "show", "1")[1]
+    assert len(shown) < 3_000
+    assert "2,000 of 100,000 bytes; --raw" in shown
+
+
 def test_the_audit_records_hold_until_one_is_altered_by_hand(run: Run, tmp_path: Path) -> None:
     run("token", "add", "board", "--scope", "read")
     run("token", "revoke", "board")
