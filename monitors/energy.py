@@ -98,7 +98,8 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     A basis is null where one of its parts has a quantity but no coefficient, and where `consumed` stands beside `purchased`,
     `own_primary` or a stock of the same carrier, which would count it twice; `missing` names both. A part without a quantity
     (nothing was measured) leaves the sum of the rest, and its carrier counts as not covered. Consumed media without a value
-    never take part. `feedstock_tce` and `renewable_tce` are parts of the calorific sum. 1 t of water is taken as 1 m3.
+    never take part, and water leaves the energy as it is. `feedstock_tce` and `renewable_tce` are parts of the calorific sum.
+    1 t of water is taken as 1 m3.
 
     Args:
         energy_rows: ENERGY, optionally with `renewable_ratio`. A null `flow` is `consumed`; a null `covered_ratio` or
@@ -133,7 +134,7 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         _consumed=flow == "consumed", _input=flow.is_in(INPUT_FLOWS),
     )
     totals = ["_calorific", "_equivalent", "_feedstock", "_renewable", "_kwh", "_fresh", "_unconventional"]
-    carriers = rows.group_by([*by, "carrier"], maintain_order=True).agg(
+    carriers = rows.group_by([*by, pl.col("carrier").alias("_carrier")], maintain_order=True).agg(
         *(pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()).alias(name) for name in totals),
         pl.col("_counts", "_calorific_open", "_equivalent_open").any(),
         _twice=pl.col("_consumed").any() & pl.col("_input").any(),
@@ -141,14 +142,19 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         _estimated=(pl.col("_estimated") * pl.col("_weight")).sum(), _plain_estimate=pl.col("_estimated").mean(),
         _weight=pl.col("_weight").sum(), missing=pl.col("missing").drop_nulls().unique(maintain_order=True),
     )
-    twice = pl.format("{}: consumed stands beside purchased, own primary or stock rows, which counts it twice; keep one of the two", "carrier")
+    twice = pl.format("{}: consumed stands beside purchased, own primary or stock rows, which counts it twice; keep one of the two", "_carrier")
+
+    def counted_twice(name: str) -> pl.Expr:
+        """Whether a carrier that is part of the total is counted twice: water is no part of the energy, nor coal of the electricity."""
+        return (pl.col("_twice") & pl.col(name).is_not_null()).any()
+
     sums = carriers.group_by(list(by), maintain_order=True).agg(
         *(
-            pl.when(pl.col(name).is_not_null().any() & ~pl.col("_twice").any() & ~pl.col(gap).any()).then(pl.col(name).sum()).alias(name)
+            pl.when(pl.col(name).is_not_null().any() & ~counted_twice(name) & ~pl.col(gap).any()).then(pl.col(name).sum()).alias(name)
             for name, gap in (("_calorific", "_calorific_open"), ("_equivalent", "_equivalent_open"))
         ),
         *(
-            pl.when(pl.col(name).is_not_null().any() & ~pl.col("_twice").any()).then(pl.col(name).sum()).alias(name)
+            pl.when(pl.col(name).is_not_null().any() & ~counted_twice(name)).then(pl.col(name).sum()).alias(name)
             for name in totals if name not in ("_calorific", "_equivalent")
         ),
         pl.col("_counts", "_twice").any(),
@@ -288,7 +294,8 @@ def _why_none(
     carrier: str, basis: str, role: str | None, period: str | None, rows: Sequence[Mapping[str, Any]], first: date, last: date
 ) -> str:
     if any(row["valid_from"] <= last and first < (row["valid_to"] or date.max) for row in rows):
-        changes = ", ".join(str(day) for row in rows for day in (row["valid_from"], row["valid_to"]) if day is not None and first < day <= last)
+        bounds = {day for row in rows for day in (row["valid_from"], row["valid_to"]) if day is not None and first < day <= last}
+        changes = ", ".join(map(str, sorted(bounds)))
         return f"the {basis} coefficient of {carrier} starts or ends within {period} ({changes}): give the quantity by months or days"
     if rows:
         spans = ", ".join(f"{row['valid_from']} to before {row['valid_to'] or 'further notice'}" for row in rows)

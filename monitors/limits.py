@@ -41,7 +41,8 @@ def limits(
         table: LIMIT.
         confirmations: CONFIRMATION.
         energy_sum: ENERGY_SUM by enterprise, product and `period` (or `period_start` and `period_end`). The limit's basis
-            picks the column; only indicators of a product's whole energy or electricity can be taken from it.
+            picks the column, less `feedstock_tce` where the limit excludes raw material; only indicators of a product's whole
+            energy or electricity can be taken from it.
 
     Returns:
         VERDICT and the further columns, in the order of the rows and of their days. `standing`: `binding` where a confirmation
@@ -172,11 +173,13 @@ def _default_indicators(table: pl.DataFrame) -> dict[str, str]:
 
 
 def _with_energy(rows: pl.DataFrame, energy_sum: pl.DataFrame | None) -> pl.DataFrame:
-    names = ["calorific_tce", "equivalent_tce", "electricity_kwh", "covered_ratio", "estimated_ratio", "missing"]
+    names = ["calorific_tce", "equivalent_tce", "feedstock_tce", "electricity_kwh", "covered_ratio", "estimated_ratio", "missing"]
     if energy_sum is None:
         return rows.with_columns(*(pl.lit(None, dtype=schemas.ENERGY_SUM[name]).alias(f"_e_{name}") for name in names), _e_found=pl.lit(value=False))
     keys = ["enterprise", "product", "period_start", "period_end"]
-    sums = with_days(energy_sum).select(*keys, *(pl.col(name).alias(f"_e_{name}") for name in names), _e_found=pl.lit(value=True))
+    sums = with_days(energy_sum)
+    sums = schemas.conform(sums, pl.Schema({**{key: sums.schema[key] for key in keys}, **{name: schemas.ENERGY_SUM[name] for name in names}}))
+    sums = sums.rename({name: f"_e_{name}" for name in names}).with_columns(_e_found=pl.lit(value=True))
     return rows.join(sums, on=keys, how="left", nulls_equal=True, maintain_order="left").with_columns(pl.col("_e_found").fill_null(value=False))
 
 
@@ -229,7 +232,9 @@ def _actual(judged: pl.DataFrame) -> pl.DataFrame:
     """Add `actual` in the limit's unit, `_formula` (how it came about) and `_lacking` (what it lacks)."""
     from_sum = pl.col("value").is_null() & pl.col("energy").is_null() & pl.col("_e_found") & pl.col("_ruled")
     electric, total = pl.col("indicator").is_in(ELECTRICITY_INDICATORS), pl.col("indicator").is_in(TOTAL_INDICATORS)
-    of_basis = pl.when(pl.col("basis") == "equivalent").then("_e_equivalent_tce").otherwise("_e_calorific_tce")
+    # What is used as raw material is in the sum; a limit without it is held against the rest. A fuel's two values are the same.
+    raw_material = pl.when(pl.col("feedstock") == "excluded").then(pl.col("_e_feedstock_tce").fill_null(0.0)).otherwise(0.0)
+    of_basis = pl.when(pl.col("basis") == "equivalent").then("_e_equivalent_tce").otherwise("_e_calorific_tce") - raw_material
     summed = pl.when(electric).then("_e_electricity_kwh").when(total).then(of_basis)
     rows = judged.with_columns(
         _from_sum=from_sum,
@@ -261,7 +266,12 @@ def _actual(judged: pl.DataFrame) -> pl.DataFrame:
         .when(~pl.col("_figure").is_finite()).then(pl.lit("a finite figure"))
     )
     formula = pl.when(given).then(pl.format("reported {} {}", _number("value"), "unit")).otherwise(
-        pl.format("energy {} {} / output {} {}", _number("energy"), "energy_unit", _number("output"), "output_unit")
+        pl.concat_str(
+            pl.format("energy {} {}", _number("energy"), "energy_unit"),
+            pl.when(pl.col("_from_sum") & total & (raw_material != 0))
+            .then(pl.format(" ({} tce used as raw material left out)", _number("_e_feedstock_tce"))).otherwise(pl.lit("")),
+            pl.format(" / output {} {}", _number("output"), "output_unit"),
+        )
     )
     return rows.with_columns(_lacking=lacking, _formula=formula).with_columns(
         actual=pl.when(pl.col("_lacking").is_null()).then(pl.col("_figure") * pl.col("_factor")), unit="_limit_unit",

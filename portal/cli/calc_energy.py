@@ -113,6 +113,7 @@ PRODUCTS: Final = (
     Column("output_unit", "text", "its unit, such as t", required=False),
     *RATIOS,
 )
+CARRIED: Final = ("period", "feedstock", "energy", "energy_unit", "output", "output_unit")  # of PRODUCTS, beside a verdict's own columns
 CONFIRMATIONS: Final = (
     Column("product", "text", "code of the limit row"), Column("indicator", "text", "code of the limit row"),
     Column("standard", "text", "number of the standard with its year"),
@@ -206,9 +207,11 @@ def energy_command(
         given = [name for name in rows.frame.columns if name in rows.given]
         write_table(result.select(*given, *(column.name for column in ENERGY_OUT)), out)
         return
-    groups = [name.strip() for name in by.split(",") if name.strip()]
+    groups = list(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
     if unknown := [name for name in groups if name not in result.columns] or ([by] if not groups else []):
         raise typer.BadParameter(f"{', '.join(unknown)} is no column; the rows have {', '.join(rows.frame.columns)}", param_hint="--sum")
+    if summed := [name for name in groups if name in schemas.ENERGY_SUM]:
+        raise typer.BadParameter(f"{', '.join(summed)} is what is summed; name what the sums are for, such as enterprise,period", param_hint="--sum")
     write_table(core.sum_energy(result, groups), out)
 
 
@@ -234,7 +237,13 @@ def intensity_command(
 
     read = read_tables({"energy": (energy, ENTERPRISE_SUMS), "figures": (figures, FIGURES)}, check=check)
     sums, values = read["energy"], read["figures"]
-    write_table(intensity(sums.frame, values.frame, by), out)
+    result = intensity(sums.frame, values.frame, by)
+    if by == "enterprise":  # a row of the figures is a row of the result, and brings its further columns along
+        keys = ["enterprise", "period"]
+        further = [name for name in values.frame.columns if name in values.given and name not in result.columns]
+        single = values.frame.filter(~pl.struct(keys).is_duplicated()).select(*keys, *further)
+        result = result.join(single, on=keys, how="left", maintain_order="left")
+    write_table(result, out)
 
 
 def limits_command(
@@ -268,10 +277,12 @@ def limits_command(
         {"products": (products, PRODUCTS), "energy": (energy, PRODUCT_SUMS), "confirmations": (confirmations, CONFIRMATIONS)}, check=check
     )
     rows, sums, confirmed = read["products"], read.get("energy"), read.get("confirmations")
+    carried = {f"given {name}": name for name in CARRIED if name in rows.given}
     verdicts = law.limits(
-        rows.frame, table, schemas.empty(schemas.CONFIRMATION) if confirmed is None else confirmed.frame, None if sums is None else sums.frame,
+        rows.frame.with_columns(pl.col(name).alias(given) for given, name in carried.items()), table,
+        schemas.empty(schemas.CONFIRMATION) if confirmed is None else confirmed.frame, None if sums is None else sums.frame,
     )
-    write_table(verdicts, out)
+    write_table(verdicts.rename(carried), out)
 
 
 COMMANDS: Final = {"quantities": quantities_command, "energy": energy_command, "intensity": intensity_command, "limits": limits_command}

@@ -189,6 +189,18 @@ def test_consumed_beside_purchased_would_count_twice_and_gives_no_sum() -> None:
     assert fine["calorific_tce"] == pytest.approx(0.7143 - 0.9714 + 1.4571)
 
 
+def test_water_counted_twice_gives_no_sum_of_water_but_leaves_the_energy() -> None:
+    water = {"carrier": "water_tap", "unit": "m3"}
+    found = total({"carrier": "raw_coal", "unit": "t"}, water, water | {"flow": "purchased"})
+    assert (found["calorific_tce"], found["fresh_water_m3"]) == (pytest.approx(0.7143), None)
+    assert found["missing"].startswith("water_tap: consumed stands beside purchased")
+
+
+def test_the_carrier_may_be_one_of_the_groups() -> None:
+    used = energy(rows({"carrier": "raw_coal", "unit": "t"}, {"carrier": "coke", "unit": "t"}), WITH_RATES)
+    assert sum_energy(used, ("enterprise", "carrier"))["carrier"].to_list() == ["raw_coal", "coke"]
+
+
 def test_a_part_without_a_coefficient_leaves_its_basis_empty_not_smaller() -> None:
     found = total({"carrier": "raw_coal", "unit": "t"}, {"carrier": "electricity", "unit": "MWh"}, table=TABLE)
     assert found["calorific_tce"] == pytest.approx(0.7143 + 0.1229)

@@ -245,6 +245,15 @@ def test_the_energy_sum_gives_the_energy_on_the_basis_of_the_standard() -> None:
     assert one(on_equivalent, sums=SUMS, **MADE)["actual"] == pytest.approx(2000.0)
 
 
+def test_a_limit_without_raw_material_is_held_against_the_sum_less_its_feedstock() -> None:
+    sums = SUMS.with_columns(product=pl.lit("olefins_coal_mto"), period=pl.lit("2026"), calorific_tce=3000.0, feedstock_tce=2000.0)
+    made = {"product": "olefins_coal_mto", "period": "2026", "output": 1000.0, "output_unit": "t"}
+    without, whole = (one(sums=sums, **made, feedstock=feedstock) for feedstock in ("excluded", "included"))
+    assert (without["actual"], without["verdict"]) == (pytest.approx(1000.0), "complies")
+    assert without["derivation"].startswith("energy 1000 tce (2000 tce used as raw material left out) / output 1000 t = 1000 kgce/t")
+    assert whole["actual"] == pytest.approx(3000.0)
+
+
 def test_the_energy_sum_answers_only_indicators_of_the_whole_product() -> None:
     found = one(sums=SUMS, **MADE, indicator="furnace_electricity")
     assert found["verdict"] == "incomplete"

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from config.errors import BadInputError
@@ -185,6 +186,31 @@ def test_a_sites_own_tables_count_where_its_settings_are_found(tmp_path: Path) -
     (tmp_path / "tcewatch.toml").write_text("[site]\ntables_dir = \"law\"\n", encoding="utf-8")
     calc("limits", "--products", write(tmp_path / "p.csv", [CARBIDE | {"product": "pickles", "value": 6.0}]), "--out", tmp_path / "v.csv")
     assert read(tmp_path / "v.csv")["verdict"].to_list() == ["exceeds"]
+
+
+def test_a_sum_by_carrier_is_a_sum_and_a_repeated_group_counts_once(tmp_path: Path) -> None:
+    used = write(tmp_path / "q.csv", USED)
+    calc("energy", "--quantities", used, "--sum", "enterprise,carrier,enterprise", "--out", tmp_path / "s.csv")
+    assert read(tmp_path / "s.csv").select("enterprise", "carrier").rows() == [("E", "electricity"), ("E", "raw_coal")]
+    with pytest.raises(typer.BadParameter, match="is what is summed"):
+        calc("energy", "--quantities", used, "--sum", "enterprise,calorific_tce", "--out", tmp_path / "s.csv")
+
+
+def test_a_verdict_keeps_the_boundary_period_and_output_it_was_asked_for(tmp_path: Path) -> None:
+    amounts = {"energy": 1000.0, "energy_unit": "tce", "output": 1000.0, "output_unit": "t"}
+    made = {"enterprise": "E", "product": "olefins_coal_mto", "period": "2026", **amounts}
+    products = write(tmp_path / "p.csv", [made | {"feedstock": feedstock, "note": feedstock} for feedstock in ("excluded", "included")])
+    calc("limits", "--products", products, "--out", tmp_path / "v.csv")
+    kept = read(tmp_path / "v.csv").select("feedstock", "period", "energy", "energy_unit", "output", "output_unit", "note")
+    assert kept.rows() == [(each, 2026, 1000.0, "tce", 1000.0, "t", each) for each in ("excluded", "included")]
+
+
+def test_intensity_of_an_enterprise_brings_the_further_columns_of_its_figures_along(tmp_path: Path) -> None:
+    sums = write(tmp_path / "s.csv", [{"enterprise": "E", "period": "2025", "calorific_tce": 10.0, "equivalent_tce": 20.0}])
+    figures = write(tmp_path / "f.csv", [{"enterprise": "E", "park": "P", "period": "2025", "value_added_10k_cny": 5.0, "sector": "steel"}])
+    calc("intensity", "--energy", sums, "--figures", figures, "--out", tmp_path / "i.csv")
+    kept = read(tmp_path / "i.csv").select("calorific_tce_per_10k_cny", "park", "value_added_10k_cny", "sector")
+    assert kept.rows() == [(2.0, "P", 5.0, "steel")]
 
 
 @pytest.mark.parametrize("command", ["quantities", "energy", "intensity", "limits"])
