@@ -1,13 +1,13 @@
 """`tcewatch calc`: the analytics core on files, with no server; the output of one command is input of the next."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final, Literal, cast
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import typer
 
-from config.errors import BadInputError, Problem
+from config.errors import Problem
 from config.schemas import EVENT, READING, REGISTER, conform
 from monitors import intervals as core
 from portal.cli import calc_energy
@@ -103,26 +103,22 @@ def intervals(
     """Turn readings of registers into consumption over intervals."""
     check_output(out, rejected)
     place_of_days = zone or DEFAULT_ZONE
+    keys: dict[str, pl.Series] = {}
     given = read_tables(
         {"readings": (readings, READINGS), "registers": (registers, REGISTERS), "events": (events, EVENTS)}, zone=zone, day_zone=place_of_days,
+        check=lambda read: _problems(read, keys),
     )
     table, rows = given["readings"], given["registers"]
-    named = [name for name in _KEY if name != "enterprise" or "enterprise" in rows.given]
+    named = _names(rows)
     keyed = _keyed(rows, named)
-    problems = _register_problems(rows, keyed, named)
-    keys = _key_of(table, keyed, named, problems)
     happened = pl.DataFrame(schema=EVENT)
     if "events" in given:
-        event_keys = _key_of(given["events"], keyed, named, problems)
-        problems += _event_problems(given["events"], event_keys)
-        happened = conform(given["events"].frame.with_columns(register_key=event_keys), EVENT)
-    if problems:
-        raise BadInputError(problems)
+        happened = conform(given["events"].frame.with_columns(register_key=keys["events"]), EVENT)
     counted = table.frame.select("read_at", "value", "received_at").with_columns(
-        register_key=keys, message=pl.int_range(pl.len(), dtype=pl.Int64), copy=pl.lit(0), quality=pl.lit(0),
+        register_key=keys.pop("readings"), message=pl.int_range(pl.len(), dtype=pl.Int64), copy=pl.lit(0), quality=pl.lit(0),
     )
     as_given = table.frame.select(name for name in table.frame.columns if name in table.given and rejected is not None)
-    del given, table, keys  # the names of millions of readings are no longer needed
+    del given, table  # the names of millions of readings are no longer needed
     done = core.intervals(conform(counted, READING), conform(keyed, REGISTER), happened, by=by, zone=place_of_days)
     write_table(_named_intervals(done.intervals, keyed, named, rows), out, zone=place_of_days)
     aside = done.set_aside
@@ -133,6 +129,25 @@ def intervals(
         f"{counted.height} readings, {done.intervals.height} intervals, {aside.height} readings set aside{f' ({why})' if why else ''}"
         + ("; --rejected FILE lists them" if aside.height and rejected is None else ""), err=True,
     )
+
+
+def _problems(given: Mapping[str, Table], keys: dict[str, pl.Series]) -> list[Problem]:
+    """What is wrong between the rows and tables; the register_key of each reading and event is left in `keys`."""
+    rows = given["registers"]
+    named = _names(rows)
+    keyed = _keyed(rows, named)
+    problems = _register_problems(rows, keyed, named)
+    for name in ("readings", "events"):
+        if name in given:
+            keys[name] = _key_of(given[name], keyed, named, problems)
+    if "events" in given:
+        problems += _event_problems(given["events"], keys["events"])
+    return problems
+
+
+def _names(rows: Table) -> list[str]:
+    """The columns that name a register."""
+    return [name for name in _KEY if name != "enterprise" or "enterprise" in rows.given]
 
 
 def _keyed(rows: Table, named: Sequence[str]) -> pl.DataFrame:
@@ -163,7 +178,7 @@ def _key_of(table: Table, keyed: pl.DataFrame, named: Sequence[str], problems: l
         piece.join(distinct, on=on, how="left", maintain_order="left")["register_key"] for piece in table.frame.select(on).iter_slices(JOINED_AT_ONCE)
     ] or [pl.Series("register_key", dtype=pl.UInt32)])
     if keys.null_count():
-        unknown = table.frame.select(on).with_row_index("row").filter(keys.is_null())
+        unknown = table.frame.select(on).with_row_index("row").filter(keys.is_null()).filter(pl.col("meter").is_not_null())
         problems.extend(
             Problem(table.where(row[0]), f"no register is declared for {' / '.join(map(str, row[1:]))}", "Add a row for it to the registers")
             for row in unknown.unique(on, keep="first", maintain_order=True).iter_rows()
@@ -173,7 +188,7 @@ def _key_of(table: Table, keyed: pl.DataFrame, named: Sequence[str], problems: l
 
 def _register_problems(rows: Table, keyed: pl.DataFrame, named: Sequence[str]) -> list[Problem]:
     """What is wrong between the columns and rows of the registers."""
-    numbered = keyed.with_row_index("row")
+    numbered = keyed.with_row_index("row").filter(pl.col("meter").is_not_null())  # an empty name is a problem of its own
     found: list[Problem] = []
 
     def complain(wrong: pl.Expr, column: str, what: str, remedy: str) -> None:
@@ -181,7 +196,7 @@ def _register_problems(rows: Table, keyed: pl.DataFrame, named: Sequence[str]) -
 
     complain(pl.col("range_low") > pl.col("range_high"), "range_high", "it is below range_low", "Give the least value first")
     complain(pl.col("valid_from") >= pl.col("valid_to"), "valid_to", "it is not after valid_from", "A row holds from valid_from to valid_to")
-    rate = numbered.filter(pl.col("kind") == "rate")
+    rate = numbered.filter(pl.col("kind") == "rate", pl.col("unit").is_not_null())
     found.extend(
         Problem(rows.where(row, "unit"), f"{unit!r} is no unit of a rate", "Write kW, MW or a unit per hour such as m3/h or t/h")
         for row, unit in rate.select("row", "unit").iter_rows() if core.quantity_unit("rate", unit) is None
@@ -207,7 +222,7 @@ def _register_problems(rows: Table, keyed: pl.DataFrame, named: Sequence[str]) -
 def _event_problems(events: Table, keys: pl.Series) -> list[Problem]:
     numbered = events.frame.with_columns(key=keys).with_row_index("row")
     bare = numbered.filter((pl.col("event") == "multiplier") & pl.col("multiplier").is_null())
-    twice = numbered.filter(pl.struct("key", "at", "event").is_duplicated() & keys.is_not_null())
+    twice = numbered.filter(pl.struct("key", "at", "event").is_duplicated() & pl.all_horizontal(pl.col("key", "at", "event").is_not_null()))
     return [
         *(Problem(events.where(row, "multiplier"), "the cell is empty", "Give the multiplier from then on") for row in bare["row"]),
         *(Problem(events.where(row), "the same event is there twice", "Remove one of the rows") for row in twice["row"]),

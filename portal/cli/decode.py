@@ -33,9 +33,9 @@ def command(
 ) -> None:
     """Read messages of a format and write their readings as a table."""
     if profile not in PROFILES:
-        raise BadInputError([Problem("--profile", f"{profile!r} is not known", f"Use one of {', '.join(PROFILES)}.")])
+        raise typer.BadParameter(f"{profile!r} is not known; use one of {', '.join(PROFILES)}", param_hint="--profile")
     if zone not in available_timezones():
-        raise BadInputError([Problem("--zone", f"{zone!r} is no time zone", "Write a name of the tz database such as Asia/Shanghai.")])
+        raise typer.BadParameter(f"{zone!r} is no time zone; write a name such as Asia/Shanghai", param_hint="--zone")
     check_output(out, rejected)
     messages = [
         Message(line, "file", name, None, None, payload, datetime.now(UTC), False) for line, (name, payload) in enumerate(_messages(file, topic), 1)
@@ -44,12 +44,15 @@ def command(
     good = found.readings.filter(pl.col("fault").is_null())
     quality = pl.col("quality").replace_strict(dict(enumerate(READING_QUALITY)), return_dtype=pl.String)
     write_table(good.with_columns(quality, pl.col("enterprise", "gateway").replace(_UNKNOWN, None)).select(_OUT), out, zone=zone)
+    bad = pl.concat([
+        found.heads.filter(pl.col("outcome") == "undecodable").select(line="message", reason="reason"),
+        found.readings.filter(pl.col("fault").is_not_null()).select(line="message", reason="fault"),
+    ])
     if rejected is not None:
-        bad = pl.concat([
-            found.heads.filter(pl.col("outcome") == "undecodable").select(line="message", reason="reason"),
-            found.readings.filter(pl.col("fault").is_not_null()).select(line="message", reason="fault"),
-        ])
         write_table(bad.sort("line"), rejected)
+    elif bad.height:
+        why = ", ".join(f"{count} {reason}" for reason, count in bad["reason"].value_counts(sort=True).iter_rows())
+        typer.echo(f"{good.height} readings, {bad.height} rejected ({why}); --rejected FILE lists them", err=True)
 
 
 def content_of(file: Path) -> bytes:

@@ -91,6 +91,7 @@ def read_table(path: str, columns: Sequence[Column], problems: list[Problem], *,
     if raw is None:
         return None
     name, frame, first_row = raw
+    frame = _without_empty_end(frame)
     table = Table(name, frame, first_row, frozenset(frame.columns))
     head = f"{name} row 1" if first_row > 1 else name
     lacking = [column for column in columns if column.required and column.name not in table.given]
@@ -277,6 +278,14 @@ def _ragged(name: str, content: bytes) -> list[Problem]:
         return [Problem(name, "the text is not UTF-8", "Save the file as CSV UTF-8")]
     except csv.Error:
         return []
+
+
+def _without_empty_end(frame: pl.DataFrame) -> pl.DataFrame:
+    """The table without the empty rows that follow its last one, as editors and spreadsheets leave them."""
+    last = frame.height
+    while last and all(cell is None or (isinstance(cell, str) and not cell.strip()) for cell in frame.row(last - 1)):
+        last -= 1
+    return frame.head(last)
 
 
 def _texts(values: pl.Series) -> pl.Series:

@@ -29,7 +29,9 @@ COEFFICIENT_COLUMNS = ("carrier", "name_zh", "basis", "kgce_per_unit", "unit", "
 @app.callback(invoke_without_command=True)
 def _tables(context: typer.Context, on: OnOption = None, settings: SettingsOption = None, as_json: JsonOption = False) -> None:
     """List the tables; name one to see its rows."""
-    if context.invoked_subcommand is not None:
+    if context.invoked_subcommand is not None:  # an option before the name holds for the table that is named
+        given = {"on": on and f"{on:%Y-%m-%d}", "settings": settings and str(settings), "as_json": as_json or None}
+        context.default_map = {name: {key: value for key, value in given.items() if value is not None} for name in KINDS}
         return
     folder = settings_from(settings).site.tables_dir
     counted = {"limits": _limits(settings, on), "coal_equivalent": _coefficients(folder, on)}

@@ -67,6 +67,12 @@ def test_csv_is_read_plain_packed_and_with_a_byte_order_mark(tmp_path: Path, pac
     assert got == [("E-1", datetime(2025, 12, 31, 16, tzinfo=UTC), 1.5, "main", 1.0)]
 
 
+@pytest.mark.parametrize("end", ["\n", "\n\n\n", "\r\n\r\n", ",,\n,,\n", " ,,\n"])
+def test_empty_rows_after_the_last_one_are_no_rows(tmp_path: Path, end: str) -> None:
+    assert read(put(tmp_path, GOOD + end)).frame.height == 1
+    assert wrong_cells(put(tmp_path, GOOD + ",,\n" + GOOD.splitlines()[1] + "\n" + end))[0] == "t.csv row 3 column meter"
+
+
 def test_zstd_frames_that_follow_each_other_are_all_read(tmp_path: Path) -> None:
     content = zstandard.compress(GOOD.encode()) + zstandard.compress(b"E-2,2026-01-01T00:00:00Z,2\n")
     assert read(put(tmp_path, content, "t.csv.zst")).frame["meter"].to_list() == ["E-1", "E-2"]

@@ -200,3 +200,14 @@ def test_the_schema_is_shown_without_any_file() -> None:
     assert code == 0
     for word in ("--readings", "--registers", "--events", "--out", "--rejected", "cumulative, interval, rate", "measured, estimated, suspect"):
         assert word in said
+
+
+def test_wrong_cells_unknown_registers_and_bare_events_are_told_together() -> None:
+    readings = put("bad.csv", "meter,read_at,value\nE-1,yesterday,1\nE-2,2026-01-01T00:00:00+08:00,2\n,2026-01-01T00:00:00+08:00,3\n")
+    registers = put("h.csv", "meter,medium,unit,kind\nE-1,electricity,kWh,rate\nE-3,electricity,,rate\n")
+    events = put("e.csv", "meter,at,event\nE-1,2026-01-01,multiplier\nE-4,never,reset\n")
+    told = {problem.partition(": ")[0] for problem in problems(readings, registers, "--events", events)}
+    assert told == {
+        "bad.csv row 2 column read_at", "bad.csv row 3", "bad.csv row 4 column meter", "h.csv row 2 column unit", "h.csv row 3 column unit",
+        "e.csv row 2 column multiplier", "e.csv row 3", "e.csv row 3 column at",
+    }

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import typer
 import zstandard
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from config.errors import BadInputError
 from portal.cli.decode import command
@@ -21,8 +21,12 @@ app = typer.Typer()
 app.command()(command)
 
 
+def invoked(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
 def decode(*arguments: object) -> object:
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    done = invoked(*arguments)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.stdout
@@ -55,10 +59,19 @@ def test_without_an_output_the_table_goes_to_standard_output(tmp_path) -> None:
     assert text.splitlines()[1] == ",,33B1225950027,active_import,2026-01-12T17:00:00+01:00,56.331,kWh,good"
 
 
-@pytest.mark.parametrize(("arguments", "where"), [
-    (["--profile", "nope"], "--profile"), (["--profile", "kpm33b", "--zone", "Mars/Olympus"], "--zone"),
-    (["--profile", "kpm33b", "--out", "out.docx"], "out.docx"), (["--profile", "kpm33b"], "missing.json"),
-])
-def test_bad_arguments_and_a_missing_file_are_told(tmp_path, arguments, where) -> None:
+@pytest.mark.parametrize("wrong", [["--profile", "nope"], ["--profile", "kpm33b", "--zone", "Mars/Olympus"]])
+def test_an_unknown_profile_or_zone_is_wrong_usage(tmp_path, wrong) -> None:
+    result = invoked(*wrong, tmp_path / "missing.json")
+    assert (result.exit_code, wrong[-2] in result.stderr, wrong[-1] in result.stderr) == (2, True, True)
+
+
+@pytest.mark.parametrize(("arguments", "where"), [(["--out", "out.docx"], "out.docx"), ([], "missing.json")])
+def test_a_bad_output_and_a_missing_file_are_told(tmp_path, arguments, where) -> None:
     with pytest.raises(BadInputError, match=where):
-        decode(*arguments, tmp_path / "missing.json")
+        decode("--profile", "kpm33b", *arguments, tmp_path / "missing.json")
+
+
+def test_what_is_rejected_is_counted_where_no_file_takes_it(tmp_path) -> None:
+    file = tmp_path / "log.txt"
+    file.write_text("a/topic {broken\nother/topic {broken\n")
+    assert "0 readings, 2 rejected (2 not_json); --rejected FILE lists them" in invoked("--profile", "own_json", file).stderr

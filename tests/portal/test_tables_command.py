@@ -79,3 +79,8 @@ def test_a_row_that_is_not_there_and_an_empty_name_are_refused(site: Path) -> No
         tables("confirm", "calcium_carbide", "coal", "GB 21343-2023", "--by", " ", "--on", "2026-11-02", "--copy", "x", "--settings", str(site))
     assert [problem.where for problem in error.value.problems] == ["--by", "calcium_carbide coal GB 21343-2023"]
     assert "furnace_electricity GB 21343-2015" in str(error.value)
+
+
+def test_an_option_before_the_name_of_a_table_holds_for_it(site: Path) -> None:
+    found = json.loads(tables("--settings", str(site), "--json", "--on", "2024-11-30", "limits"))
+    assert {row["standard"] for row in found if row["product"] == "calcium_carbide"} == {"GB 21343-2015"}
