@@ -49,7 +49,7 @@ def command(
         site.readings()  # a store that another process holds is told before anything starts
     running = Services(build(site, [name for name in wanted if name != "portal"], stop), stop)
     app = create_app(site, services=running) if "portal" in wanted else health_app(site, services=running)
-    running.add(http_service(app, listener))
+    running.add(http_service(app, listener, "portal" if "portal" in wanted else "health"))
     sys.exit(serve(running, site, listener, locks))
 
 
@@ -69,8 +69,8 @@ def serve(running: Services, site: Site, listener: socket.socket, locks: Sequenc
     return 0
 
 
-def http_service(app: object, listener: socket.socket) -> Service:
-    """The pages, or health and metrics, as a service beside the others."""
+def http_service(app: object, listener: socket.socket, name: str = "portal") -> Service:
+    """The pages, or (name health) health and metrics alone, as a service beside the others."""
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2))  # type: ignore[arg-type]
 
     def run(stop: threading.Event) -> None:
@@ -81,7 +81,7 @@ def http_service(app: object, listener: socket.socket) -> Service:
         threading.Thread(target=leave, daemon=True).start()
         server.run(sockets=[listener])
 
-    return Service("portal", run)
+    return Service(name, run)
 
 
 def listen(host: str, port: int, what: str) -> socket.socket:

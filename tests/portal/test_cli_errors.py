@@ -1,9 +1,11 @@
 """One clear sentence that says what to do, and the exit code of the contract, for what goes wrong at the start."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,23 @@ def test_a_port_in_use_is_told_with_the_setting_to_change(tmp_path):
     assert done.returncode == 4
     assert "in use" in done.stderr
     assert "[portal] port" in done.stderr
+
+
+@pytest.mark.enable_socket
+def test_a_service_without_the_portal_has_health_and_does_not_call_it_portal_and_ends_on_sigterm(tmp_path):
+    (tmp_path / "tcewatch.toml").write_text("[log]\nformat = 'json'\n")
+    process = subprocess.Popen([TCEWATCH, "run", "send"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        running = json.loads(process.stderr.readline())
+        assert running["services"] == ["send", "health"]
+        with urllib.request.urlopen(f"{running['address']}/health/live", timeout=30) as answer:
+            assert json.load(answer) == {"status": "ok", "parts": {"send": "ok", "health": "ok"}}
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_check_lists_broker_register_and_people_together(tmp_path):
