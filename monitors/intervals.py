@@ -58,6 +58,7 @@ REACH: Final = 24  # readings that pass rule 1, on either side of a window, that
 LONG_IN_GRAINS: Final = 1.5  # a step longer than this is estimated in its intervals
 USUAL_TOLERANCE: Final = 1.5  # a spacing longer than this times the usual one is a gap between interval readings
 JITTER_SHARE: Final = 1e-6
+RATE_ROUNDING: Final = 1e-9  # by how much floating point may carry a consumption over its greatest rate
 LONGEST_INTERVAL: Final = timedelta(days=366)
 LONGEST_RATE_STEP: Final = timedelta(minutes=90)
 CHUNK_READINGS: Final = 4_000_000  # worked on at once: bounds the memory
@@ -468,7 +469,7 @@ def _doubtful(steps: pl.DataFrame, rows: _Rows, real: pl.Series | None = None) -
     """The spans of steps (a, b, q, uncertain) that are too fast for their register, or end at an uncertain reading."""
     doubtful = steps["uncertain"].fill_null(False)
     if rows.frame["max_rate_per_h"].null_count() < rows.frame.height:
-        rate = rows.of("max_rate_per_h", steps["a"].fill_null(0)) / _HOUR_US
+        rate = rows.of("max_rate_per_h", steps["a"].fill_null(0)) * (1 + RATE_ROUNDING) / _HOUR_US
         doubtful = doubtful | (steps["q"].abs() > rate * (steps["b"] - steps["a"])).fill_null(False)
     return steps.select("a", "b").filter(doubtful if real is None else doubtful & real)
 
@@ -624,7 +625,7 @@ def _wraps_and_resets(fallen: pl.DataFrame, rows: _Rows, turns: pl.Series) -> tu
         modulus=rows.of("modulus", a), rate=rows.of("max_rate_per_h", a), multiplier=rows.multiplier_of(a), declared=declared,
     ).with_columns(forward=pl.col("modulus") - _fall)
     allowed = pl.when(pl.col("rate").is_not_null()).then(
-        pl.col("forward") * pl.col("multiplier") <= pl.col("rate") * (_b - _a) / _HOUR_US,
+        pl.col("forward") * pl.col("multiplier") <= pl.col("rate") * (1 + RATE_ROUNDING) * (_b - _a) / _HOUR_US,
     ).otherwise(pl.col("forward") <= pl.col("modulus") / 2)
     wraps = (pl.col("modulus").is_not_null() & (pl.col("declared") | allowed)).fill_null(False)
     return judged.filter(wraps).select("at", "a", "b", "modulus"), judged.filter(~wraps).select("at", "a", "b")

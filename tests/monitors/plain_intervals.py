@@ -125,7 +125,7 @@ def cumulative_steps(
             quantity = forward * multiplier_at(before.at, rows, events)
             hours = (now.at - before.at) / H
             uncertain = any(p.reading is not None and p.reading["quality"] == 1 for p in (before, now))
-            fast = row["max_rate_per_h"] is not None and abs(quantity) > row["max_rate_per_h"] * hours * (1 + 1e-12)
+            fast = row["max_rate_per_h"] is not None and abs(quantity) > row["max_rate_per_h"] * hours * (1 + 1e-9)
             if hours:
                 steps.append(Step(before.at, now.at, quantity, suspect=uncertain or fast))
     return steps
@@ -207,7 +207,7 @@ def wraps(before: Point, now: Point, rows: Sequence[Row], events: Sequence[Row],
     forward = now.value - before.value + row["modulus"]
     if row["max_rate_per_h"] is None:
         return bool(forward <= row["modulus"] / 2)
-    return bool(forward * multiplier_at(before.at, rows, events) <= row["max_rate_per_h"] * ((now.at - before.at) / H))
+    return bool(forward * multiplier_at(before.at, rows, events) <= row["max_rate_per_h"] * (1 + 1e-9) * ((now.at - before.at) / H))
 
 
 def rate_steps(counted: Sequence[Row], rows: Sequence[Row], events: Sequence[Row]) -> list[Step]:
@@ -217,7 +217,7 @@ def rate_steps(counted: Sequence[Row], rows: Sequence[Row], events: Sequence[Row
         if length <= 1.5 * H:
             mean = (before["value"] + now["value"]) / 2 * multiplier_at(before["read_at"], rows, events)
             most = row_at(before["read_at"], rows)["max_rate_per_h"]
-            doubtful = 1 in (before["quality"], now["quality"]) or (most is not None and abs(mean) > most)
+            doubtful = 1 in (before["quality"], now["quality"]) or (most is not None and abs(mean) > most * (1 + 1e-9))
             steps.append(Step(before["read_at"], now["read_at"], mean * (length / H), suspect=doubtful))
     return steps
 
@@ -243,7 +243,7 @@ def interval_steps(
         start = stamps[i] if ahead else stamps[i] - length
         quantity = reading["value"] * multiplier_at(start, rows, events)
         most = row_at(start, rows)["max_rate_per_h"]
-        doubtful = reading["quality"] == 1 or (most is not None and abs(quantity) > most * (length / H))
+        doubtful = reading["quality"] == 1 or (most is not None and abs(quantity) > most * (1 + 1e-9) * (length / H))
         steps.append(Step(start, start + length, quantity, suspect=doubtful))
     return steps
 

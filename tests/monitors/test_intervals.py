@@ -203,6 +203,12 @@ def test_a_reading_names_every_rule_that_it_breaks() -> None:
     assert aside(run(readings, register(range_low=0.0))) == [(-5.0, ["outside_range", "marked_bad"])]
 
 
+@pytest.mark.parametrize(("values", "rating"), [((300, 800), 500.0), ((100.1, 100.3), 0.2), ((0.1, 0.4), 0.3), ((999.9, 0.1), 0.2)])
+def test_a_step_equal_to_the_rating_is_within_it_whatever_floating_point_adds(values: tuple[float, float], rating: float) -> None:
+    found = run(series(*values, minutes=60), register(max_rate_per_h=rating, modulus=1000.0))
+    assert (quantities(found), found.intervals["quality"].to_list()) == ([rating], ["measured"])
+
+
 @pytest.mark.parametrize(("rating", "quality"), [(39.9, "suspect"), (40.0, "measured"), (40.1, "measured")])
 def test_a_step_above_the_rating_is_kept_and_suspect(rating: float, quality: str) -> None:
     found = run(series(0, 1), register(max_rate_per_h=rating, multiplier=10.0))
