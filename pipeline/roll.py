@@ -13,7 +13,7 @@ from monitors.intervals import REACH, Grain, affected_days, counted, short_of_re
 from pipeline.site import Site
 from store.derived import Table
 
-READINGS_AT_ONCE = 2_000_000  # about as many are worked on at once: bounds the memory
+READINGS_AT_ONCE = 500_000  # about as many are worked on at once: bounds the memory
 GRAINS: Final[Mapping[Table, Grain]] = {"hourly": "hour", "daily": "day"}
 ROLLED_WITH = "rolled_with"  # state: register_key -> fingerprint of the rows and events it was rolled up with
 
