@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,6 +22,7 @@ from store.quarantine import Quarantine
 
 LISTED: Final = 100  # rejected readings that one receipt lists
 _EVERY_S: Final = 1.0  # at most one receipt a second for each gateway
+_TURNS: Final = 5  # epochs of one gateway that wait for each other
 _SETTLEMENTS: Final = 10_000
 _CONFIRMED_WITHIN_S: Final = 10.0
 _LONGEST_WAIT_S: Final = 4.0
@@ -76,7 +78,7 @@ class ReceiptPublisher:
                 connection.open()
                 wait_s = 1.0
                 while connection.alive and not stop.is_set():
-                    self.once(connection)
+                    self.once(connection, stop)
                     _idle(connection, stop, _EVERY_S)
             except (BrokerUnavailableError, StoreUnavailableError, StoreFullError) as error:
                 _log.debug("waiting", reason=str(error))
@@ -84,13 +86,20 @@ class ReceiptPublisher:
             finally:
                 connection.close()
 
-    def once(self, connection: Connection) -> int:
+    def once(self, connection: Connection, stop: threading.Event | None = None) -> int:
         """Publish what has been settled since the last receipt; how many receipts. The cursor follows the broker's PUBACK."""
+        stop = stop or threading.Event()
         settlements = self._ledger.settlements(self._ledger.receipt_cursor(), _SETTLEMENTS)
         if settlements.is_empty():
             return 0
         receipts = self.receipts(settlements)
-        sent = [connection.publish(topic, payload) for topic, payload in receipts]
+        sent = []
+        for number, turn in enumerate(_turns(receipts)):
+            if number:
+                _idle(connection, stop, _EVERY_S)
+                if stop.is_set() or not connection.alive:
+                    return 0  # the cursor stays: they are told again
+            sent += [connection.publish(topic, payload) for topic, payload in turn]
         deadline = time.monotonic() + _CONFIRMED_WITHIN_S
         while not all(info.is_published() for info in sent):
             if not connection.alive or time.monotonic() > deadline:
@@ -126,6 +135,19 @@ class ReceiptPublisher:
 def _reason(reasons: Sequence[str]) -> dict[str, Any]:
     text = REASONS[reasons[0]]
     return {"reason": reasons[0], "text": {"zh": text.zh, "en": text.en}}
+
+
+def _turns(receipts: Sequence[tuple[str, bytes]]) -> list[list[tuple[str, bytes]]]:
+    """Receipts of several epochs of one gateway, a second apart; a gateway with a new epoch in each message holds up the others only so long."""
+    turns: list[list[tuple[str, bytes]]] = []
+    taken: Counter[str] = Counter()
+    for topic, payload in receipts:
+        turn = min(taken[topic], _TURNS - 1)
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append((topic, payload))
+        taken[topic] += 1
+    return turns
 
 
 def _idle(connection: Connection, stop: threading.Event, seconds: float) -> None:

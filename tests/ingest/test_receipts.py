@@ -1,6 +1,7 @@
 """What gateways are told: built from ledger and quarantine, published at least once."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,3 +158,32 @@ def test_nothing_settled_means_nothing_told(site) -> None:
     line = Line()
     assert site.publisher.once(line) == 0
     assert line.sent == []
+
+
+def test_two_epochs_of_one_gateway_are_told_a_second_apart_and_other_gateways_do_not_wait(site) -> None:
+    class Clocked(Line):
+        def publish(self, where: str, payload: bytes) -> Published:
+            said.append((json.loads(payload)["epoch"], where.split("/")[3], time.monotonic()))
+            return super().publish(where, payload)
+
+        def step(self, timeout_s: float) -> bool:
+            time.sleep(timeout_s)
+            return False
+
+    said: list[tuple[str, str, float]] = []
+    for sender, epoch in ((STEEL, "a"), (STEEL, "b"), (COKING, "a")):
+        site.settle(1, sender=sender, epoch=epoch, stored=1, decoded=1)
+    assert site.publisher.once(Clocked()) == 3
+    assert [line[:2] for line in said] == [("a", STEEL), ("a", COKING), ("b", STEEL)]
+    assert said[1][2] - said[0][2] < 0.5
+    assert said[2][2] - said[0][2] >= 1.0
+    assert site.publisher.once(Clocked()) == 0
+
+
+def test_a_gateway_with_a_new_epoch_in_each_message_holds_the_others_up_for_seconds_only(site) -> None:
+    for number in range(50):
+        site.settle(1, epoch=f"e{number}", stored=1, decoded=1)
+    began, line = time.monotonic(), Line()
+    line.step = time.sleep  # type: ignore[method-assign,assignment]
+    assert site.publisher.once(line) == 50
+    assert time.monotonic() - began < 10.0
