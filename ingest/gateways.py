@@ -64,9 +64,11 @@ class ReceiptPublisher:
 
     def __init__(
         self, settings: MqttSettings, ledger: Ledger, quarantine: Quarantine, journal: Journal, *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        regions: Callable[[], Mapping[tuple[str, str], str]] = dict, now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._settings, self._ledger, self._quarantine, self._journal, self._now = settings, ledger, quarantine, journal, now
+        """`regions` tells the registered region of (enterprise, gateway): where it listens, whatever a message's topic said."""
+        self._settings, self._ledger, self._quarantine, self._journal = settings, ledger, quarantine, journal
+        self._regions, self._now = regions, now
         self.published = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -115,6 +117,7 @@ class ReceiptPublisher:
         if counted.is_empty():
             return []
         contiguous = {tuple(row[:3]): row[3] for row in self._ledger.sequences().select(*_GATEWAY, "contiguous_seq").iter_rows()}
+        regions = self._regions()
         found = []
         for group in counted.partition_by(_GATEWAY, maintain_order=True):
             enterprise, gateway, epoch = group.select(_GATEWAY).row(0)
@@ -128,7 +131,8 @@ class ReceiptPublisher:
                 page = self._quarantine.page(after=(last, -2), limit=LISTED, filters={"enterprise": enterprise, "gateway": gateway})
                 refused = page.filter(pl.col("message") >= first).to_dicts()
             receipt = compose(group, refused, contiguous_seq=contiguous.get((enterprise, gateway, epoch), 0), at=self._now())
-            found.append((f"{OWN_ROOT}{own['region']}/{enterprise}/{gateway}/receipts", msgspec.json.encode(receipt)))
+            region = regions.get((enterprise, gateway), own["region"])
+            found.append((f"{OWN_ROOT}{region}/{enterprise}/{gateway}/receipts", msgspec.json.encode(receipt)))
         return found
 
 

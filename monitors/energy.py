@@ -286,7 +286,7 @@ class _Law:
                 if scale is None:
                     return _Found(None, None, f"the coefficient of {carrier} is for {row['unit']}, the quantity is in {unit}: between conditions "
                                   f"of a gas there is no fixed factor; give lhv in kJ/{unit}, or a coefficient for {unit}")
-                return _Found(row["kgce_per_unit"] * scale, row["source"], None)
+                return _Found(float(f"{row['kgce_per_unit'] * scale:.14g}"), row["source"], None)  # 714.3, not 714.3000000000001
         return _Found(None, None, _why_none(carrier, basis, role, period, rows, first, last))
 
 

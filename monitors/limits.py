@@ -1,6 +1,6 @@
 """Unit consumption of products against the energy-consumption limits in force, with the derivation (decisions.md 1-7)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import polars as pl
@@ -20,6 +20,22 @@ _BASE_UNITS: Final[Mapping[str, tuple[str, float]]] = {  # by definition of the 
     "kgoe": ("kgce", KGCE_PER_KGOE), "kL": ("m3", 1.0), "weight case": ("kg", 50.0),
     "10^6 pieces": ("pieces", 1e6), "10^4 pieces": ("pieces", 1e4),
 }
+
+_ZH: Final[Mapping[str, str]] = {  # pieces of a derivation; the order of what is put in stays
+    "reported {} {}": "填报值 {} {}", "energy {} {}": "能耗 {} {}", " ({} tce used as raw material left out)": "（已扣除用作原料的 {} tce）",
+    " / output {} {}": " ÷ 产量 {} {}", "{}{}, level {} ({} plant)": "{}{}，{} 级（{}装置）", ": {} {}": "：{} {}",
+    " is not in the table": "：表中无此级",
+    ", {} basis, in force from {}": "，{}，自 {} 起施行", "actual - limit = {} {}": "实际 - 限额 = {} {}",
+    " ({} % of the limit's absolute value)": "（为限额绝对值的 {} %）", " (the limit is 0: no ratio)": "（限额为 0，无比值）",
+    "judged for {} to {} only, where this edition is in force; the figure is that of {} to {}": "本版仅判定其施行的 {} 至 {}；数值为 {} 至 {} 的数值",
+    "{} % covered, {} % estimated": "数据覆盖 {} %，估算 {} %", "the measured part alone, {} {}, is above the limit": "仅实测部分（{} {}）已超限额",
+    "missing: {}": "缺少：{}", "the standard's corrections are not applied: {}": "标准规定的修正未计入：{}", "{}, {} confidence": "{}，可信度{}",
+    ", confirmed by {} on {} against {}": "，由{}于 {} 确认，核对文本：{}", "; ": "；",
+    "existing": "现有", "new": "新建", "calorific": "当量值", "equivalent": "等价值",
+    "binding": "已确认", "unconfirmed": "未确认", "indicative": "仅供参考", "high": "高", "medium": "中", "low": "低",
+}
+_WORDS: Final = ("existing", "new", "calorific", "equivalent", "binding", "unconfirmed", "indicative", "high", "medium", "low")
+LANGUAGES: Final[Mapping[str, Callable[[str], str]]] = {"en": str, "zh": _ZH.__getitem__}
 
 
 def limits(
@@ -70,7 +86,8 @@ def limits(
     ).with_columns(period_start=pl.max_horizontal("_first", "effective_from"), period_end=pl.min_horizontal("_last", "effective_to"))
     judged = pl.concat([parts, _gaps(rows, parts, table)], how="diagonal").sort("_row", "period_start", "standard", nulls_last=True)
     judged = _standing(_compared(_actual(judged)), confirmations)
-    return judged.with_columns(derivation=_derivation()).select(*schemas.VERDICT, *further)
+    said = judged.with_columns(derivation=_derivation("en"), derivation_zh=_derivation("zh"))
+    return said.select(*schemas.VERDICT, *further)
 
 
 def with_days(products: pl.DataFrame) -> pl.DataFrame:
@@ -229,7 +246,7 @@ def _why_no_rule(table: pl.DataFrame, product: str | None, indicator: str | None
 
 
 def _actual(judged: pl.DataFrame) -> pl.DataFrame:
-    """Add `actual` in the limit's unit, `_formula` (how it came about) and `_lacking` (what it lacks)."""
+    """Add `actual` in the limit's unit, `_formula_en` and `_formula_zh` (how it came about) and `_lacking` (what it lacks)."""
     from_sum = pl.col("value").is_null() & pl.col("energy").is_null() & pl.col("_e_found") & pl.col("_ruled")
     electric, total = pl.col("indicator").is_in(ELECTRICITY_INDICATORS), pl.col("indicator").is_in(TOTAL_INDICATORS)
     # What is used as raw material is in the sum; a limit without it is held against the rest. A fuel's two values are the same.
@@ -265,15 +282,9 @@ def _actual(judged: pl.DataFrame) -> pl.DataFrame:
         .when(pl.col("_factor").is_null()).then(pl.format("a figure in {}: {} cannot be turned into it by definition", "_limit_unit", "_figure_unit"))
         .when(~pl.col("_figure").is_finite()).then(pl.lit("a finite figure"))
     )
-    formula = pl.when(given).then(pl.format("reported {} {}", _number("value"), "unit")).otherwise(
-        pl.concat_str(
-            pl.format("energy {} {}", _number("energy"), "energy_unit"),
-            pl.when(pl.col("_from_sum") & total & (raw_material != 0))
-            .then(pl.format(" ({} tce used as raw material left out)", _number("_e_feedstock_tce"))).otherwise(pl.lit("")),
-            pl.format(" / output {} {}", _number("output"), "output_unit"),
-        )
-    )
-    return rows.with_columns(_lacking=lacking, _formula=formula).with_columns(
+    left_out = pl.col("_from_sum") & total & (raw_material != 0)
+    formulas = [_formula(say, left_out).alias(f"_formula_{language}") for language, say in LANGUAGES.items()]
+    return rows.with_columns(lacking.alias("_lacking"), *formulas).with_columns(
         actual=pl.when(pl.col("_lacking").is_null()).then(pl.col("_figure") * pl.col("_factor")), unit="_limit_unit",
     )
 
@@ -325,51 +336,70 @@ def _compared(rows: pl.DataFrame) -> pl.DataFrame:
 def _standing(rows: pl.DataFrame, confirmations: pl.DataFrame) -> pl.DataFrame:
     keys = ["product", "indicator", "standard"]
     named = schemas.conform(confirmations, schemas.CONFIRMATION).sort("confirmed_on", nulls_last=False).unique(keys, keep="last").select(
-        *keys, _confirmed=pl.format("confirmed by {} on {} against {}", "confirmed_by", "confirmed_on", "copy")
+        *keys, _by="confirmed_by", _on="confirmed_on", _copy=pl.col("copy").fill_null("-")
     )
     rows = rows.join(named, on=keys, how="left", maintain_order="left")
     # A confirmation vouches for what the row says, not for a correction that it lacks.
     standing = (
         pl.when(pl.col("_ruled").is_null()).then(None)
         .when(~pl.col("corrections_complete")).then(pl.lit("indicative"))
-        .when(pl.col("_confirmed").is_not_null()).then(pl.lit("binding"))
+        .when(pl.col("_by").is_not_null()).then(pl.lit("binding"))
         .when(pl.col("confidence") == "low").then(pl.lit("indicative"))
         .otherwise(pl.lit("unconfirmed"))
     )
     return rows.with_columns(standing=standing)
 
 
-def _derivation() -> pl.Expr:
-    """The verdict as one readable line: formula, inputs, edition, level, clause, completeness, standing."""
+def _formula(say: Callable[[str], str], left_out: pl.Expr) -> pl.Expr:
+    """How a figure came about."""
+    raw_material = pl.format(say(" ({} tce used as raw material left out)"), _number("_e_feedstock_tce"))
+    return pl.when(pl.col("value").is_not_null()).then(pl.format(say("reported {} {}"), _number("value"), "unit")).otherwise(pl.concat_str(
+        pl.format(say("energy {} {}"), _number("energy"), "energy_unit"),
+        pl.when(left_out).then(raw_material).otherwise(pl.lit("")),
+        pl.format(say(" / output {} {}"), _number("output"), "output_unit"),
+    ))
+
+
+def _derivation(language: str) -> pl.Expr:
+    """The verdict as one readable line: formula, inputs, edition, level, clause, completeness, standing.
+
+    What is missing, and remarks of the table, are quoted as they are.
+    """
+    say = LANGUAGES[language]
+
+    def word(column: str) -> pl.Expr:
+        return pl.col(column).cast(pl.String()).replace({each: say(each) for each in _WORDS})
+
     bound, nothing = pl.col("_limit"), pl.lit("")
     clause = pl.when(pl.col("clause").fill_null("") != "").then(pl.format(" {}", "clause")).otherwise(nothing)
-    confirmed = pl.when(pl.col("_confirmed").is_not_null()).then(pl.format(", {}", "_confirmed")).otherwise(nothing)
+    by = pl.format(say(", confirmed by {} on {} against {}"), "_by", "_on", "_copy")
+    confirmed = pl.when(pl.col("_by").is_not_null()).then(by).otherwise(nothing)
     divided = (pl.col("period_start") != pl.col("_first")) | (pl.col("period_end") != pl.col("_last"))
     pieces = [
-        pl.when(pl.col("actual").is_not_null()).then(pl.format("{} = {} {}", "_formula", _number("actual"), "unit")),
+        pl.when(pl.col("actual").is_not_null()).then(pl.format("{} = {} {}", f"_formula_{language}", _number("actual"), "unit")),
         pl.when("_ruled").then(pl.concat_str(
-            pl.format("{}{}, level {} ({} plant)", "standard", clause, "binding_level", "plant_status"),
-            pl.when(bound.is_not_null()).then(pl.format(": {} {}", _number("_limit"), "unit")).otherwise(pl.lit(" is not in the table")),
-            pl.format(", {} basis, in force from {}", "basis", "effective_from"),
+            pl.format(say("{}{}, level {} ({} plant)"), "standard", clause, "binding_level", word("plant_status")),
+            pl.when(bound.is_not_null()).then(pl.format(say(": {} {}"), _number("_limit"), "unit")).otherwise(pl.lit(say(" is not in the table"))),
+            pl.format(say(", {} basis, in force from {}"), word("basis"), "effective_from"),
         )),
         pl.when(pl.col("excess").is_not_null()).then(pl.concat_str(
-            pl.format("actual - limit = {} {}", _number("excess"), "unit"),
-            pl.when(pl.col("excess_ratio").is_not_null()).then(pl.format(" ({} % of the limit's absolute value)", _percent("excess_ratio")))
-            .otherwise(pl.lit(" (the limit is 0: no ratio)")),
+            pl.format(say("actual - limit = {} {}"), _number("excess"), "unit"),
+            pl.when(pl.col("excess_ratio").is_not_null()).then(pl.format(say(" ({} % of the limit's absolute value)"), _percent("excess_ratio")))
+            .otherwise(pl.lit(say(" (the limit is 0: no ratio)"))),
         )),
         pl.when(pl.col("_ruled") & divided).then(pl.format(
-            "judged for {} to {} only, where this edition is in force; the figure is that of {} to {}",
+            say("judged for {} to {} only, where this edition is in force; the figure is that of {} to {}"),
             "period_start", "period_end", "_first", "_last",
         )),
-        pl.when("_ruled").then(pl.format("{} % covered, {} % estimated", _percent("covered_ratio"), _percent("estimated_ratio"))),
-        pl.when(pl.col("verdict") == "exceeds_measured_alone").then(
-            pl.format("the measured part alone, {} {}, is above the limit", _number(pl.col("actual") * (1 - pl.col("estimated_ratio"))), "unit")
-        ),
-        pl.when(pl.col("missing").is_not_null()).then(pl.format("missing: {}", "missing")),
-        pl.when(pl.col("corrections_complete").not_()).then(pl.format("the standard's corrections are not applied: {}", "remark")),
-        pl.when("_ruled").then(pl.concat_str(pl.format("{}, {} confidence", "standing", "confidence"), confirmed)),
+        pl.when("_ruled").then(pl.format(say("{} % covered, {} % estimated"), _percent("covered_ratio"), _percent("estimated_ratio"))),
+        pl.when(pl.col("verdict") == "exceeds_measured_alone").then(pl.format(
+            say("the measured part alone, {} {}, is above the limit"), _number(pl.col("actual") * (1 - pl.col("estimated_ratio"))), "unit"
+        )),
+        pl.when(pl.col("missing").is_not_null()).then(pl.format(say("missing: {}"), "missing")),
+        pl.when(pl.col("corrections_complete").not_()).then(pl.format(say("the standard's corrections are not applied: {}"), "remark")),
+        pl.when("_ruled").then(pl.concat_str(pl.format(say("{}, {} confidence"), word("standing"), word("confidence")), confirmed)),
     ]
-    return pl.concat_list(pieces).list.drop_nulls().list.join("; ")
+    return pl.concat_list(pieces).list.drop_nulls().list.join(say("; "))
 
 
 def _number(of: str | pl.Expr) -> pl.Expr:

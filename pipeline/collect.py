@@ -15,4 +15,8 @@ def collector(site: Site, stop: threading.Event) -> Collector:
 
 def receipts(site: Site) -> ReceiptPublisher:
     """Tells the gateways what became of their messages."""
-    return ReceiptPublisher(site.settings.mqtt, site.ledger, site.quarantine, site.journal)
+    def regions() -> dict[tuple[str, str], str]:
+        rows = site.register.gateways().select("enterprise", "gateway", "region").iter_rows()
+        return {(enterprise, gateway): region for enterprise, gateway, region in rows}
+
+    return ReceiptPublisher(site.settings.mqtt, site.ledger, site.quarantine, site.journal, regions=regions)

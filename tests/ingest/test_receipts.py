@@ -187,3 +187,11 @@ def test_a_gateway_with_a_new_epoch_in_each_message_holds_the_others_up_for_seco
     line.step = time.sleep  # type: ignore[method-assign,assignment]
     assert site.publisher.once(line) == 50
     assert time.monotonic() - began < 10.0
+
+
+def test_a_receipt_goes_where_the_gateway_is_registered_whatever_region_a_message_named(site: Site) -> None:
+    site.publisher = ReceiptPublisher(
+        MqttSettings(), site.ledger, site.quarantine, site.journal, regions=lambda: {(STEEL, "gw-1"): "159901"}, now=lambda: AT,
+    )
+    site.settle(1, decoded=1, stored=1)
+    assert [where for where, _ in site.told()] == [f"tce/v1/159901/{STEEL}/gw-1/receipts"]

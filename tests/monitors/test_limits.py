@@ -1,5 +1,6 @@
 """A figure against the limit in force: both sides of every limit, editions, levels, completeness, standing, derivation."""
 
+import re
 from datetime import date
 from typing import Any
 
@@ -344,3 +345,15 @@ def test_verdict_level_and_excess_agree(actual: float, levels: tuple[float | Non
     assert (found["verdict"] == "exceeds") == (found["excess"] > 0)
     if found["level"] == str(found["binding_level"]):
         assert found["verdict"] == "complies"
+
+
+def test_the_derivation_is_told_in_chinese_with_the_same_numbers() -> None:
+    made = pl.DataFrame([{"enterprise": "E", "product": row["product"], "indicator": row["indicator"], "feedstock": row["feedstock"],
+                          "period": "2026", "plant_status": status, "value": 123.5, "unit": row["unit"], "estimated_ratio": 0.2}
+                         for row in tables.limits(None).unique(["product", "indicator", "feedstock"]).iter_rows(named=True)
+                         for status in ("existing", "new")], infer_schema_length=None)
+    for row in limits(made, tables.limits(None), NOBODY).drop_nulls("standard").iter_rows(named=True):
+        said = row["derivation_zh"].partition("标准规定的修正")[0].partition("缺少")[0]
+        assert not re.search("[a-z]{3}", said.replace(row["unit"], "").replace("GB", "").replace(row["clause"] or " ", ""), re.IGNORECASE)
+        for number in (row["actual"], row["level_3"] if row["binding_level"] == 3 else row["level_2"]):
+            assert number is None or f"{number:.12g}" in said

@@ -145,7 +145,7 @@ def test_an_enterprise_shows_five_media_both_bases_and_what_a_verdict_rests_on(b
     for medium in ("coal", "water", "oil", "gas", "electricity"):
         assert f'id="chart-{medium}"' in text
     confirmed = "确认人 someone；所核对文本：printed copy"
-    for words in ("当量值", "等价值", "GB 21343-2023", confirmed, "energy 4723.3044 tce / output 4000 t", "已确认", "9,361,000"):
+    for words in ("当量值", "等价值", "GB 21343-2023", confirmed, "能耗 4723.3044 tce ÷ 产量 4000 t", "已确认", "9,361,000"):
         assert words in text
     assert "tce</small></th>" in text
 
