@@ -427,6 +427,9 @@ class _Change:
                 right = f"A rate has one of {', '.join(_RATE_UNITS)}; a cumulative or interval register has none of them."
                 self._tell(f"{self._where('register', key)} column unit", f"{row['unit']} does not go with kind {row['kind']}", right)
         for key, row in self.after["event"].items():
+            if row["at"] > known_from:
+                what = f"{row['at'].isoformat()} is still to come"
+                self._tell(f"{self._where('event', key)} column at", what, "Enter an event once it has happened: its values count as readings.")
             if row["event"] == "multiplier" and row["multiplier"] is None:
                 self._tell(f"{self._where('event', key)} column multiplier", "is empty", "Give the multiplier that holds from then on.")
         self._check_overlaps("register", ("enterprise", "meter", "register"))

@@ -207,11 +207,22 @@ def test_a_change_cannot_be_known_before_what_it_replaces(register: RegisterStor
 
 
 def test_events_need_what_they_tell_of(register: RegisterStore) -> None:
-    row = {"enterprise": [STEEL], "meter": ["E-1"], "register": ["import"], "at": ["2025-03-01T08:00:00"], "event": ["multiplier"]}
+    row = {"enterprise": [STEEL], "meter": ["E-1"], "register": ["import"], "at": ["2025-01-05T08:00:00"], "event": ["multiplier"]}
     [problem] = problems_of(register, {"event": pl.DataFrame(row)})
     assert problem.where == "event row 1 column multiplier"
     register.apply({"event": pl.DataFrame(row | {"multiplier": [60]})}, by="registrar", known_from=LATER)
-    assert register.events().select("register_key", "at", "event", "multiplier").rows() == [(1, datetime(2025, 3, 1, tzinfo=UTC), "multiplier", 60.0)]
+    assert register.events().select("register_key", "at", "event", "multiplier").rows() == [(1, datetime(2025, 1, 5, tzinfo=UTC), "multiplier", 60.0)]
+
+
+@pytest.mark.parametrize(("after_s", "taken"), [(0, True), (1, False)])
+def test_an_event_that_is_still_to_come_is_refused_since_its_values_count(register: RegisterStore, after_s: int, taken: bool) -> None:
+    at = (LATER + timedelta(seconds=after_s)).isoformat()
+    row = {"enterprise": [STEEL], "meter": ["E-1"], "register": ["import"], "at": [at], "event": ["change"], "closing_value": [9.0]}
+    if taken:
+        assert register.apply({"event": pl.DataFrame(row)}, by="registrar", known_from=LATER).added == 1
+    else:
+        [problem] = problems_of(register, {"event": pl.DataFrame(row)})
+        assert problem.where == "event row 1 column at"
 
 
 def test_unknown_tables_and_columns_are_not_passed_over(register: RegisterStore) -> None:
