@@ -53,9 +53,9 @@ def command(
     influxdb_bucket: Annotated[str, typer.Option(help="Its bucket.")] = "tcewatch",
 ) -> None:
     """Show a demo park at work; everything on this machine, no other server needed."""
-    stop = threading.Event()
+    stop, halt = threading.Event(), threading.Event()  # of the services; of the replay, which ends first so that all of it is settled
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: halt.set())
     listener = listen("127.0.0.1", port, "portal")
     with _folder(data_dir) as folder, _broker(mqtt) as address:
         settings = _settings(folder, address, influxdb, influxdb_org, influxdb_bucket)
@@ -69,11 +69,11 @@ def command(
         print(f"Pages: {url}  user: {USER}  password: {password}", file=sys.stderr if as_json else sys.stdout, flush=True)
         if browser and sys.stdout.isatty():
             webbrowser.open(url)
-        show = _Show(site, address, stop)
+        show = _Show(site, address, halt)
         show_thread = threading.Thread(target=show.run, name="show", daemon=True)
         show_thread.start()
-        died = running.wait(lambda: show.failed is not None or (seconds is not None and show.ready_for(seconds)))
-        show.halt.set()
+        died = running.wait(lambda: halt.is_set() or show.failed is not None or (seconds is not None and show.ready_for(seconds)))
+        halt.set()
         show_thread.join(CATCH_UP_S)
         complete = died is None and show.failed is None and show.settled()
         stopped = running.end()
@@ -95,14 +95,13 @@ def command(
 class _Show:
     """Loads the history, then replays the park through MQTT; counts what it publishes."""
 
-    def __init__(self, site: Site, address: tuple[str, int, str | None, str | None], stop: threading.Event) -> None:
+    def __init__(self, site: Site, address: tuple[str, int, str | None, str | None], halt: threading.Event) -> None:
         self.site = site
-        self.halt = stop_or = threading.Event()
         self.failed: BaseException | None = None
         self.ready_at: float | None = None
         self._history = 0
         self._publisher = Publisher(*address)
-        self._stop, self._stop_or = stop, stop_or
+        self._halt = halt
 
     @property
     def published(self) -> int:
@@ -132,14 +131,16 @@ class _Show:
         zone = self.site.settings.site.zone
         today = calendar.local_day(now, zone)
         yesterday = today - timedelta(days=1)
-        self._load(date(today.year - 1, 1, 1), yesterday)
+        self._load(park.history_start(today), yesterday)
+        if self._halt.is_set():
+            return
         self.ready_at = time.monotonic()
         print("History loaded; the replay runs.", file=sys.stderr, flush=True)
         for step in generate.replay(calendar.day_span(yesterday, zone)[0], _now, seed=SEED):
-            if self._stop.is_set() or self.halt.is_set():
+            if self._halt.is_set():
                 break
             self._publisher.publish(step.messages)
-            self.halt.wait(step.pause_s)
+            self._halt.wait(step.pause_s)
         self._publisher.close()
 
     def _load(self, first: date, end: date) -> None:
@@ -149,6 +150,8 @@ class _Show:
             task = bar.add_task("history", total=days)
             batch: list[Arrival] = []
             for message in generate.history(first, end, seed=SEED):
+                if self._halt.is_set():
+                    break
                 batch.append(Arrival("file", message.topic, None, None, message.payload, _now()))
                 if len(batch) == HISTORY_BATCH:
                     self._history += len(journal.append(batch))
@@ -156,11 +159,12 @@ class _Show:
             if batch:
                 self._history += len(journal.append(batch))
             last = journal.last_id()
-            while not (self._stop.is_set() or self.halt.is_set()):
+            evaluator = Evaluator(self.site, _now)
+            while not self._halt.is_set():
                 done = ledger.cursor()
                 ledger.set_state("history_progress", f'{{"done": {done}, "total": {last}}}')
                 bar.update(task, completed=done * days // max(last, 1))
-                if done >= last and ledger.dirty().is_empty() and self.site.derived.read_result("verdicts") is not None:
+                if done >= last and ledger.dirty().is_empty() and evaluator.is_current():
                     break
                 time.sleep(0.2)
             ledger.set_state("history_progress", "")
