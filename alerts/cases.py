@@ -1,7 +1,6 @@
-"""When a limit's excess becomes a case, and what may become of a suspected one. Pure."""
+"""When a limit's excess becomes a case. Pure."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
@@ -9,19 +8,9 @@ import polars as pl
 
 from alerts.compose import case_texts
 from alerts.rules import MAX_ESTIMATED_RATIO, MIN_COVERED_RATIO, binding_limit, verdict_facts
-from config.errors import BadInputError, Problem
-from config.findings import CaseOpened, CaseState
+from config.findings import CaseOpened
 
 _OF_ONE_YEAR: Final = ["enterprise", "product", "indicator", "line", "plant_status", "year"]
-
-
-@dataclass(frozen=True, slots=True)
-class CaseDismissed:
-    """A person found that there is nothing to pursue, and says why."""
-
-    by: str
-    reason: str
-    at: datetime
 
 
 def cases_from(verdicts: pl.DataFrame, existing_keys: Collection[str], *, today: date, at: datetime) -> list[CaseOpened]:
@@ -66,20 +55,3 @@ def _whole_years(verdicts: pl.DataFrame) -> pl.DataFrame:
     judged = spans.group_by(_OF_ONE_YEAR).agg(days=days, one_for_each_edition=pl.len() == pl.col("standard").n_unique())
     days_of_year = (pl.date(pl.col("year") + 1, 1, 1) - pl.date("year", 1, 1)).dt.total_days()
     return judged.filter(pl.col("days") == days_of_year, pl.col("one_for_each_edition"))
-
-
-def next_state(state: CaseState, event: CaseDismissed) -> CaseState:
-    """The state of a case after an event.
-
-    Raises:
-        BadInputError: the case is no longer suspected, or the dismissal names no person or no reason.
-    """
-    problems = [
-        Problem(f"dismissal {name}", "is empty", "A case is dismissed by a named person with a reason; give both.")
-        for name, value in (("by", event.by), ("reason", event.reason)) if not value.strip()
-    ]
-    if state != "suspected":
-        problems.append(Problem("case", f"is {state}", "Only a suspected case can be dismissed."))
-    if problems:
-        raise BadInputError(problems)
-    return "dismissed"

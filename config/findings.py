@@ -6,7 +6,6 @@ from datetime import date, datetime
 from typing import Literal
 
 Severity = Literal["info", "warning", "critical"]
-CaseState = Literal["suspected", "dismissed"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from alerts.cases import CaseDismissed, cases_from, next_state
-from config.errors import BadInputError
+from alerts.cases import cases_from
 from config.schemas import VERDICT, conform
 
 AT = datetime(2026, 11, 21, 3, tzinfo=UTC)
@@ -73,13 +72,3 @@ def test_a_second_figure_of_the_same_year_and_standard_hides_no_case() -> None:
 def test_lines_are_cases_of_their_own() -> None:
     cases = cases_from(pl.concat([verdict(line="1"), verdict(line="2")]), [], today=TODAY, at=AT)
     assert len({case.key for case in cases}) == 2
-
-
-def test_a_person_dismisses_a_suspected_case_with_a_reason() -> None:
-    assert next_state("suspected", CaseDismissed(by="李", reason="产量漏报，已更正", at=AT)) == "dismissed"
-
-
-@pytest.mark.parametrize(("state", "by", "reason"), [("suspected", "李", " "), ("suspected", "", "x"), ("dismissed", "李", "x")])
-def test_a_dismissal_without_person_reason_or_suspicion_is_refused(state: str, by: str, reason: str) -> None:
-    with pytest.raises(BadInputError):
-        next_state(state, CaseDismissed(by=by, reason=reason, at=AT))  # type: ignore[arg-type]
