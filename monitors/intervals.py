@@ -186,27 +186,6 @@ def spread(what: Counted, by: Grain) -> pl.DataFrame:
     return pl.concat(rows) if rows else pl.DataFrame(schema=INTERVAL)
 
 
-def days_from_hours(hourly: pl.DataFrame, zone: str) -> pl.DataFrame:
-    """Sum INTERVAL by hour to INTERVAL by local day.
-
-    Quantities and covered time are those that `spread(..., "day")` gives; the estimated share is that of the hours, so a
-    register read once a day stays estimated here, where `spread` knows that its days are measured.
-    """
-    start, end, seconds = pl.col("start"), pl.col("end"), pl.col("seconds")
-    length = (end - start).dt.total_microseconds()
-    return (
-        hourly.sort("register_key", "start")
-        .with_columns(day=calendar.local_start(start, "day", zone), seconds=length * pl.col("covered_ratio"), worst=pl.col("quality").to_physical())
-        .with_columns(estimated=seconds * pl.col("estimated_ratio"))
-        .group_by("register_key", "day", maintain_order=True)
-        # In the order of the hours, so that a day summed alone and among others is the same to the last bit.
-        .agg(pl.col("quantity").cum_sum().last(), seconds.cum_sum().last(), pl.col("estimated").cum_sum().last(), pl.col("worst").max())
-        .with_columns(start=pl.col("day"), end=calendar.local_next(pl.col("day"), "day", zone), quality=pl.col("worst").cat.to(QUALITY))
-        .with_columns(covered_ratio=(seconds / length).clip(0, 1), estimated_ratio=(pl.col("estimated") / seconds).fill_nan(0.0))
-        .select(INTERVAL.names())
-    )
-
-
 def short_of_reach(readings: pl.DataFrame, registers: pl.DataFrame, start: datetime, end: datetime, *, pad: int, zone: str) -> pl.Series:
     """The register_keys of which more readings must be looked at to decide about [start, end).
 

@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 from config import calendar
 from config.schemas import EVENT, INTERVAL, READING, REGISTER, SET_ASIDE
 from monitors import intervals as core
-from monitors.intervals import NEARBY, REACH, Intervals, affected_days, counted, days_from_hours, intervals, quantity_unit, short_of_reach, spread
+from monitors.intervals import NEARBY, REACH, Intervals, affected_days, counted, intervals, quantity_unit, short_of_reach, spread
 
 SHANGHAI = "Asia/Shanghai"
 START = datetime(2025, 6, 1, 2, tzinfo=UTC)  # 10:00 in Shanghai
@@ -437,16 +437,9 @@ def test_hours_days_months_and_years_telescope() -> None:
     done = counted(series(*values, start=datetime(2024, 12, 20, tzinfo=UTC), minutes=47), register(), NO_EVENTS, zone=SHANGHAI)
     sums = {by: spread(done, by)["quantity"].sum() for by in ("reading", "hour", "day", "month", "year")}
     assert max(sums.values()) - min(sums.values()) < 1e-9 * values[-1]
-    days = spread(done, "day")
-    assert_frame_equal(days_from_hours(spread(done, "hour"), SHANGHAI), days, abs_tol=1e-9)
-
-
-def test_days_from_hours_keep_the_worst_quality_and_the_covered_time() -> None:
-    hourly = run(series(0, 1, 2, 3, *[None] * 12, 16, 0, 1, 2), by="hour")
-    days = days_from_hours(hourly.intervals, SHANGHAI)
-    assert days["quality"].to_list() == ["suspect"]
-    assert days["covered_ratio"].to_list() == [pytest.approx((hourly.intervals["covered_ratio"].sum()) / 24)]
-    assert days_from_hours(pl.DataFrame(schema=INTERVAL), SHANGHAI).schema == INTERVAL
+    local_day = pl.col("start").dt.convert_time_zone(SHANGHAI).dt.date()
+    in_hours = spread(done, "hour").group_by(local_day, maintain_order=True).agg(pl.col("quantity").sum())
+    assert in_hours["quantity"].to_list() == pytest.approx(spread(done, "day")["quantity"].to_list(), abs=1e-9)
 
 
 # --- laws -------------------------------------------------------------------------------------------------------------
