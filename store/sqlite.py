@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
+import tenacity
+
 from config.errors import StoreFullError, StoreUnavailableError
 
 BUSY_TIMEOUT_S: Final = 10.0
@@ -16,6 +18,15 @@ NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 
 class DamagedFileError(Exception):
     """SQLite says that the file is malformed or no database; the caller knows what that means."""
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_message(match="database is locked"), wait=tenacity.wait_random(0.01, 0.05),
+    stop=tenacity.stop_after_delay(10.0), reraise=True,
+)
+def use_wal(db: sqlite3.Connection) -> None:
+    """Switch to WAL; SQLite does not wait by itself where several open a new file at once."""
+    db.execute("PRAGMA journal_mode = WAL").close()
 
 
 def connect(path: Path, *, synchronous: Literal["FULL", "NORMAL"], create: bool = True) -> sqlite3.Connection:
@@ -31,7 +42,7 @@ def connect(path: Path, *, synchronous: Literal["FULL", "NORMAL"], create: bool 
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA page_size = 16384")
-            db.execute("PRAGMA journal_mode = WAL")
+            use_wal(db)
             db.execute(f"PRAGMA synchronous = {synchronous}")
             db.execute("PRAGMA wal_autocheckpoint = 2000")
         except BaseException:
