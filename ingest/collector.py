@@ -14,6 +14,7 @@ import paho.mqtt.client as mqtt
 import structlog
 from paho.mqtt.client import topic_matches_sub
 
+from config import failpoints
 from config.errors import BrokerUnavailableError, StoreFullError, StoreUnavailableError
 from config.settings import MqttSettings
 from ingest.connection import MAX_PAYLOAD_BYTES, Connection
@@ -147,7 +148,9 @@ class Collector:
             _log.info("the journal takes messages again")
             self._store_problem = ""
         self.received += len(arrivals)
+        failpoints.reach("after_commit")
         for packet_id, _ in pending:
+            failpoints.reach("before_ack")
             if packet_id and not connection.acknowledge(packet_id):
                 return  # the connection is gone: what is not acknowledged comes again and is known by its DUP flag
 

@@ -11,6 +11,7 @@ import msgspec
 import polars as pl
 import structlog
 
+from config import failpoints
 from config.errors import BrokerUnavailableError, StoreFullError, StoreUnavailableError
 from config.settings import MqttSettings
 from ingest.connection import Connection
@@ -107,6 +108,7 @@ class ReceiptPublisher:
             if not connection.alive or time.monotonic() > deadline:
                 return 0  # the cursor stays: they are told again
             connection.step(0.05)
+        failpoints.reach("after_receipt")
         self._ledger.set_receipt_cursor(int(settlements["message"].max()))  # type: ignore[arg-type]  # not empty
         self.published += len(receipts)
         return len(receipts)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import polars as pl
 import structlog
 
-from config import schemas
+from config import failpoints, schemas
 from config.settings import Settings
 from ingest.decode import Decodings, decode
 from ingest.routes import Routes
@@ -44,12 +44,14 @@ class Settler:
         last = messages[-1].id
         self.site.ledger.mark_dirty(_days_touched(screened.accepted, settings), last)
         self.site.quarantine.add(_quarantined(messages, decodings, screened.rejected))
+        failpoints.reach("mid_batch")
         appended = self.site.readings().append(screened.accepted)
         if not appended.refused.is_empty():
             self.site.quarantine.add(_refused(appended.refused, self.site.register.names()))
         for message, enterprise, gateway, epoch, first, final in decodings.lost.iter_rows():
             log.info("reported lost", message=message, gateway=gateway, from_seq=first, to_seq=final)
             self.site.ledger.record_lost(enterprise, gateway, epoch, first, final)
+        failpoints.reach("mid_settle")
         self.site.ledger.settle(_settlements(decodings, appended.outcome, screened.rejected, appended.refused), last)
         return len(messages)
 
