@@ -101,6 +101,9 @@ class DuckDbReadingStore:
         with self._told(), self._cursor() as db:
             db.execute("SELECT 1").fetchone()
 
+    def incarnation(self) -> str:
+        return ""  # a commit is on the disk
+
     def close(self) -> None:
         self._closed = True
         self._let_go()

@@ -96,6 +96,15 @@ class InfluxReadingStore:
     def ready(self) -> None:
         self._ask(f"{self._from(None, _LATEST - timedelta(seconds=1), _LATEST)} |> limit(n: 1)", pl.String())
 
+    def incarnation(self) -> str:
+        try:
+            answer, _, _ = _retrying(lambda: self._client.api_client.call_api("/ready", "GET", header_params={"Accept": "application/json"}, response_type="object"))
+            return str(answer["started"])
+        except (ApiException, HTTPError, OSError) as error:
+            raise self._unavailable(error) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise self._unavailable("it answers /ready as no InfluxDB does") from error
+
     def close(self) -> None:
         self._pool.shutdown()
         self._writer.close()  # type: ignore[no-untyped-call]

@@ -89,6 +89,17 @@ class ReadingStore(Protocol):
         """
         ...
 
+    def incarnation(self) -> str:
+        """Text that changes when the store may have forgotten what `append` had answered for: with each start of a server.
+
+        Then whoever has readings appended before appends them again: what is missing is written, and everything counts as it
+        did the first time. "" is said for ever by a store that forgets nothing.
+
+        Raises:
+            StoreUnavailableError
+        """
+        ...
+
     def close(self) -> None:
         """Let go of files and connections."""
         ...

@@ -200,6 +200,16 @@ class ReadingStoreContract:
         assert store.latest().select("register_key", "value", "copy").rows() == [(1, 1.0, 0), (2, 7.0, 0)]
         assert store.latest([2])["value"].to_list() == [7.0]
 
+    def test_an_incarnation_lasts_as_long_as_nothing_is_forgotten(self, open_store: Callable[[], ReadingStore]) -> None:
+        store = open_store()
+        before = store.incarnation()
+        store.append(readings((1, 1, 0, 10.0)))
+        assert store.incarnation() == before
+        store.close()
+        other = open_store()
+        assert other.incarnation() == before
+        other.close()
+
     def test_copies_beyond_what_can_be_numbered_are_refused_and_said_so(self, store: ReadingStore) -> None:
         rows = [(message, 1, 0, float(message)) for message in range(1, 259)]
         appended = store.append(readings(*rows))

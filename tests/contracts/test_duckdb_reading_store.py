@@ -19,6 +19,12 @@ class TestDuckDbReadingStore(ReadingStoreContract):
         return lambda: DuckDbReadingStore(tmp_path / "readings.duckdb")
 
 
+def test_a_file_forgets_nothing_and_so_has_one_incarnation(tmp_path: Path) -> None:
+    store = DuckDbReadingStore(tmp_path / "readings.duckdb")
+    assert store.incarnation() == ""
+    store.close()
+
+
 def _held(path: Path) -> subprocess.Popen[str]:
     """Another process that has the file open until it is told to go."""
     code = f"import duckdb; db = duckdb.connect({str(path)!r}); print('open', flush=True); input(); db.close()"

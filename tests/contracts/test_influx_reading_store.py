@@ -76,6 +76,16 @@ def test_a_restart_of_the_server_loses_nothing_and_is_waited_out(server: InfluxS
     assert kept(store) == [(1, 0, 0, 10.0, 1), (1, 0, 1, 11.0, 2)]
 
 
+def test_each_start_of_the_server_is_an_incarnation(server: InfluxServer, store: ReadingStore) -> None:
+    before = store.incarnation()
+    assert before
+    server.kill()
+    with pytest.raises(StoreUnavailableError, match="cannot be used now"):
+        store.incarnation()
+    server.start()
+    assert store.incarnation() not in ("", before)
+
+
 def test_a_wrong_token_and_a_missing_bucket_say_what_to_set(server: InfluxServer, bucket: str) -> None:
     for changed, hint in (({"token": "wrong"}, "token"), ({"bucket": "elsewhere"}, "Create the bucket")):
         store = InfluxReadingStore(_settings(server, **{"bucket": bucket, **changed}), names)
