@@ -6,24 +6,24 @@ one message can become a reading of another sender.
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 import structlog
 import zstandard
 
 from config.schemas import DECODED, INSTANT, READING_QUALITY, SETTLEMENT, empty
-from ingest.content import Content, Fault
-from ingest.profiles import PROFILES
-from ingest.profiles.own_json import check_state
+from ingest.content import Content, Fault, State
+from ingest.profiles import PROFILES, STATEFUL
+from ingest.profiles.own_json import read_state, salvaged
 from ingest.reasons import UndecodableError
 from ingest.routes import Routes, Sender
 from store.journal import Message
 
-__all__ = ["LOST", "Decodings", "Routes", "decode", "unpack"]
+__all__ = ["LOST", "Command", "Decodings", "GatewayState", "Routes", "decode", "unpack"]
 
 MAX_UNPACKED_BYTES: Final = 4 * 1024 * 1024
 LOST: Final = pl.Schema({  # messages that a gateway has lost for good, both ends included
@@ -37,11 +37,30 @@ _SAID: Final = pl.Schema({  # a reading as its message has it; its time stamp is
 })
 _NUMBERED_DOORS: Final = frozenset({"mqtt", "http"})  # where a gateway speaks and its gaps are counted
 _SIZE_LIMITED_DOORS: Final = _NUMBERED_DOORS
+_REPLAYED: Final = "replay"  # the door of what comes again from quarantine
+_HEAD_BYTES: Final = 4096  # where epoch and seq of a message that is too large are looked for
 _ISO_WITH_OFFSET: Final = "%Y-%m-%dT%H:%M:%S%.f%z"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _CHUNK_READINGS: Final = 4_000
 _FIRST_MS, _END_MS = -62_104_060_800_000, 253_370_764_800_000  # the years 2 to 9998: what Python can tell in any zone
 _log: Final = structlog.get_logger()
+
+
+class Command(NamedTuple):
+    """What the sender of a message is to be asked for, on its own topic."""
+
+    topic: str
+    payload: bytes
+    message: int  # the journal id of the message that calls for it
+
+
+class GatewayState(NamedTuple):
+    """What a gateway said of itself."""
+
+    message: int
+    enterprise: str
+    gateway: str
+    state: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +70,28 @@ class Decodings:
     readings: pl.DataFrame  # DECODED, in message order
     heads: pl.DataFrame  # SETTLEMENT, one row for each message; stored, duplicate, conflicting, rejected are 0
     lost: pl.DataFrame  # LOST
+    states: list[GatewayState] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
 
 
-def decode(messages: Sequence[Message], routes: Routes, *, max_payload_bytes: int = 65_536) -> Decodings:
+def decode(
+    messages: Sequence[Message], routes: Routes, *, max_payload_bytes: int = 65_536, memory: MutableMapping[str, str] | None = None
+) -> Decodings:
     """Read journal messages.
 
     Args:
         messages: what the journal holds, in its order.
         routes: who sends on which topic.
         max_payload_bytes: larger messages from gateways are `payload_too_large`, unread (contract: 64 KiB as sent).
+        memory: what formats with a memory know of their senders, changed in place: the same messages from the same memory say the
+            same and leave the same. What is replayed from quarantine reads it and changes nothing.
 
     Returns:
         The readings (those that could not be read carry `fault` and `raw`), a head for each message with its outcome
-        (decoded, state, lost, or undecodable with its reason), and what gateways reported as lost for good.
+        (decoded, state, lost, sandbox, or undecodable with its reason), what gateways reported as lost for good, what they
+        said of themselves, and what they are to be asked for. A sandbox message is not read here.
     """
+    memory = {} if memory is None else memory
     batch = _Batch()
     for message in messages:
         try:
@@ -73,7 +100,10 @@ def decode(messages: Sequence[Message], routes: Routes, *, max_payload_bytes: in
             batch.refuse(message, None, error)
             continue
         try:
-            batch.take(message, sender, _read(message, sender, max_payload_bytes))
+            if sender.kind == "sandbox":
+                batch.skip(message, sender)
+            else:
+                batch.take(message, sender, _read(message, sender, max_payload_bytes, memory))
         except UndecodableError as error:
             batch.refuse(message, sender, error)
         except Exception:  # noqa: BLE001 - a fault in one profile must not stop the messages of others; the message is kept
@@ -96,19 +126,22 @@ def unpack(payload: bytes, content_type: str | None) -> bytes:
     if not payload:
         raise UndecodableError("empty")
     if len(payload) > MAX_UNPACKED_BYTES:
-        raise UndecodableError("unpacked_too_large")
+        epoch, seq = salvaged(payload[:_HEAD_BYTES])
+        raise UndecodableError("unpacked_too_large", epoch=epoch, seq=seq)
     return payload
 
 
-def _read(message: Message, sender: Sender, max_payload_bytes: int) -> Content | None:
-    """The content of a message; None for a gateway's state."""
+def _read(message: Message, sender: Sender, max_payload_bytes: int, memory: MutableMapping[str, str]) -> Content:
     if message.door in _SIZE_LIMITED_DOORS and len(message.payload) > max_payload_bytes:
-        raise UndecodableError("payload_too_large")
+        epoch, seq = salvaged(message.payload[:_HEAD_BYTES])
+        raise UndecodableError("payload_too_large", epoch=epoch, seq=seq)
     payload = unpack(message.payload, message.content_type)
     if sender.kind == "state":
-        check_state(payload)
-        return None
-    content = PROFILES[sender.profile](payload, sender)
+        return Content(state=read_state(payload))
+    if sender.profile in STATEFUL:
+        content = STATEFUL[sender.profile](payload, sender, dict(memory) if message.door == _REPLAYED else memory)
+    else:
+        content = PROFILES[sender.profile](payload, sender)
     if sender.numbered and content.seq is None and message.door in _NUMBERED_DOORS and not (content.lost and not content.meter):
         raise UndecodableError("no_sequence")
     return content
@@ -128,13 +161,11 @@ def _inflate(payload: bytes) -> bytes:
 def _unpack_zstd(payload: bytes) -> bytes:
     try:
         size = zstandard.frame_content_size(payload)
-        if size > MAX_UNPACKED_BYTES:
-            raise UndecodableError("unpacked_too_large")
         with zstandard.ZstdDecompressor(max_window_size=2 * MAX_UNPACKED_BYTES).stream_reader(payload) as stream:
             unpacked = stream.read(MAX_UNPACKED_BYTES + 1)
     except zstandard.ZstdError:
         raise UndecodableError("bad_compression") from None
-    if 0 <= size != len(unpacked):  # a frame that was cut
+    if len(unpacked) <= MAX_UNPACKED_BYTES and 0 <= size != len(unpacked):  # a frame that was cut
         raise UndecodableError("bad_compression")
     return unpacked
 
@@ -150,16 +181,27 @@ class _Batch:
         self._chunks: list[pl.DataFrame] = []
         self._count = 0
         self._faults: dict[int, Fault] = {}
+        self._states: list[GatewayState] = []
+        self._commands: list[Command] = []
 
     def refuse(self, message: Message, sender: Sender | None, error: UndecodableError) -> None:
-        self._head(message, sender, "undecodable", error.reason, error.epoch, error.seq, 0)
+        epoch, seq = (error.epoch, error.seq) if sender and sender.numbered else (None, None)
+        self._head(message, sender, "undecodable", error.reason, epoch, seq, 0)
 
-    def take(self, message: Message, sender: Sender, content: Content | None) -> None:
-        if content is None:
-            self._head(message, sender, "state", None, None, None, 0)
-            return
+    def skip(self, message: Message, sender: Sender) -> None:
+        self._head(message, sender, "sandbox", None, None, None, 0)
+
+    def take(self, message: Message, sender: Sender, content: Content) -> None:
         count = len(content.meter)
-        outcome = "lost" if content.lost and content.seq is None and count == 0 else "decoded"
+        if content.state is not None:
+            self._states.append(GatewayState(message.id, sender.enterprise, sender.gateway, content.state))
+        if message.door != _REPLAYED:
+            self._commands += [Command(topic, payload, message.id) for topic, payload in content.commands]
+        outcome = "decoded"
+        if count == 0 and content.state is not None:
+            outcome = "state"
+        elif count == 0 and content.lost and content.seq is None:
+            outcome = "lost"
         self._head(message, sender, outcome, None, content.epoch, content.seq, count)
         self._lost += [(message.id, sender.enterprise, sender.gateway, *lost) for lost in content.lost]
         if count == 0:
@@ -183,7 +225,7 @@ class _Batch:
         heads = pl.DataFrame(dict(zip(SETTLEMENT, columns, strict=True)), schema=SETTLEMENT)
         lost = pl.DataFrame(self._lost, schema=LOST, orient="row")
         if not self._sources:
-            return Decodings(empty(DECODED), heads, lost)
+            return Decodings(empty(DECODED), heads, lost, self._states, self._commands)
         sources = pl.DataFrame(
             self._sources, orient="row",
             schema={"message": pl.Int64(), "enterprise": pl.String(), "gateway": pl.String(), "received_at": INSTANT, "count": pl.UInt32()},
@@ -196,7 +238,7 @@ class _Batch:
         readings = pl.concat([sources[of_reading], index, said], how="horizontal").with_columns(
             read_at, pl.col("quality").to_physical().cast(pl.UInt8).fill_null(0), *_fault_columns(faults, said.height)
         )
-        return Decodings(readings.select(DECODED.names()), heads, lost)
+        return Decodings(readings.select(DECODED.names()), heads, lost, self._states, self._commands)
 
 
 class _Columns:

@@ -12,10 +12,10 @@ from paho.mqtt.client import topic_matches_sub
 from config.settings import RouteSettings
 from ingest.reasons import UndecodableError
 
-Kind = Literal["readings", "backfill", "state"]
+Kind = Literal["readings", "backfill", "state", "sandbox"]
 OWN_ROOT: Final = "tce/v1/"
 OWN_TOPIC: Final = re.compile(
-    r"tce/v1/(?P<region>[0-9]{6})/(?P<enterprise>[0-9A-Z]{18})/(?P<gateway>[A-Za-z0-9_-]{1,64})/(?P<kind>readings|backfill|state)"
+    r"tce/v1/(?P<region>[0-9]{6})/(?P<enterprise>[0-9A-Z]{18})/(?P<gateway>[A-Za-z0-9_-]{1,64})/(?P<kind>readings|backfill|state|sandbox)"
 )
 PLATFORM_KINDS: Final = ("/receipts", "/requests")  # what we publish ourselves below OWN_ROOT
 _REMEMBERED_TOPICS: Final = 65_536

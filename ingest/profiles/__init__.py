@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from ingest.content import Profile
+from ingest.content import Profile, StatefulProfile
 from ingest.profiles import kpm33b, own_json
 
 PROFILES: Final[dict[str, Profile]] = {"own_json": own_json.read, "kpm33b": kpm33b.read}
+STATEFUL: Final[dict[str, StatefulProfile]] = {}

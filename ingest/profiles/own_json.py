@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from config.schemas import READING_QUALITY
-from ingest.content import Content, Fault, LostRange
+from ingest.content import Content, Fault, LostRange, State
 from ingest.reasons import UndecodableError
 from ingest.routes import Sender
 
@@ -51,7 +51,7 @@ class _Payload(msgspec.Struct, gc=False):
     gateway: str | None = None
 
 
-class _State(msgspec.Struct):
+class _StateMessage(msgspec.Struct):
     v: Literal[1]
     state: Literal["online", "offline"]
     epoch: str | None = None
@@ -59,9 +59,9 @@ class _State(msgspec.Struct):
 
 
 _payload_decoder: Final = msgspec.json.Decoder(_Payload)
-_state_decoder: Final = msgspec.json.Decoder(_State)
+_state_decoder: Final = msgspec.json.Decoder(_StateMessage)
 _SALVAGE_EPOCH: Final = re.compile(rb'"epoch"\s*:\s*"([ -!#-\[\]-~]{1,64})"')
-_SALVAGE_SEQ: Final = re.compile(rb'"seq"\s*:\s*([0-9]{1,15})(?![0-9.eE])')
+_SALVAGE_SEQ: Final = re.compile(rb'"seq"\s*:\s*([0-9]{1,16})\s*[,}]')
 
 
 def read(payload: bytes, sender: Sender) -> Content:
@@ -102,16 +102,17 @@ def read(payload: bytes, sender: Sender) -> Content:
     return Content(meter, register, ts, value, message.unit, message.quality, epoch=epoch, seq=seq, lost=lost)
 
 
-def check_state(payload: bytes) -> None:
-    """Check a gateway's `state` message.
+def read_state(payload: bytes) -> State:
+    """Read a gateway's `state` message.
 
     Raises:
         UndecodableError: `bad_state`.
     """
     try:
-        _state_decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = _state_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UndecodableError("bad_state") from None
+    return State(said.state, said.epoch, said.software)
 
 
 def judge(row: object) -> Fault | None:
@@ -135,7 +136,7 @@ def _read_slowly(payload: bytes, sender: Sender) -> Content:
     try:
         message = json.loads(payload.decode("utf-8"))
     except (ValueError, RecursionError):
-        epoch, seq = _salvaged(payload)
+        epoch, seq = salvaged(payload)
         raise UndecodableError("not_json", epoch=epoch, seq=seq) from None
     if not isinstance(message, dict):
         raise UndecodableError("not_an_object")
@@ -156,9 +157,10 @@ def _read_slowly(payload: bytes, sender: Sender) -> Content:
         raise UndecodableError("too_many_readings", epoch=epoch, seq=seq)
     faults = {index: fault for index, row in enumerate(rows) if (fault := judge(row)) is not None}
     usable = [_names_of(row) if index in faults else row for index, row in enumerate(rows)]
-    columns = {name: [row.get(name) for row in usable] for name in _COLUMNS}
-    columns["value"] = [None if value is None else float(value) for value in columns["value"]]
-    return Content(**columns, faults=faults, epoch=epoch, seq=seq, lost=lost)
+    meter, register, ts, value, unit, quality = ([row.get(name) for row in usable] for name in _COLUMNS)
+    return Content(
+        meter, register, ts, [None if one is None else float(one) for one in value], unit, quality, faults, epoch, seq, lost
+    )
 
 
 def _names_of(row: object) -> Mapping[str, Any]:
@@ -208,8 +210,8 @@ def _lost(ranges: object) -> Sequence[LostRange]:
     return found
 
 
-def _salvaged(payload: bytes) -> tuple[str | None, int | None]:
-    """Epoch and seq of a message cut on its way: its sender can be told, and its number is no gap."""
+def salvaged(payload: bytes) -> tuple[str | None, int | None]:
+    """Epoch and seq of a message that was cut or is too large to be read: its sender can be told, and its number is no gap."""
     epochs, seqs = _SALVAGE_EPOCH.findall(payload), _SALVAGE_SEQ.findall(payload)
     return _sequence(epochs[0].decode(), int(seqs[0])) if len(epochs) == len(seqs) == 1 else (None, None)
 

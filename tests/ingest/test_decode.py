@@ -14,7 +14,8 @@ from sent import COKING, HEAD, NOON, NOON_MS, STEEL, decode_one, message, reason
 
 from config.schemas import DECODED, SETTLEMENT
 from ingest import profiles
-from ingest.decode import MAX_UNPACKED_BYTES, decode
+from ingest.content import State
+from ingest.decode import MAX_UNPACKED_BYTES, GatewayState, decode
 from ingest.profiles import own_json
 from ingest.reasons import MESSAGE_REASONS, READING_FAULTS
 from ingest.routes import Routes
@@ -89,7 +90,7 @@ def test_seq_runs_from_1_to_what_every_json_carries_exactly(seq, fine) -> None:
 
 
 @pytest.mark.parametrize("bad", [
-    "tce/v1/15062/%s/gw-1/readings", "tce/v1/150621/%sX/gw-1/readings", "tce/v1/150621/%s/gw 1/readings", "tce/v1/150621/%s/gw-1/sandbox",
+    "tce/v1/15062/%s/gw-1/readings", "tce/v1/150621/%sX/gw-1/readings", "tce/v1/150621/%s/gw 1/readings", "tce/v1/150621/%s/gw-1/box",
     "tce/v1/150621/%s/gw-1/readings/more",
     "tce/v1/150621/%s//readings", "tce/v2/150621/%s/gw-1/readings", "elsewhere", "tce/v1/１５０６２１/%s/gw-1/readings",
 ])
@@ -124,6 +125,43 @@ def test_a_message_has_10_000_readings_at_most(count, reason, form) -> None:
     said = {name: [one[name] for one in rows] for name in rows[0]} if form == "columns" else {"readings": rows}
     found = decode_one(gzip.compress(json.dumps({**HEAD, **said}).encode()))
     assert found.heads.select("reason", "seq").row(0) == (reason, 1842)
+
+
+def too_large(size: int) -> bytes:
+    text = json.dumps({**HEAD, "readings": [row()]}).encode()
+    return text + b" " * (size - len(text))
+
+
+@pytest.mark.parametrize(("payload", "reason"), [
+    (too_large(65_537), "payload_too_large"), (gzip.compress(too_large(MAX_UNPACKED_BYTES + 1)), "unpacked_too_large"),
+    (zstandard.compress(too_large(50_000_000)), "unpacked_too_large"),
+])
+def test_a_message_that_is_too_large_still_says_which_one_it_was(payload, reason) -> None:
+    assert decode_one(payload).heads.select("reason", "epoch", "seq").row(0) == (reason, HEAD["epoch"], 1842)
+
+
+def test_the_number_of_a_message_that_is_too_large_is_looked_for_at_its_head_only() -> None:
+    late = b'{"v":1,' + b" " * 70_000 + b'"epoch":"e","seq":1}'
+    assert decode_one(late).heads.select("reason", "epoch", "seq").row(0) == ("payload_too_large", None, None)
+
+
+@pytest.mark.parametrize(("cut", "seq"), [
+    (b'{"v":1,"epoch":"e","seq":1842', None), (b'{"v":1,"epoch":"e","seq":1842,', 1842), (b'{"seq":9007199254740992 ,"epoch":"e"', 2**53),
+])
+def test_a_number_that_was_cut_itself_is_not_taken_for_another(cut, seq) -> None:
+    assert decode_one(cut).heads["seq"][0] == seq
+
+
+@pytest.mark.parametrize("payload", [{**HEAD, "readings": [row()]}, b"nonsense", b"x" * 100_000])
+def test_what_a_gateway_tries_in_the_sandbox_is_no_reading_and_has_no_number(payload) -> None:
+    found = decode_one(payload, topic=topic(kind="sandbox"))
+    assert found.heads.select("outcome", "reason", "enterprise", "seq", "decoded").row(0) == ("sandbox", None, STEEL, None, 0)
+    assert found.readings.is_empty()
+
+
+def test_the_state_of_a_gateway_is_handed_on_with_its_epoch_and_software() -> None:
+    found = decode_one({"v": 1, "state": "online", "epoch": "e", "software": "x 1"}, topic=topic(kind="state"))
+    assert found.states == [GatewayState(1, STEEL, "gw-1", State("online", "e", "x 1"))]
 
 
 def test_a_message_cut_on_its_way_still_says_which_one_it_was() -> None:
