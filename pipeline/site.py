@@ -14,6 +14,7 @@ from store.confirmations import Confirmations
 from store.database import Database
 from store.derived import DerivedTables
 from store.figures import Figures
+from store.fleet import Fleet
 from store.journal import Journal
 from store.ledger import Ledger
 from store.outbox import Outbox
@@ -83,6 +84,10 @@ class Site:
         return Ledger(self._make(self.data_dir) / "ledger.sqlite")
 
     @cached_property
+    def fleet(self) -> Fleet:
+        return Fleet(self._make(self.data_dir) / "gateways.sqlite", zone=self.settings.site.zone)
+
+    @cached_property
     def derived(self) -> DerivedTables:
         return DerivedTables(self._make(self.data_dir / "derived"))
 
@@ -124,7 +129,7 @@ class Site:
         if self._readings is not None:
             self._readings.close()
             self._readings = None
-        for name in ("journal", "ledger", "database"):
+        for name in ("journal", "ledger", "fleet", "database"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
 
