@@ -55,12 +55,14 @@ class MqttSettings(_Section):
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
-    topics: tuple[str, ...] = ("tce/v1/#",)
+    regions: tuple[Annotated[str, Field(pattern=r"^([0-9]{6}|\+)$")], ...] = Field(("+",), min_length=1)  # whose topics to collect; + = all
     keepalive_s: int = Field(10, ge=2, le=15)
     session_expiry_s: int = Field(7 * 86_400, ge=3600)
     batch_messages: int = Field(500, ge=1, le=10_000)  # committed in one transaction
     linger_ms: int = Field(20, ge=1, le=1000)  # how long a message may wait for company before it is committed
     max_payload_bytes: int = Field(65_536, ge=1024)  # larger ones go to quarantine unread (contract: 64 KiB)
+    access_dir: Path | None = None  # where the broker's files `passwords` and `acl` lie, for `gateway enroll`
+    gateway_url: str | None = Field(None, pattern=r"^mqtts?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$")  # where gateways reach the broker, where that differs
 
     @model_validator(mode="after")
     def _certificate_and_key_go_together(self) -> MqttSettings:
@@ -279,7 +281,8 @@ def build(values: dict[str, Any], *, where: str = "settings", base: Path | None 
     if problems:
         raise SettingsError(problems)
     return settings if base is None else settings.model_copy(update={
-        "site": _beside(base, settings.site, "data_dir", "tables_dir"), "mqtt": _beside(base, settings.mqtt, "ca_file", "cert_file", "key_file"),
+        "site": _beside(base, settings.site, "data_dir", "tables_dir"),
+        "mqtt": _beside(base, settings.mqtt, "ca_file", "cert_file", "key_file", "access_dir"),
     })
 
 

@@ -1,4 +1,4 @@
-"""`tcewatch gateway simulate`: replay a table or a log through MQTT as a gateway."""
+"""`tcewatch gateway`: enrol one, check one, replay a table or a log through MQTT as one."""
 
 import json
 import sys
@@ -18,20 +18,17 @@ from config.errors import BadInputError, Problem
 from ingest.simulate import Outgoing, Publisher, log_lines, paced, payloads
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json
 from portal.cli.decode import content_of
+from portal.cli.enroll import enroll
 from portal.cli.files import SUFFIXES, Column, read_tables
 
-app = typer.Typer(help="Gateways: replay data as one.", no_args_is_help=True)
+app = typer.Typer(help="Gateways: let one in, check one, replay data as one.", no_args_is_help=True)
+app.command()(enroll)
 _COLUMNS = (
     Column("enterprise", "text", "18-character credit code"), Column("gateway", "text", "id of the gateway"),
     Column("meter", "text", "id of the meter"), Column("register", "text", "name of the register", required=False, default="main"),
     Column("read_at", "instant", "time of the reading"), Column("value", "number", "what the register showed"),
     Column("unit", "text", "unit of the value", required=False),
 )
-
-
-@app.callback()
-def _group() -> None:
-    """Gateways: replay data as one."""
 
 
 @app.command()

@@ -29,11 +29,13 @@ protocol = "5"                    # "5" or "3.1.1"
 # ca_file = "ca.pem"              # TLS
 # cert_file = "collector.pem"
 # key_file = "collector.key"
-# topics = ["tce/v1/#"]
+# regions = ["+"]                 # whose topics to collect: 6-digit codes, "+" = all
 # keepalive_s = 10                # at most 15: a silent cut is noticed within twice that
 # batch_messages = 500            # committed to the journal in one transaction
 # linger_ms = 20                  # how long a message may wait for company
 # max_payload_bytes = 65536       # larger ones go to quarantine
+# access_dir = "/etc/mosquitto"   # the broker's files `passwords` and `acl`, written by `tcewatch gateway enroll`
+# gateway_url = "mqtts://mqtt.example:8883"  # what gateways are told to connect to (default: host and port above)
 
 # [[routes]]                      # other formats: topic -> registered gateway, profile, zone
 # topic = "MQTT_ENY_NOW"
