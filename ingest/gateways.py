@@ -92,7 +92,7 @@ class ReceiptPublisher:
     def once(self, connection: Connection, stop: threading.Event | None = None) -> int:
         """Publish what has been settled since the last receipt; how many receipts. The cursor follows the broker's PUBACK."""
         stop = stop or threading.Event()
-        settlements = self._ledger.settlements(self._ledger.receipt_cursor(), _SETTLEMENTS)
+        settlements = self._ledger.settled(self._ledger.receipt_cursor(), _SETTLEMENTS)
         if settlements.is_empty():
             return 0
         receipts = self.receipts(settlements)
@@ -109,7 +109,7 @@ class ReceiptPublisher:
                 return 0  # the cursor stays: they are told again
             connection.step(0.05)
         failpoints.reach("after_receipt")
-        self._ledger.set_receipt_cursor(int(settlements["message"].max()))  # type: ignore[arg-type]  # not empty
+        self._ledger.set_receipt_cursor(int(settlements["position"][-1]))
         self.published += len(receipts)
         return len(receipts)
 
@@ -121,7 +121,7 @@ class ReceiptPublisher:
         contiguous = {tuple(row[:3]): row[3] for row in self._ledger.sequences().select(*_GATEWAY, "contiguous_seq").iter_rows()}
         regions = self._regions()
         found = []
-        for group in counted.partition_by(_GATEWAY, maintain_order=True):
+        for group in counted.sort("message").partition_by(_GATEWAY, maintain_order=True):
             enterprise, gateway, epoch = group.select(_GATEWAY).row(0)
             first, last = group["message"][0], group["message"][-1]
             message = self._journal.get(last)

@@ -1,6 +1,6 @@
 """Derive everything again from the journal and the register's history, beside the live tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 
@@ -19,16 +19,24 @@ class _Apart:
         del rows
 
 
-def rebuilt(site: Site, folder: Path, *, upto: int, progress: Callable[[int], None] = lambda _done: None) -> Site:
-    """A site in `folder` whose readings and derived tables come from the journal's messages up to `upto` alone.
+def rebuilt(site: Site, folder: Path, *, upto: Mapping[int, int], progress: Callable[[int], None] = lambda _done: None) -> Site:
+    """A site in `folder` whose readings and derived tables come from the journal's messages alone.
 
     It shares the database (register, figures, confirmations) and the journal, and changes neither.
+
+    Args:
+        site: where the live tables are.
+        folder: an empty folder.
+        upto: the last message of each lane (`Ledger.cursors`).
+        progress: told how many messages are settled.
     """
     shadow = site.beside(folder)
     shadow.__dict__["quarantine"] = _Apart()
     settler, roller = Settler(shadow), Roller(shadow)
-    while (settled := shadow.ledger.cursor()) < upto and settler.once(limit=min(500, upto - settled)):
-        progress(shadow.ledger.cursor())
+    done = 0
+    while settled := settler.once(upto=upto):
+        done += settled
+        progress(done)
     while roller.once():
         pass
     day = site.ledger.get_state(EVALUATED_ON)

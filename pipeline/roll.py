@@ -57,7 +57,7 @@ class Roller:
         days = site.derived.days("daily")
         if changed and days:
             keys = pl.DataFrame({"register_key": changed}, schema={"register_key": pl.UInt32()})
-            site.ledger.mark_dirty(keys.join(pl.DataFrame({"day": days}), how="cross"), site.ledger.cursor())
+            site.ledger.mark_dirty(keys.join(pl.DataFrame({"day": days}), how="cross"), at_once=True)
         site.ledger.set_state(ROLLED_WITH, json.dumps(now))
         self._version = version
 

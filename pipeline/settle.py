@@ -1,5 +1,6 @@
 """Journal -> decoded, screened, stored. Order: dirty marks, quarantine, append, then counts and cursor in one transaction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -11,7 +12,7 @@ from ingest.decode import Decodings, decode
 from ingest.routes import Routes
 from ingest.screen import screen
 from pipeline.site import Site
-from store.journal import Message
+from store.journal import HISTORY, LIVE, Message
 
 BATCH_MESSAGES = 500
 PAUSE_S = 0.05
@@ -29,20 +30,30 @@ class Settler:
     def __post_init__(self) -> None:
         self._routes = Routes(self.site.settings.routes)
 
-    def once(self, *, limit: int = BATCH_MESSAGES) -> int:
-        """Settle the next messages of the journal; how many.
+    def once(self, *, limit: int = BATCH_MESSAGES, upto: Mapping[int, int] | None = None) -> int:
+        """Settle the next live messages of the journal, or the next of history where no live one waits; how many.
+
+        Args:
+            limit: messages at most.
+            upto: by lane, the last message to settle; all where it is left out.
 
         Raises:
             ServiceUnavailableError, StoreFullError: nothing of the batch counts yet; call again.
         """
-        messages = self.site.journal.read(self.site.ledger.cursor(), limit)
-        if not messages:
-            return 0
+        for lane in (LIVE, HISTORY):
+            messages = self.site.journal.read(self.site.ledger.cursor(lane), limit, lane)
+            if upto is not None:
+                messages = [message for message in messages if message.id <= upto[lane]]
+            if messages:
+                self._settle(messages, lane)
+                return len(messages)
+        return 0
+
+    def _settle(self, messages: list[Message], lane: int) -> None:
         settings = self.site.settings
         decodings = decode(messages, self._routes, max_payload_bytes=settings.mqtt.max_payload_bytes)
         screened = screen(decodings.readings, self._known_registers(), settings.screen)
-        last = messages[-1].id
-        self.site.ledger.mark_dirty(_days_touched(screened.accepted, settings), last)
+        batch = self.site.ledger.mark_dirty(_days_touched(screened.accepted, settings))
         self.site.quarantine.add(_quarantined(messages, decodings, screened.rejected))
         failpoints.reach("mid_batch")
         appended = self.site.readings().append(screened.accepted)
@@ -52,8 +63,8 @@ class Settler:
             log.info("reported lost", message=message, gateway=gateway, from_seq=first, to_seq=final)
             self.site.ledger.record_lost(enterprise, gateway, epoch, first, final)
         failpoints.reach("mid_settle")
-        self.site.ledger.settle(_settlements(decodings, appended.outcome, screened.rejected, appended.refused), last)
-        return len(messages)
+        settlements = _settlements(decodings, appended.outcome, screened.rejected, appended.refused)
+        self.site.ledger.settle(settlements, messages[-1].id, lane=lane, batch=batch)
 
     def _known_registers(self) -> pl.DataFrame:
         version = self.site.register.version()

@@ -91,6 +91,10 @@ class Site:
     def derived(self) -> DerivedTables:
         return DerivedTables(self._make(self.data_dir / "derived"))
 
+    def waiting(self) -> int:
+        """Messages in the journal that are not settled yet."""
+        return sum(self.journal.count(cursor, lane) for lane, cursor in self.ledger.cursors().items())
+
     def limits(self) -> pl.DataFrame:
         """LIMIT: the shipped rows and the site's own."""
         return tables.limits(self.settings.site.tables_dir)

@@ -48,8 +48,7 @@ class SiteCollector(Collector):
             readings.add_metric([outcome], getattr(totals, outcome))
         yield readings
         yield GaugeMetricFamily("tcewatch_messages_missing", "Messages that sequence gaps show as missing", value=totals.missing)
-        waiting = max(0, site.journal.last_id() - site.ledger.cursor())
-        yield GaugeMetricFamily("tcewatch_messages_waiting", "Messages in the journal that are not settled yet", value=waiting)
+        yield GaugeMetricFamily("tcewatch_messages_waiting", "Messages in the journal that are not settled yet", value=site.waiting())
 
     def _gateways(self) -> Families:
         missing = GaugeMetricFamily("tcewatch_gateway_messages_missing", "Messages missing by sequence", labels=["enterprise", "gateway"])

@@ -163,7 +163,7 @@ def live(portal: Portal, scope: Scope, last: pl.DataFrame) -> Live:
     site = portal.site
     arrivals = last["received_at"].drop_nulls()
     return Live(
-        totals=site.ledger.totals(), waiting=max(0, site.journal.last_id() - site.ledger.cursor()),
+        totals=site.ledger.totals(), waiting=site.waiting(),
         last_arrival=arrivals.max() if arrivals.len() else None,  # type: ignore[arg-type]  # an instant
         history=_progress(site.ledger.get_state("history_progress")),
         open_alerts=len(open_alerts(site, scope)), open_cases=cases(site, scope).filter(pl.col("state") == "suspected").height,
@@ -454,7 +454,7 @@ def operation(portal: Portal, scope: Scope) -> Operation:
     """What the page of data and services shows."""
     site = portal.site
     return Operation(
-        totals=site.ledger.totals(), waiting=max(0, site.journal.last_id() - site.ledger.cursor()),
+        totals=site.ledger.totals(), waiting=site.waiting(),
         gateways=gateways(site, scope).to_dicts(),
         services=sorted(running(portal).values(), key=lambda one: one.name), apart=set(running(portal)) <= {"portal"},
         stores=stores(portal), outbox=dict(site.outbox.counts()),

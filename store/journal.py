@@ -5,6 +5,9 @@ chain = SHA-256(chain of the row before + its own fields), over all segments, so
 row is found. `head.sqlite` beside the segments holds the writers' lock and the last id and chain: it tells when the tail of
 a segment is gone, which a chain alone cannot. It is written after the segment and may lag behind by one transaction, never
 run ahead. Whoever can rewrite everything, head included, is found only by comparing with a chain value kept elsewhere.
+
+Every message has a lane: live ones are settled first, history when no live one waits. Ids rise over both. Segments of version 1
+have no lanes: all their messages are live. The newest one is brought to version 2 when it is written to, older ones stay as they are.
 """
 
 import hashlib
@@ -21,6 +24,8 @@ import msgspec
 from config.errors import JournalCorruptError
 from store.sqlite import DamagedFileError, connect, told, transaction
 
+LIVE, HISTORY = 0, 1  # lanes
+LANES: Final = (LIVE, HISTORY)
 REDELIVERY_WINDOW: Final = 65_536  # MQTT packet ids are 16 bits: a redelivery is never further back
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -32,14 +37,25 @@ _SCHEMA: Final = """
     CREATE TABLE origin (previous_id INTEGER NOT NULL, previous_chain BLOB NOT NULL);
     CREATE TABLE message (
         id INTEGER PRIMARY KEY, door TEXT NOT NULL, topic TEXT NOT NULL, identity TEXT, content_type TEXT, received_us INTEGER NOT NULL,
-        mid INTEGER NOT NULL, retained INTEGER NOT NULL,
+        mid INTEGER NOT NULL, retained INTEGER NOT NULL, lane INTEGER NOT NULL,
         mqtt_rows INTEGER NOT NULL, -- how many MQTT messages the journal had with this one: the redelivery window counts in them
         digest BLOB NOT NULL, chain BLOB NOT NULL, payload BLOB NOT NULL);
     CREATE INDEX redelivered ON message (mid, digest) WHERE mid > 0;
-    PRAGMA user_version = 1"""
+    CREATE INDEX of_lane ON message (lane);
+    PRAGMA user_version = 2"""
+_VERSION: Final = 2
+_FROM_VERSION_1: Final = """
+    ALTER TABLE message ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX of_lane ON message (lane);
+    PRAGMA user_version = 2"""
+_INSERT: Final = (
+    "INSERT INTO message (id, door, topic, identity, content_type, received_us, mid, retained, lane, mqtt_rows, digest, chain, payload) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _HEAD_SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS head (segment TEXT NOT NULL, id INTEGER NOT NULL, chain BLOB NOT NULL, mqtt_rows INTEGER NOT NULL)"""
-_FIELDS: Final = "id, door, topic, identity, content_type, payload, received_us, retained"
+_FIELDS: Final = "id, door, topic, identity, content_type, payload, received_us, retained, lane"
+_FIELDS_1: Final = _FIELDS.replace("lane", f"{LIVE} AS lane")  # of a segment of version 1
 _canonical = msgspec.json.Encoder().encode  # a JSON array in UTF-8 without spaces
 
 
@@ -55,6 +71,7 @@ class Arrival(NamedTuple):
     mid: int = 0  # MQTT packet id, else 0
     dup: bool = False  # MQTT DUP flag
     retained: bool = False
+    lane: int = LIVE
 
 
 class Message(NamedTuple):
@@ -68,6 +85,7 @@ class Message(NamedTuple):
     payload: bytes
     received_at: datetime
     retained: bool
+    lane: int = LIVE
 
 
 class Break(NamedTuple):
@@ -144,7 +162,7 @@ class Journal:
             fresh: dict[tuple[int, bytes], int] = {}
             last_id, chain, mqtt_rows = tail
             for arrival in arrivals:
-                door, topic, identity, content_type, payload, received_at, mid, dup, retained = arrival
+                door, topic, identity, content_type, payload, received_at, mid, dup, retained, lane = arrival
                 topic = _storable(topic)
                 identity, content_type = identity and _storable(identity), content_type and _storable(content_type)
                 digest = _digest(topic, payload)
@@ -158,24 +176,25 @@ class Journal:
                 mqtt_rows += is_mqtt
                 received_us = (received_at - _EPOCH) // _MICROSECOND
                 kept_mid = mid if is_mqtt else 0
-                chain = _chain(chain, (last_id, door, topic, identity, content_type, received_us, kept_mid, retained), digest)
-                rows.append((last_id, door, topic, identity, content_type, received_us, kept_mid, retained, mqtt_rows, digest, chain, payload))
+                chain = _chain(chain, (last_id, door, topic, identity, content_type, received_us, kept_mid, retained), lane, digest)
+                rows.append((last_id, door, topic, identity, content_type, received_us, kept_mid, retained, lane, mqtt_rows, digest, chain, payload))
                 if is_mqtt:
                     fresh[mid, digest] = last_id
                 ids.append(last_id)
             if rows:
                 with told(self._folder / name), transaction(db):
-                    if not db.execute("PRAGMA user_version").fetchone()[0]:
-                        for statement in _SCHEMA.split(";"):
+                    if (version := _version(db)) < _VERSION:
+                        for statement in (_FROM_VERSION_1 if version else _SCHEMA).split(";"):
                             db.execute(statement)
-                        db.execute("INSERT INTO origin VALUES (?, ?)", tail[:2])
-                    db.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                        if not version:
+                            db.execute("INSERT INTO origin VALUES (?, ?)", tail[:2])
+                    db.executemany(_INSERT, rows)
                 with suppress(sqlite3.Error):  # the messages are in; a head that lags is caught up with the next transaction
                     self._head.execute("UPDATE head SET id = ?, chain = ?, mqtt_rows = ?", (last_id, chain, mqtt_rows))
             return ids
 
-    def read(self, after: int, limit: int) -> list[Message]:
-        """Messages with an id above `after`, in order, at most `limit`.
+    def read(self, after: int, limit: int, lane: int | None = None) -> list[Message]:
+        """Messages of a lane (None: of all) with an id above `after`, in order, at most `limit`.
 
         Raises:
             JournalCorruptError: a segment cannot be read.
@@ -186,17 +205,30 @@ class Journal:
             for name in self._segments_from(after):
                 if len(found) == limit:
                     break
-                query = f"SELECT {_FIELDS} FROM message WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constant names
-                found += self._query(name, query, after, limit - len(found))
+                found += self._query(name, lane, "id > ? ORDER BY id LIMIT ?", after, limit - len(found))
         return found
 
     def get(self, message: int) -> Message | None:
         """One message, or None where the journal has none of that id."""
         with self._reading:
             for name in self._segments_from(message - 1):
-                if found := self._query(name, f"SELECT {_FIELDS} FROM message WHERE id = ?", message):  # noqa: S608 - constant names
+                if found := self._query(name, None, "id = ?", message):
                     return found[0]
         return None
+
+    def count(self, after: int, lane: int) -> int:
+        """How many messages a lane has above `after`."""
+        total = 0
+        with self._reading:
+            for name in self._segments_from(after):
+                with self._told(name):
+                    db = self._reader(name)
+                    if _version(db) == 1:
+                        query, values = "SELECT count(*) FROM message WHERE id > ? AND ? = 0", (after, lane)
+                    else:
+                        query, values = "SELECT count(*) FROM message INDEXED BY of_lane WHERE id > ? AND lane = ?", (after, lane)
+                    total += db.execute(query, values).fetchone()[0]
+        return total
 
     def last_id(self) -> int:
         """Id of the last message, 0 while there is none."""
@@ -294,7 +326,7 @@ class Journal:
             for name in reversed(self._segments()):
                 with self._told(name):
                     db = self._reader(name)
-                    if not _begun(db):
+                    if not _version(db):
                         continue
                     if row := db.execute(query, (mid, digest, floor)).fetchone():
                         return int(row[0])
@@ -335,7 +367,7 @@ class Journal:
             if name not in self._previous_ids:
                 with self._told(name):
                     db = self._reader(name)
-                    if not _begun(db):
+                    if not _version(db):
                         continue
                     self._previous_ids[name] = db.execute("SELECT previous_id FROM origin").fetchone()[0]
             wanted.append(name)
@@ -343,9 +375,18 @@ class Journal:
                 break
         return wanted[::-1]
 
-    def _query(self, name: str, query: str, *parameters: int) -> list[Message]:
+    def _query(self, name: str, lane: int | None, where: str, *values: int) -> list[Message]:
         with self._told(name):
-            return [_message(row) for row in self._reader(name).execute(query, parameters)]
+            db = self._reader(name)
+            if _version(db) == 1:
+                if lane == HISTORY:
+                    return []
+                query = f"SELECT {_FIELDS_1} FROM message WHERE {where}"  # noqa: S608 - constant names
+            elif lane is None:
+                query = f"SELECT {_FIELDS} FROM message WHERE {where}"  # noqa: S608 - constant names
+            else:
+                query, values = f"SELECT {_FIELDS} FROM message INDEXED BY of_lane WHERE lane = ? AND {where}", (lane, *values)  # noqa: S608 - the same
+            return [_message(row) for row in db.execute(query, values)]
 
     @contextmanager
     def _told(self, name: str) -> Iterator[None]:
@@ -367,18 +408,19 @@ class _Check:
         self.last: tuple[int, bytes] | None = None  # id and chain of the row before; None: not known
 
     def segment(self, name: str, db: sqlite3.Connection) -> None:
-        if not _begun(db):
+        if not _version(db):
             return
         origin = db.execute("SELECT previous_id, previous_chain FROM origin").fetchone()
         if self.last is not None and self.last != tuple(origin):
             self.broken.append(Break(name, origin[0] + 1, f"the segment before ends at message {self.last[0]}, not at {origin[0]} as it did"))
         self.last = (origin[0], origin[1])
-        for row in db.execute(f"SELECT {_FIELDS}, mid, digest, chain FROM message ORDER BY id"):  # noqa: S608 - constant names
+        fields = _FIELDS_1 if _version(db) == 1 else _FIELDS
+        for row in db.execute(f"SELECT {fields}, mid, digest, chain FROM message ORDER BY id"):  # noqa: S608 - constant names
             self._row(name, *row)
 
     def _row(
         self, name: str, message: int, door: str, topic: str, identity: str | None, content_type: str | None, payload: bytes,
-        received_us: int, retained: int, mid: int, digest: bytes, chain: bytes,
+        received_us: int, retained: int, lane: int, mid: int, digest: bytes, chain: bytes,
     ) -> None:
         assert self.last is not None
         self.checked += 1
@@ -387,7 +429,7 @@ class _Check:
             self.broken.append(Break(name, last_id + 1, f"messages {last_id + 1} to {message - 1} are gone"))
         if digest != _digest(topic, payload):
             self.broken.append(Break(name, message, "topic or payload is not what was written"))
-        elif chain != _chain(last_chain, (message, door, topic, identity, content_type, received_us, mid, bool(retained)), digest):
+        elif chain != _chain(last_chain, (message, door, topic, identity, content_type, received_us, mid, bool(retained)), lane, digest):
             self.broken.append(Break(name, message, "the row or the one before it is not what was written"))
         elif message == self.head_id and chain != self.head_chain:
             self.broken.append(Break(name, message, "the row is not the one that the head remembers"))
@@ -408,20 +450,21 @@ def _digest(topic: str, payload: bytes) -> bytes:
     return hashlib.sha256(b"\0".join((topic.encode(), payload))).digest()
 
 
-def _chain(before: bytes, fields: tuple[object, ...], digest: bytes) -> bytes:
-    return hashlib.sha256(before + _canonical(fields) + digest).digest()
+def _chain(before: bytes, fields: tuple[object, ...], lane: int, digest: bytes) -> bytes:
+    """A live message has the chain value of version 1, so that a segment of version 1 goes on as one of version 2."""
+    return hashlib.sha256(before + _canonical((*fields, lane) if lane else fields) + digest).digest()
 
 
-def _begun(db: sqlite3.Connection) -> bool:
-    """Whether a segment has its tables: a file is there before its first transaction is."""
-    return bool(db.execute("PRAGMA user_version").fetchone()[0])
+def _version(db: sqlite3.Connection) -> int:
+    """0: without tables; a file is there before its first transaction is."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _tail_of(db: sqlite3.Connection) -> _Tail | None:
-    row = db.execute("SELECT id, chain, mqtt_rows FROM message ORDER BY id DESC LIMIT 1").fetchone() if _begun(db) else None
+    row = db.execute("SELECT id, chain, mqtt_rows FROM message ORDER BY id DESC LIMIT 1").fetchone() if _version(db) else None
     return _Tail(*row) if row else None
 
 
-def _message(row: tuple[int, str, str, str | None, str | None, bytes, int, int]) -> Message:
-    message, door, topic, identity, content_type, payload, received_us, retained = row
-    return Message(message, door, topic, identity, content_type, payload, _EPOCH + timedelta(microseconds=received_us), bool(retained))
+def _message(row: tuple[int, str, str, str | None, str | None, bytes, int, int, int]) -> Message:
+    message, door, topic, identity, content_type, payload, received_us, retained, lane = row
+    return Message(message, door, topic, identity, content_type, payload, _EPOCH + timedelta(microseconds=received_us), bool(retained), lane)

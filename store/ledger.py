@@ -6,17 +6,19 @@ consistent state, marks and cursor together; the journal, which is synced, then 
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import polars as pl
 
 from config.errors import StoreUnavailableError
 from config.schemas import SETTLEMENT, conform
+from store.journal import LANES, LIVE
 from store.sqlite import DamagedFileError, connect, told, transaction
 
 MARK: Final = pl.Schema({"register_key": pl.UInt32(), "day": pl.Date(), "mark": pl.Int64()})
@@ -31,13 +33,16 @@ GAP: Final = pl.Schema({  # seqs that were published and not received
     "enterprise": pl.String(), "gateway": pl.String(), "epoch": pl.String(),
     "from_seq": pl.Int64(), "to_seq": pl.Int64(), "lost": pl.Boolean(),
 })
+SETTLED: Final = pl.Schema({**SETTLEMENT, "position": pl.Int64()})  # in the order of settling, which is not that of the messages
 _Source = tuple[str, str, str]  # enterprise, gateway, epoch
 _SOURCE: Final = ("enterprise", "gateway", "epoch")
+_NOTHING: Final[Mapping[str, str | None]] = MappingProxyType({})
 _COUNTED: Final = ("decoded", "stored", "duplicate", "conflicting", "rejected")
 _SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS settlement (
         message INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT, enterprise TEXT, gateway TEXT, epoch TEXT, seq INTEGER,
-        decoded INTEGER NOT NULL, stored INTEGER NOT NULL, duplicate INTEGER NOT NULL, conflicting INTEGER NOT NULL, rejected INTEGER NOT NULL);
+        decoded INTEGER NOT NULL, stored INTEGER NOT NULL, duplicate INTEGER NOT NULL, conflicting INTEGER NOT NULL, rejected INTEGER NOT NULL,
+        position INTEGER); -- order of settling
     -- Cursors, and sums over all settlements, kept up with each of them: adding up millions of rows for a page takes a second.
     CREATE TABLE IF NOT EXISTS number (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS sequence (
@@ -51,7 +56,17 @@ _SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS dirty (
         register_key INTEGER NOT NULL, day INTEGER NOT NULL, oldest INTEGER NOT NULL, newest INTEGER NOT NULL,
         PRIMARY KEY (register_key, day)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"""
+    CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    -- What stateful profiles remember, as of the lane's cursor.
+    CREATE TABLE IF NOT EXISTS memory (lane INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (lane, name)) WITHOUT ROWID"""
+# Of version 0, settled in the order of the messages: positions and receipts go on from there, and its marks count at once.
+_FROM_VERSION_0: Final = """
+    ALTER TABLE settlement ADD COLUMN position INTEGER;
+    UPDATE settlement SET position = message;
+    UPDATE dirty SET oldest = 0, newest = 0"""
+_VERSION_1: Final = """
+    CREATE UNIQUE INDEX settled ON settlement (position);
+    PRAGMA user_version = 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +101,39 @@ class Ledger:
         try:
             self._db = connect(path, synchronous="NORMAL")
             with told(path), transaction(self._db):
-                for statement in _SCHEMA.split(";"):
+                is_old = bool(self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'settlement'").fetchone())
+                is_new = not self._db.execute("PRAGMA user_version").fetchone()[0]
+                steps = [_SCHEMA, *([_FROM_VERSION_0] if is_new and is_old else []), *([_VERSION_1] if is_new else [])]
+                for statement in ";".join(steps).split(";"):
                     self._db.execute(statement)
         except DamagedFileError as error:
             raise self._damaged(error) from error
 
-    def cursor(self) -> int:
-        """Id of the last settled message, 0 at the start."""
-        return self._number("cursor")
+    def cursor(self, lane: int = LIVE) -> int:
+        """Id of the last settled message of a lane, 0 at the start."""
+        return self._number(_cursor(lane))
 
-    def settle(self, settlements: pl.DataFrame, cursor: int) -> None:
-        """Enter what became of messages and move the cursor, in one transaction.
+    def cursors(self) -> dict[int, int]:
+        """The cursor of each lane."""
+        return {lane: self.cursor(lane) for lane in LANES}
+
+    def memory(self, lane: int = LIVE) -> dict[str, str]:
+        """What stateful profiles remember of a lane's messages up to its cursor."""
+        with self._read() as db:
+            return dict(db.execute("SELECT name, value FROM memory WHERE lane = ?", (lane,)))
+
+    def settle(
+        self, settlements: pl.DataFrame, cursor: int, *, lane: int = LIVE, batch: int = 0, memory: Mapping[str, str | None] = _NOTHING
+    ) -> None:
+        """Enter what became of messages of a lane and move its cursor, in one transaction.
 
         Args:
             settlements: SETTLEMENT; a row replaces an earlier one of its message. A row with enterprise, gateway, epoch
                 and seq (from 1 on) advances that gateway's count, in any order, a repeated seq changing nothing.
-            cursor: id of the last message that is done with; it never goes back.
+            cursor: id of the last message of the lane that is done with; it never goes back.
+            lane: one of LANES.
+            batch: the number that `mark_dirty` gave: its marks and all before count from now on.
+            memory: what profiles remember anew; None forgets a name.
 
         Raises:
             StoreUnavailableError, StoreFullError: nothing was entered.
@@ -111,13 +143,19 @@ class Ledger:
             if not rows.is_empty():
                 for name, added in _sums(rows, self._earlier(db, rows)).items():
                     db.execute("INSERT INTO number VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value", (name, added))
-                marks = ", ".join("?" * len(SETTLEMENT))
-                db.executemany(f"INSERT OR REPLACE INTO settlement VALUES ({marks})", rows.iter_rows())  # noqa: S608 - question marks
+                position = db.execute("SELECT coalesce(max(position), 0) FROM settlement").fetchone()[0] + 1
+                marks = ", ".join("?" * len(SETTLED))
+                numbered = rows.with_columns(position=pl.int_range(position, position + pl.len()))
+                db.executemany(f"INSERT OR REPLACE INTO settlement VALUES ({marks})", numbered.iter_rows())  # noqa: S608 - question marks
                 counted = rows.drop_nulls([*_SOURCE, "seq"]).filter(pl.col("seq") >= 1).sort(*_SOURCE, "seq")
                 for source, group in groupby(counted.select(*_SOURCE, "seq", "message").iter_rows(), key=lambda row: row[:3]):
                     members = list(group)
                     _advance(db, source, [row[3] for row in members], max(row[4] for row in members))
-            db.execute("INSERT INTO number VALUES ('cursor', ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)", (cursor,))
+            db.executemany("DELETE FROM memory WHERE lane = ? AND name = ?", [(lane, name) for name, value in memory.items() if value is None])
+            kept = [(lane, name, value) for name, value in memory.items() if value is not None]
+            db.executemany("INSERT OR REPLACE INTO memory VALUES (?, ?, ?)", kept)
+            for name, value in ((_cursor(lane), cursor), ("settled_batch", batch)):
+                db.execute("INSERT INTO number VALUES (?, ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)", (name, value))
 
     def record_lost(self, enterprise: str, gateway: str, epoch: str, from_seq: int, to_seq: int) -> None:
         """Enter that a gateway has lost its messages from_seq..to_seq for good (both included, from 1 on).
@@ -163,35 +201,47 @@ class Ledger:
         names = ", ".join(SETTLEMENT)
         return self._frame(f"SELECT {names} FROM settlement WHERE message > ? ORDER BY message LIMIT ?", SETTLEMENT, after, limit)  # noqa: S608 - names
 
+    def settled(self, after: int, limit: int) -> pl.DataFrame:
+        """SETTLED in the order of settling, above that position, at most `limit`."""
+        names = ", ".join(SETTLED)
+        return self._frame(f"SELECT {names} FROM settlement WHERE position > ? ORDER BY position LIMIT ?", SETTLED, after, limit)  # noqa: S608 - names
+
     def receipt_cursor(self) -> int:
-        """Id of the last message that its gateway has a receipt for."""
+        """Position of the last settlement that its gateway has a receipt for."""
         return self._number("receipt_cursor")
 
-    def set_receipt_cursor(self, message: int) -> None:
-        """Enter that gateways have receipts up to this message."""
+    def set_receipt_cursor(self, position: int) -> None:
+        """Enter that gateways have receipts up to this position."""
         with self._write() as db:
-            db.execute("INSERT OR REPLACE INTO number VALUES ('receipt_cursor', ?)", (message,))
+            db.execute("INSERT OR REPLACE INTO number VALUES ('receipt_cursor', ?)", (position,))
 
-    def mark_dirty(self, marks: pl.DataFrame, batch: int) -> None:
+    def mark_dirty(self, marks: pl.DataFrame, *, at_once: bool = False) -> int:
         """Mark local days of registers that are to be computed again; called before the batch is stored.
+
+        Only one process settles. A batch that is begun again after a crash gets the same number as the first time.
 
         Args:
             marks: register_key, day (a local day); repeats do no harm.
-            batch: id of the batch's last message; the marks count once it is settled. 0: they count at once.
+            at_once: the marks count at once, not only when the batch is settled.
+
+        Returns:
+            The batch's number, for `settle`: they rise.
         """
         days = marks.select(pl.col("register_key"), pl.col("day").to_physical()).unique()
         with self._write() as db:
+            batch = _settled_batch(db) + (not at_once)
             db.executemany(
                 f"INSERT INTO dirty VALUES (?, ?, {batch:d}, {batch:d}) "  # noqa: S608 - a number
                 "ON CONFLICT DO UPDATE SET oldest = min(oldest, excluded.oldest), newest = max(newest, excluded.newest)",
                 days.iter_rows(),
             )
+        return batch
 
     def dirty(self) -> pl.DataFrame:
         """MARK: marked days of which at least one batch is settled; `mark` is the newest of those, to be given to `clear_dirty`."""
         query = (
             "SELECT register_key, day, min(newest, c.value) FROM dirty, "
-            "(SELECT coalesce(max(value), 0) AS value FROM number WHERE name = 'cursor') c WHERE oldest <= c.value ORDER BY day, register_key"
+            "(SELECT coalesce(max(value), 0) AS value FROM number WHERE name = 'settled_batch') c WHERE oldest <= c.value ORDER BY day, register_key"
         )
         return self._frame(query, MARK)
 
@@ -253,6 +303,15 @@ class Ledger:
         found = db.execute(query, (rows["message"].min(), rows["message"].max())).fetchall()
         earlier = pl.DataFrame(found, schema={name: SETTLEMENT[name] for name in names}, orient="row")
         return earlier.join(rows, on="message", how="semi")
+
+
+def _cursor(lane: int) -> str:
+    return f"cursor_{lane}" if lane else "cursor"
+
+
+def _settled_batch(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT value FROM number WHERE name = 'settled_batch'").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _sums(rows: pl.DataFrame, earlier: pl.DataFrame) -> dict[str, int]:

@@ -17,7 +17,7 @@ def verify(settings: SettingsOption = None, as_json: JsonOption = False) -> None
     """Follow the chains of the audit records and of the journal; name the first place that was altered, removed or put in (exit 3)."""
     site = Site(settings_from(settings))
     found, head = site.audit.verify(), site.audit.head()
-    journal = site.journal.verify(settled=site.ledger.cursor())
+    journal = site.journal.verify(settled=max(site.ledger.cursors().values()))
     site.close()
     if as_json:
         broken = [place._asdict() for place in journal.broken]

@@ -33,7 +33,7 @@ from portal.app import create_app
 from portal.cli.common import EXIT_FAULT, show_json
 from portal.cli.run import http_service, listen
 from portal.demo import generate, park
-from store.journal import Arrival
+from store.journal import HISTORY, Arrival
 
 SEED = 20251231
 HISTORY_BATCH = 40
@@ -121,7 +121,7 @@ class _Show:
         deadline = time.monotonic() + CATCH_UP_S
         while time.monotonic() < deadline:
             totals = self.site.ledger.totals()
-            if totals.received + totals.missing >= self.published and self.site.ledger.cursor() == self.site.journal.last_id():
+            if totals.received + totals.missing >= self.published and not self.site.waiting():
                 return True
             time.sleep(0.1)
         return False
@@ -152,7 +152,7 @@ class _Show:
             for message in generate.history(first, end, seed=SEED):
                 if self._halt.is_set():
                     break
-                batch.append(Arrival("file", message.topic, None, None, message.payload, _now()))
+                batch.append(Arrival("file", message.topic, None, None, message.payload, _now(), lane=HISTORY))
                 if len(batch) == HISTORY_BATCH:
                     self._history += len(journal.append(batch))
                     batch.clear()
@@ -161,7 +161,7 @@ class _Show:
             last = journal.last_id()
             evaluator = Evaluator(self.site, _now)
             while not self._halt.is_set():
-                done = ledger.cursor()
+                done = last - self.site.waiting()
                 ledger.set_state("history_progress", f'{{"done": {done}, "total": {last}}}')
                 bar.update(task, completed=done * days // max(last, 1))
                 if done >= last and ledger.dirty().is_empty() and evaluator.is_current():

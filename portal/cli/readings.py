@@ -17,7 +17,7 @@ from pipeline.site import Site
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json
 from portal.cli.files import Column, read_tables
 from portal.cli.run import hold, is_held
-from store.journal import Arrival
+from store.journal import HISTORY, Arrival
 
 app = typer.Typer(help="Readings: bring in a file.", no_args_is_help=True)
 READINGS_A_MESSAGE = 10_000
@@ -48,7 +48,7 @@ def import_file(
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]  # the same file again is the same messages: all duplicates
     messages = list(_messages(_with_gateway(table, site), f"file-{digest}"))
     now = datetime.now(UTC)
-    ids = site.journal.append([Arrival("file", topic, None, None, payload, now) for topic, payload in messages])
+    ids = site.journal.append([Arrival("file", topic, None, None, payload, now, lane=HISTORY) for topic, payload in messages])
     if ids:
         _follow(site, ids[-1])
     became = site.ledger.settlements(ids[0] - 1, len(ids)).filter(pl.col("message").is_in(ids)) if ids else site.ledger.settlements(0, 0)
@@ -85,12 +85,12 @@ def _follow(site: Site, last: int) -> None:
     """Let the running service settle it, or do so here where none runs."""
     if is_held(site.data_dir, "settle"):
         deadline = time.monotonic() + FOLLOW_S
-        while site.ledger.cursor() < last and time.monotonic() < deadline:
+        while site.ledger.cursor(HISTORY) < last and time.monotonic() < deadline:
             time.sleep(0.1)
         return
     lock = hold(site.data_dir, "settle")
     settler = Settler(site)
     while settler.once():
         if sys.stderr.isatty():
-            print(f"\r{site.ledger.cursor()} of {last} messages", end="", file=sys.stderr)
+            print(f"\r{site.ledger.cursor(HISTORY)} of {last} messages", end="", file=sys.stderr)
     del lock

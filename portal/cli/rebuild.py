@@ -29,20 +29,20 @@ def command(
     site = Site(settings_from(settings))
     locks = [] if compare else [hold(site.data_dir, name) for name in ("roll", "evaluate")]
     first = first_day.date() if first_day else None
-    upto = site.ledger.cursor()
+    upto = site.ledger.cursors()
     marks = site.ledger.dirty()
-    behind = upto < site.journal.last_id() or (compare and not (marks.is_empty() and Evaluator(site, lambda: datetime.now(UTC)).is_current()))
+    behind = site.waiting() > 0 or (compare and not (marks.is_empty() and Evaluator(site, lambda: datetime.now(UTC)).is_current()))
     if behind:
         remedy = "Wait until `tcewatch run` has caught up, then call again; where none runs, start it."
         raise StoreUnavailableError(site.data_dir, "messages, days or results are still being worked on", remedy)
     before = site.derived.hashes(first)
     with tempfile.TemporaryDirectory(prefix="rebuild-", dir=site.data_dir) as folder:
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-            task = bar.add_task("messages", total=upto)
+            task = bar.add_task("messages", total=site.ledger.totals().received)
             shadow = rebuilt(site, Path(folder), upto=upto, progress=lambda done: bar.update(task, completed=done))
         again = shadow.derived.hashes(first)
         shadow.readings().close()
-        if compare and site.ledger.cursor() != upto:
+        if compare and site.ledger.cursors() != upto:
             remedy = "Call again when it is quiet, or stop `tcewatch run` first."
             raise StoreUnavailableError(site.data_dir, "new messages were settled meanwhile", remedy)
         if not compare:
@@ -52,7 +52,7 @@ def command(
     rows = [{"table": name, "live": live, "rebuilt": new, "equal": live == new} for name, live, new in hashes]
     equal = all(row["equal"] for row in rows)
     if as_json:
-        show_json({"equal": equal, "messages": upto, "tables": rows})
+        show_json({"equal": equal, "messages": site.ledger.totals().received, "tables": rows})
     else:
         show_rows(rows, ["table", "live", "rebuilt", "equal"], as_json=False)
         print("equal" if equal else "The live tables differed." if compare else "The live tables differed and were replaced.")

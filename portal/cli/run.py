@@ -44,7 +44,7 @@ def command(
         signal.signal(number, lambda *_: stop.set())
     host, port = loaded.portal.host, loaded.portal.port if "portal" in wanted else health_port
     listener = listen(host, port, "portal" if "portal" in wanted else "health port")
-    site.journal.keep_ids_above(site.ledger.cursor())  # were the journal's tail lost, its ids must not name other messages
+    site.journal.keep_ids_above(max(site.ledger.cursors().values()))  # were the journal's tail lost, its ids must not name other messages
     if set(wanted) & {"settle", "roll"}:
         site.readings()  # a store that another process holds is told before anything starts
     running = Services(build(site, [name for name in wanted if name != "portal"], stop), stop)

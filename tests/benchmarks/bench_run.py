@@ -104,7 +104,7 @@ def main() -> None:
             while time.monotonic() - began < MEASURED_S:
                 time.sleep(1.0)
                 memory.append(_rss_mb(run.pid))
-                lag.append(site.journal.last_id() - site.ledger.cursor())
+                lag.append(site.waiting())
             took = time.monotonic() - began
             rate = (site.ledger.totals().stored - settled) / took
             print(

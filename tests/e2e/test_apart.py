@@ -68,7 +68,7 @@ def test_every_published_reading_is_found_in_influxdb_and_rolled_up(start_mosqui
         "gateway", "simulate", tmp_path / "sent.parquet", "--url", f"mqtt://127.0.0.1:{broker.port}", "--region", "159901", "--receipts", "3"
     )
     assert told["published"] == 800
-    wait_for(lambda: adapters.ledger.cursor() == adapters.journal.last_id() > 0, "settling")
+    wait_for(lambda: adapters.journal.last_id() > 0 and not adapters.waiting(), "settling")
     totals = adapters.ledger.totals()
     assert (totals.published, totals.received, totals.undecodable, totals.missing) == (800, 800, 0, 0)
     assert (totals.decoded, totals.stored, totals.rejected) == (2400, 2400, 0)

@@ -57,7 +57,7 @@ def test_every_kind_of_bad_input_is_set_aside_with_its_reason_and_the_good_is_ke
     publisher.publish(sent)
     publisher.close()
     adapters = site.site()
-    wait(lambda: adapters.ledger.cursor() == len(sent))
+    wait(lambda: adapters.journal.last_id() == len(sent) and not adapters.waiting())
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 0, site.log()
     totals = adapters.ledger.totals()

@@ -75,7 +75,7 @@ def killed_often(start_mosquitto, processes, free_port, launcher: Path | None):
     last = -1
     while time.monotonic() - quiet < 3.0:  # nothing new for three seconds: what is still missing does not come
         now = adapters.ledger.totals().received
-        if now != last or adapters.ledger.cursor() < adapters.journal.last_id():
+        if now != last or adapters.waiting():
             last, quiet = now, time.monotonic()
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)

@@ -50,7 +50,7 @@ class Site:
         return message
 
     def told(self) -> list[tuple[str, dict[str, Any]]]:
-        settled = self.ledger.settlements(self.ledger.receipt_cursor(), 1000)
+        settled = self.ledger.settled(self.ledger.receipt_cursor(), 1000)
         return [(where, json.loads(payload)) for where, payload in self.publisher.receipts(settled)]
 
 

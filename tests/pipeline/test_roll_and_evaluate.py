@@ -78,7 +78,7 @@ def test_in_whatever_order_readings_arrive_live_equals_rebuilt(tmp_path_factory,
         if seq in cuts:
             catch_up(site)
     catch_up(site)
-    shadow = rebuilt(site, folder / "again", upto=site.ledger.cursor())
+    shadow = rebuilt(site, folder / "again", upto=site.ledger.cursors())
     assert shadow.derived.hashes() == site.derived.hashes()
     shadow.readings().close()
 
@@ -121,7 +121,7 @@ def test_everything_derived_again_from_the_journal_is_equal(site, deliver, tmp_p
     catch_up(site)
     report(site, 100.0)
     evaluate(site)
-    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursor())
+    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursors())
     assert shadow.derived.hashes() == site.derived.hashes()
     shadow.readings().close()
 
@@ -131,7 +131,7 @@ def test_a_table_altered_by_hand_is_not_equal_to_the_rebuilt_one(site, deliver, 
     catch_up(site)
     rows = site.derived.read("daily", date(2025, 1, 1), date(2025, 1, 1)).collect()
     site.derived.replace("daily", rows.with_columns(pl.col("quantity") + 1), rows.select("register_key", "day"))
-    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursor())
+    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursors())
     live, again = site.derived.hashes(), shadow.derived.hashes()
     assert live["daily"] != again["daily"]
     assert live["hourly"] == again["hourly"]
@@ -150,7 +150,7 @@ def test_a_changed_register_row_recomputes_its_days_and_live_equals_rebuilt(site
     key = site.register.names().filter(meter="E-1")["register_key"][0]
     days = site.derived.read("daily", date(2025, 1, 1), date(2025, 1, 2)).filter(pl.col("register_key") == key).collect()
     assert days["quantity"].to_list() == pytest.approx([24_000.0, 24_000.0])
-    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursor())
+    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursors())
     assert shadow.derived.hashes() == site.derived.hashes()
     shadow.readings().close()
 
@@ -166,6 +166,6 @@ def test_a_long_run_of_bad_readings_is_looked_beyond_so_that_live_equals_rebuilt
     catch_up(site)
     deliver(3, [(*E1, MIDNIGHT + timedelta(days=8, hours=20), 899.0)], received_at=arrived)
     catch_up(site)
-    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursor())
+    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursors())
     assert shadow.derived.hashes() == site.derived.hashes()
     shadow.readings().close()

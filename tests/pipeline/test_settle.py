@@ -118,7 +118,7 @@ def test_a_store_that_is_away_is_waited_for_and_nothing_is_skipped(site, deliver
     loop.run(stop)
     assert len(calls) == 3
     assert loop.problem == ""
-    assert site.ledger.cursor() == site.journal.last_id()
+    assert site.waiting() == 0
 
 
 def test_a_meter_registered_after_a_reading_arrived_does_not_count_for_it(site, deliver):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from config.errors import JournalCorruptError, StoreFullError, StoreUnavailableError
 from store import journal as journal_module
-from store.journal import Arrival, Break, Journal
+from store.journal import HISTORY, LANES, LIVE, Arrival, Break, Journal
 from tests.small_disk import small_disk
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -55,7 +56,7 @@ def test_a_message_comes_back_as_it_came(journal: Journal) -> None:
     ids = journal.append(came)
     assert ids == [1, 2]
     for message, arrived in zip(journal.read(0, 10), came, strict=True):
-        assert message[1:] == (*arrived[:6], arrived.retained)
+        assert message[1:] == (*arrived[:6], arrived.retained, arrived.lane)
         assert journal.get(message.id) == message
 
 
@@ -141,6 +142,81 @@ def test_threads_read_while_one_appends(journal: Journal) -> None:
         assert len(found) % 10 == 0  # whole transactions
         seen += len(found)
     thread.join()
+
+
+# --- lanes --------------------------------------------------------------------------------------------------------------
+
+def test_each_lane_is_read_in_order_over_days_and_ids_rise_over_both(folder: Path, journal: Journal) -> None:
+    for day in range(3):
+        journal.append([arrival(lane=lane, received_at=NOON + day * DAY) for lane in (LIVE, HISTORY, HISTORY, LIVE)])
+    both = [message.id for message in journal.read(0, 100)]
+    live, history = [[message.id for message in journal.read(0, 100, lane)] for lane in LANES]
+    assert (live, history, both) == ([1, 4, 5, 8, 9, 12], [2, 3, 6, 7, 10, 11], list(range(1, 13)))
+    assert [message.id for message in journal.read(4, 3, HISTORY)] == [6, 7, 10]
+    assert {message.lane for message in journal.read(0, 100, HISTORY)} == {HISTORY}
+    assert [journal.count(6, lane) for lane in LANES] == [3, 3]
+    assert journal.verify() == (12, ())
+
+
+def test_a_message_moved_to_another_lane_is_found(folder: Path, journal: Journal) -> None:
+    journal.append([arrival(b"%d" % n, lane=n % 2) for n in range(4)])
+    for message in (2, 3):
+        change(folder, "UPDATE message SET lane = 1 - lane WHERE id = ?", message)
+        assert journal.verify().broken[0].message == 2
+
+
+# A segment as version 1 wrote it: two messages, with the chain values that it gave them.
+VERSION_1 = """
+    CREATE TABLE origin (previous_id INTEGER NOT NULL, previous_chain BLOB NOT NULL);
+    CREATE TABLE message (
+        id INTEGER PRIMARY KEY, door TEXT NOT NULL, topic TEXT NOT NULL, identity TEXT, content_type TEXT, received_us INTEGER NOT NULL,
+        mid INTEGER NOT NULL, retained INTEGER NOT NULL,
+        mqtt_rows INTEGER NOT NULL,
+        digest BLOB NOT NULL, chain BLOB NOT NULL, payload BLOB NOT NULL);
+    CREATE INDEX redelivered ON message (mid, digest) WHERE mid > 0;
+    INSERT INTO origin VALUES (0, zeroblob(32));
+    INSERT INTO message VALUES (1, 'mqtt', 't', NULL, NULL, 1795262400000000, 7, 0, 1,
+        x'bc6f9628ae35013a85e6690988f42959a083d5c67d20dddc7b3c41f76222d69b', x'e66285605a3c16a5d612698ea667cd3ca4081fa4b8751b3b4aaeb3189d8cb29e',
+        x'61');
+    INSERT INTO message VALUES (2, 'mqtt', 't', 'g', NULL, 1795262400000001, 8, 0, 2,
+        x'ef7d21565aeb99d3811b83445ef927ed4cc9efd7267b1695120822c4c5333dfe', x'8f0179d3421f55347767f029c45e2804ed85803c850270eebd7e85dbe655201d',
+        x'62');
+    PRAGMA user_version = 1"""
+
+
+@pytest.fixture
+def old(folder: Path) -> Iterator[Journal]:
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "2026-11-21.sqlite")) as db:
+        db.executescript(VERSION_1)
+    journal = Journal(folder)
+    yield journal
+    journal.close()
+
+
+def test_a_segment_of_version_1_is_all_live_and_holds(old: Journal) -> None:
+    assert [(message.id, message.payload, message.lane) for message in old.read(0, 9, LIVE)] == [(1, b"a", LIVE), (2, b"b", LIVE)]
+    assert old.read(0, 9) == old.read(0, 9, LIVE)
+    assert (old.read(0, 9, HISTORY), old.count(0, LIVE), old.count(0, HISTORY), old.verify()) == ([], 2, 0, (2, ()))
+
+
+def test_a_segment_of_version_1_goes_on_with_lanes_on_its_day_and_stays_as_it_is_afterwards(folder: Path, old: Journal) -> None:
+    assert old.append([arrival(b"a", topic="t", mid=7, dup=True, received_at=NOON + DAY)]) == [1]
+    assert old.append([arrival(received_at=NOON + DAY, lane=HISTORY)]) == [3]
+    with closing(sqlite3.connect(folder / "2026-11-21.sqlite")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    assert [message.id for message in old.read(0, 9, HISTORY)] == [3]
+    assert old.verify() == (3, ())
+
+
+def test_a_segment_of_version_1_is_brought_to_version_2_by_what_is_added_on_its_day(folder: Path, old: Journal) -> None:
+    other = Journal(folder)
+    other.read(0, 9)
+    assert old.append([arrival(lane=HISTORY), arrival()]) == [3, 4]
+    for journal in (old, other):
+        assert [[message.id for message in journal.read(0, 9, lane)] for lane in LANES] == [[1, 2, 4], [3]]
+        assert journal.verify() == (4, ())
+    other.close()
 
 
 # --- redelivery ---------------------------------------------------------------------------------------------------------
@@ -276,7 +352,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 # --- evidence -----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(
-    "column", ["door", "topic", "identity", "content_type", "received_us", "mid", "retained", "digest", "chain", "payload"]
+    "column", ["door", "topic", "identity", "content_type", "received_us", "mid", "retained", "lane", "digest", "chain", "payload"]
 )
 def test_an_edited_field_is_found_with_its_message(folder: Path, journal: Journal, column: str) -> None:
     journal.append([arrival(b"%d" % n, mid=n + 1) for n in range(9)])

@@ -1,5 +1,6 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.errors import StoreFullError, StoreUnavailableError
-from config.schemas import SETTLEMENT, conform
-from store.ledger import GAP, MARK, SEQUENCE, Ledger
+from config.schemas import SETTLEMENT, conform, empty
+from store.journal import HISTORY, LIVE
+from store.ledger import GAP, MARK, SEQUENCE, SETTLED, Ledger
 
 JUNE_1 = date(2026, 6, 1)
 
@@ -33,9 +35,9 @@ def settlement(message: int, seq: int | None = None, **others: object) -> dict[s
 NOTHING = {"decoded": 0, "stored": 0, "duplicate": 0, "conflicting": 0, "rejected": 0}
 
 
-def settled(ledger: Ledger, *rows: dict[str, object], cursor: int | None = None) -> None:
+def settled(ledger: Ledger, *rows: dict[str, object], cursor: int | None = None, batch: int = 0) -> None:
     frame = pl.DataFrame(rows, schema=SETTLEMENT)
-    ledger.settle(frame, cursor if cursor is not None else max((int(str(row["message"])) for row in rows), default=0))
+    ledger.settle(frame, cursor if cursor is not None else max((int(str(row["message"])) for row in rows), default=0), batch=batch)
 
 
 def received(ledger: Ledger, *seqs: int, first: int = 1, gateway: str = "g", epoch: str = "e") -> None:
@@ -98,7 +100,7 @@ def test_everything_is_there_when_the_ledger_is_opened_again_also_beside_the_fir
     ledger.set_state("evaluated", "abc")
     ledger.set_state("evaluated", "def")
     ledger.set_receipt_cursor(2)
-    ledger.mark_dirty(marks((1, JUNE_1)), 2)
+    ledger.mark_dirty(marks((1, JUNE_1)))
     other = Ledger(tmp_path / "ledger.sqlite")
     assert (other.cursor(), other.receipt_cursor(), other.get_state("evaluated"), counted(other)) == (2, 2, "def", (4, 1, 2, 0))
     assert other.dirty().equals(ledger.dirty())
@@ -250,49 +252,106 @@ def marks(*pairs: tuple[int, date]) -> pl.DataFrame:
 
 
 def test_a_marked_day_is_dirty_once_its_batch_is_settled(ledger: Ledger) -> None:
-    ledger.mark_dirty(marks((1, JUNE_1), (2, JUNE_1), (1, JUNE_1)), 5)
+    batch = ledger.mark_dirty(marks((1, JUNE_1), (2, JUNE_1), (1, JUNE_1)))
+    settled(ledger, settlement(4))
     assert ledger.dirty().is_empty()
-    settled(ledger, settlement(4), cursor=4)
-    assert ledger.dirty().is_empty()
-    settled(ledger, settlement(5), cursor=5)
-    assert ledger.dirty().rows() == [(1, JUNE_1, 5), (2, JUNE_1, 5)]
+    settled(ledger, settlement(5), batch=batch)
+    assert ledger.dirty().rows() == [(1, JUNE_1, batch), (2, JUNE_1, batch)]
 
 
-def test_a_mark_of_batch_0_counts_at_once(ledger: Ledger) -> None:
-    ledger.mark_dirty(marks((1, JUNE_1)), 0)
+def test_batch_numbers_rise_whatever_the_lane_and_begin_again_where_a_crash_was(ledger: Ledger) -> None:
+    assert ledger.mark_dirty(marks()) == ledger.mark_dirty(marks()) == 1
+    ledger.settle(empty(SETTLEMENT), 900, lane=HISTORY, batch=1)
+    assert ledger.mark_dirty(marks()) == 2
+    ledger.settle(empty(SETTLEMENT), 5, lane=LIVE, batch=2)
+    assert ledger.mark_dirty(marks()) == 3
+
+
+def test_a_mark_at_once_waits_for_no_batch_and_clears(ledger: Ledger) -> None:
+    ledger.mark_dirty(marks((1, JUNE_1)), at_once=True)
     assert ledger.dirty().rows() == [(1, JUNE_1, 0)]
+    ledger.clear_dirty(ledger.dirty())
+    assert ledger.dirty().is_empty()
 
 
 def test_clearing_takes_what_was_worked_on_and_no_later_mark(ledger: Ledger) -> None:
-    ledger.mark_dirty(marks((1, JUNE_1), (2, JUNE_1)), 5)
-    settled(ledger, cursor=5)
+    settled(ledger, batch=ledger.mark_dirty(marks((1, JUNE_1), (2, JUNE_1))))
     work = ledger.dirty()
-    ledger.mark_dirty(marks((1, JUNE_1)), 9)  # comes in while the work goes on
+    batch = ledger.mark_dirty(marks((1, JUNE_1)))  # comes in while the work goes on
     ledger.clear_dirty(work)
     assert ledger.dirty().is_empty()  # its batch is not settled yet
-    settled(ledger, cursor=9)
-    assert ledger.dirty().rows() == [(1, JUNE_1, 9)]
+    settled(ledger, batch=batch)
+    assert ledger.dirty().rows() == [(1, JUNE_1, batch)]
     ledger.clear_dirty(ledger.dirty())
     assert ledger.dirty().is_empty()
 
 
 def test_a_day_that_each_batch_marks_again_is_still_worked_on(ledger: Ledger) -> None:
     done = []
-    for batch in range(1, 6):
-        ledger.mark_dirty(marks((1, JUNE_1)), batch)
+    for _ in range(5):
+        batch = ledger.mark_dirty(marks((1, JUNE_1)))
         work = ledger.dirty()  # at this moment there is always a batch under way
         done += work["mark"].to_list()
         ledger.clear_dirty(work)
-        settled(ledger, cursor=batch)
+        settled(ledger, batch=batch)
     assert done == [1, 2, 3, 4]
     assert ledger.dirty().rows() == [(1, JUNE_1, 5)]
 
 
-def test_a_batch_that_is_cut_differently_after_a_crash_leaves_no_day_behind(ledger: Ledger) -> None:
-    ledger.mark_dirty(marks((1, JUNE_1)), 500)  # then a crash; the batch comes again, in two parts
-    ledger.mark_dirty(marks((1, JUNE_1)), 300)
-    settled(ledger, cursor=300)
-    assert ledger.dirty().rows() == [(1, JUNE_1, 300)]
+def test_what_a_batch_marked_before_a_crash_counts_with_whatever_is_settled_next(ledger: Ledger) -> None:
+    ledger.mark_dirty(marks((1, JUNE_1)))  # then a crash; a batch of the other lane comes first
+    settled(ledger, batch=ledger.mark_dirty(marks((2, JUNE_1))))
+    assert ledger.dirty()["register_key"].to_list() == [1, 2]
     ledger.clear_dirty(ledger.dirty())
-    settled(ledger, cursor=500)
-    assert ledger.dirty().rows() == [(1, JUNE_1, 500)]
+    settled(ledger, batch=ledger.mark_dirty(marks((1, JUNE_1))))  # the batch comes again, and what it marks is worked on again
+    assert ledger.dirty()["register_key"].to_list() == [1]
+
+
+# --- lanes --------------------------------------------------------------------------------------------------------------
+
+def test_each_lane_has_a_cursor_and_a_memory_of_its_own(ledger: Ledger) -> None:
+    ledger.settle(empty(SETTLEMENT), 7, memory={"a": "1", "b": "2"})
+    ledger.settle(empty(SETTLEMENT), 4, lane=HISTORY, memory={"a": "3"})
+    ledger.settle(empty(SETTLEMENT), 8, memory={"b": None, "c": "4"})
+    assert ledger.cursors() == {LIVE: 8, HISTORY: 4}
+    assert (ledger.memory(), ledger.memory(HISTORY)) == ({"a": "1", "c": "4"}, {"a": "3"})
+
+
+def test_what_was_settled_comes_in_the_order_of_settling_though_its_messages_are_older(ledger: Ledger) -> None:
+    for lane, messages in ((LIVE, (1, 5)), (HISTORY, (2, 3)), (LIVE, (6,)), (HISTORY, (4,))):
+        ledger.settle(pl.DataFrame([settlement(message) for message in messages], schema=SETTLEMENT), messages[-1], lane=lane)
+    found = ledger.settled(0, 10)
+    assert found.schema == SETTLED
+    assert found.select("message", "position").rows() == [(1, 1), (5, 2), (2, 3), (3, 4), (6, 5), (4, 6)]
+    assert ledger.settled(2, 2)["message"].to_list() == [2, 3]
+    assert ledger.settlements(2, 2)["message"].to_list() == [3, 4]
+
+
+OLD = """
+    CREATE TABLE settlement (
+        message INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT, enterprise TEXT, gateway TEXT, epoch TEXT, seq INTEGER,
+        decoded INTEGER NOT NULL, stored INTEGER NOT NULL, duplicate INTEGER NOT NULL, conflicting INTEGER NOT NULL, rejected INTEGER NOT NULL);
+    CREATE TABLE number (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE dirty (
+        register_key INTEGER NOT NULL, day INTEGER NOT NULL, oldest INTEGER NOT NULL, newest INTEGER NOT NULL,
+        PRIMARY KEY (register_key, day)) WITHOUT ROWID;
+    INSERT INTO settlement VALUES (3, 'decoded', NULL, 'E', 'g', 'e', 1, 10, 10, 0, 0, 0), (8, 'decoded', NULL, 'E', 'g', 'e', 2, 10, 10, 0, 0, 0);
+    INSERT INTO number VALUES ('cursor', 8), ('receipt_cursor', 3), ('received', 2), ('decoded', 20), ('stored', 20);
+    INSERT INTO dirty VALUES (1, 20605, 8, 8), (2, 20605, 9, 9)"""
+
+
+def test_a_ledger_without_lanes_goes_on_and_resends_no_receipt(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "old.sqlite")) as db:
+        db.executescript(OLD)
+    for _ in range(2):
+        ledger = Ledger(tmp_path / "old.sqlite")
+        assert ledger.cursors() == {LIVE: 8, HISTORY: 0}
+        assert (ledger.totals().received, ledger.totals().stored) == (2, 20)
+        assert ledger.settled(ledger.receipt_cursor(), 10)["message"].to_list() == [8]
+        assert ledger.dirty()["register_key"].to_list() == [1, 2]
+        ledger.close()
+    ledger = Ledger(tmp_path / "old.sqlite")
+    settled(ledger, settlement(9, 3), batch=ledger.mark_dirty(marks((3, JUNE_1))))
+    assert ledger.settled(0, 10).select("message", "position").rows() == [(3, 3), (8, 8), (9, 9)]
+    assert ledger.dirty()["register_key"].to_list() == [1, 2, 3]
+    ledger.close()
