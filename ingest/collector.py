@@ -7,6 +7,7 @@ connection ends is forgotten and comes again with the next one.
 
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,8 +20,9 @@ from config.errors import BrokerUnavailableError, StoreFullError, StoreUnavailab
 from config.settings import MqttSettings
 from ingest.connection import MAX_PAYLOAD_BYTES, Connection
 from ingest.routes import OWN_ROOT, PLATFORM_KINDS
-from store.journal import Arrival, Journal
+from store.journal import HISTORY, LIVE, Arrival, Journal
 
+_KINDS: Final = {LIVE: ("readings", "state", "sandbox"), HISTORY: ("backfill",)}
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _LONGEST_WAIT_S: Final = 4.0  # a broker that is back is noticed within 5 s
 _STEADY_AFTER_S: Final = 5.0  # a connection that ends sooner counts as a failed try
@@ -30,10 +32,20 @@ _log: Final = structlog.get_logger("collect")
 
 
 class Collector:
-    """Takes messages from the broker into the journal until told to stop."""
+    """Takes messages from the broker into one lane of the journal until told to stop; each lane has a session of its own.
 
-    def __init__(self, settings: MqttSettings, journal: Journal, *, stop: threading.Event) -> None:
-        self._settings, self._journal, self._stop = settings, journal, stop
+    Args:
+        settings: where the broker is, and as whom to speak: the session for history appends "-backfill" to the client id.
+        journal: takes the messages.
+        stop: set to end it.
+        lane: LIVE (readings, state, sandbox and the routes) or HISTORY (backfill).
+        routes: topic filters of other formats.
+    """
+
+    def __init__(self, settings: MqttSettings, journal: Journal, *, stop: threading.Event, lane: int = LIVE, routes: Sequence[str] = ()) -> None:
+        self._settings, self._journal, self._stop, self._lane = settings, journal, stop, lane
+        self._topics = topics_of(settings, lane, routes)
+        self.client_id = settings.client_id if lane == LIVE else f"{settings.client_id[:50]}-backfill"
         self._pending: list[tuple[int, Arrival | None]] = []  # packet id (0: nothing to acknowledge); None: known and not kept
         self._pending_bytes = 0
         self._pending_since = 0.0
@@ -71,14 +83,14 @@ class Collector:
         """Serve one connection from its start to its end."""
         settings = self._settings
         connection = Connection(
-            settings, settings.client_id, session_expiry_s=settings.session_expiry_s, receive_maximum=min(2 * settings.batch_messages, 65_535),
+            settings, self.client_id, session_expiry_s=settings.session_expiry_s, receive_maximum=min(2 * settings.batch_messages, 65_535),
             on_message=self._take, enough=self._is_batch,
         )
         try:
             connection.open()
-            connection.subscribe(_widest(settings.topics))
+            connection.subscribe(self._topics)
             self.connected, self._broker_problem = True, ""
-            _log.info("connected", host=settings.host, port=settings.port, topics=settings.topics)
+            _log.info("connected", host=settings.host, port=settings.port, client_id=self.client_id, topics=self._topics)
             while connection.alive and not self._stop.is_set():
                 self._advance(connection)
             if self._stop.is_set():
@@ -122,7 +134,7 @@ class Collector:
         content_type = getattr(message.properties, "ContentType", None)
         payload = bytes(message.payload[:MAX_PAYLOAD_BYTES])  # MQTT 3.1.1 allows more; what is cut here is refused as too large in any case
         mid = message.mid if message.qos else 0
-        return Arrival("mqtt", topic, None, content_type, payload, self.last_message_at, mid, message.dup, message.retain)
+        return Arrival("mqtt", topic, None, content_type, payload, self.last_message_at, mid, message.dup, message.retain, self._lane)
 
     def _is_batch(self) -> bool:
         return len(self._pending) >= self._settings.batch_messages or self._pending_bytes >= _BATCH_BYTES
@@ -155,16 +167,22 @@ class Collector:
                 return  # the connection is gone: what is not acknowledged comes again and is known by its DUP flag
 
 
-def probe(settings: MqttSettings) -> str:
-    """Connect and subscribe as the collector would, without touching its session; what was found, in a sentence.
+def topics_of(settings: MqttSettings, lane: int = LIVE, routes: Sequence[str] = ()) -> list[str]:
+    """What the session of a lane subscribes to."""
+    return _widest((*(f"{OWN_ROOT}{region}/+/+/{kind}" for region in settings.regions for kind in _KINDS[lane]), *routes))
+
+
+def probe(settings: MqttSettings, routes: Sequence[str] = ()) -> str:
+    """Connect and subscribe as the collectors would, without touching its session; what was found, in a sentence.
 
     Raises:
         BrokerUnavailableError: with the reason.
     """
+    topics = [*topics_of(settings, LIVE, routes), *topics_of(settings, HISTORY)]
     connection = Connection(settings, f"{settings.client_id[:50]}-check")
     try:
         connection.open()
-        connection.subscribe(_widest(settings.topics))
+        connection.subscribe(topics)
         deadline = time.monotonic() + _LONGEST_WAIT_S
         while not connection.subscribed:
             if not connection.alive or time.monotonic() > deadline:
@@ -172,10 +190,10 @@ def probe(settings: MqttSettings) -> str:
             connection.step(_QUIET_STEP_S)
     finally:
         connection.close()
-    return f"{settings.host}:{settings.port} answers, MQTT {settings.protocol}, {len(settings.topics)} topics"
+    return f"{settings.host}:{settings.port} answers, MQTT {settings.protocol}, {len(topics)} topics"
 
 
-def _widest(topics: tuple[str, ...]) -> list[str]:
+def _widest(topics: Sequence[str]) -> list[str]:
     """Topic filters without those that another one covers: a broker may send a message once for each that matches."""
     distinct = list(dict.fromkeys(topics))
     return [topic for topic in distinct if not any(other != topic and _covers(other, topic) for other in distinct)]

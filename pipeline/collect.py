@@ -2,15 +2,22 @@
 
 import threading
 
+from config.settings import Settings
 from ingest.collector import Collector
 from ingest.gateways import ReceiptPublisher
 from pipeline.site import Site
+from store.journal import HISTORY
 
 
-def collector(site: Site, stop: threading.Event) -> Collector:
-    """The collector of a site, subscribed to the contract's topics and those of its routes."""
-    topics = tuple(dict.fromkeys((*site.settings.mqtt.topics, *(route.topic for route in site.settings.routes))))
-    return Collector(site.settings.mqtt.model_copy(update={"topics": topics}), site.journal, stop=stop)
+def collectors(site: Site, stop: threading.Event) -> tuple[Collector, Collector]:
+    """The live session of a site, with the topics of its routes, and the one for history."""
+    live = Collector(site.settings.mqtt, site.journal, stop=stop, routes=routed(site.settings))
+    return live, Collector(site.settings.mqtt, site.journal, stop=stop, lane=HISTORY)
+
+
+def routed(settings: Settings) -> tuple[str, ...]:
+    """The topic filters of a site's routes."""
+    return tuple(route.topic for route in settings.routes)
 
 
 def receipts(site: Site) -> ReceiptPublisher:

@@ -11,7 +11,7 @@ import structlog
 from alerts.channels.file import FileChannel
 from ingest.collector import Collector
 from pipeline import send, settle, watch
-from pipeline.collect import collector, receipts
+from pipeline.collect import collectors, receipts
 from pipeline.evaluate import Evaluator
 from pipeline.loop import Loop
 from pipeline.roll import Roller
@@ -109,7 +109,8 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
     for name in names:
         match name:
             case "collect":
-                services.append(_collecting(collector(site, stop)))
+                live, history = collectors(site, stop)
+                services += [_collecting("collect", live), _collecting("backfill", history)]
             case "settle":
                 services += [_loop("settle", Settler(site).once, settle.PAUSE_S, eager=True), Service("receipts", receipts(site).run)]
             case "roll":
@@ -131,8 +132,8 @@ def _loop(name: str, once: Callable[[], object], pause_s: float, *, eager: bool 
     return Service(name, loop.run, lambda: loop.problem)
 
 
-def _collecting(one: Collector) -> Service:
-    return Service("collect", lambda _stop: one.run(), lambda: one.problem)
+def _collecting(name: str, one: Collector) -> Service:
+    return Service(name, lambda _stop: one.run(), lambda: one.problem)
 
 
 def _now() -> datetime:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from config.errors import BadInputError, Problem, ServiceUnavailableError, StoreFullError, TcewatchError
 from config.settings import Settings
 from ingest.collector import probe
+from pipeline.collect import routed
 from pipeline.site import Site
 from portal.cli.common import EXIT_BAD_INPUT, EXIT_UNAVAILABLE, JsonOption, SettingsOption, settings_from, show_json
 from store.database import Database
@@ -46,7 +47,7 @@ def _parts(settings: Settings, site: Site) -> dict[str, Callable[[], str]]:
         "people": lambda: _people(site),
         "journal": lambda: f"{site.journal.last_id()} messages",
         "readings": lambda: f"{settings.store.readings} {_ready(site.readings())}",
-        "broker": lambda: probe(settings.mqtt),
+        "broker": lambda: probe(settings.mqtt, routed(settings)),
     }
 
 
