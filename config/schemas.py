@@ -116,6 +116,26 @@ SETTLEMENT: Final = pl.Schema({  # what became of one journal message
     "reason": pl.String(), "enterprise": pl.String(), "gateway": pl.String(), "epoch": pl.String(), "seq": pl.Int64(),
     "decoded": pl.UInt32(), "stored": pl.UInt32(), "duplicate": pl.UInt32(), "conflicting": pl.UInt32(), "rejected": pl.UInt32(),
 })
+RECEIVED: Final = pl.Schema({  # what came of a register on a local day: neighbouring slots of 15 minutes that each have a reading
+    "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT, "slots": pl.UInt32(), "readings": pl.UInt32(),
+    "first_at": INSTANT, "last_at": INSTANT, "interval_s": pl.Float64(),  # of the first and the last reading; median between readings
+    "first_value": pl.Float64(), "last_value": pl.Float64(),
+    "changed_at": INSTANT, "unchanged": pl.UInt32(),  # the last reading that differs from the one before; readings from it on, else all
+    "day": pl.Date(),
+})
+WINDOW: Final = pl.Schema({"register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT})  # [start, end) without a reading
+COMPLETENESS: Final = pl.Schema({  # slots of 15 minutes that were due and that have a reading, by local day
+    "register_key": pl.UInt32(), "day": pl.Date(), "due": pl.UInt32(), "received": pl.UInt32(), "completeness_ratio": pl.Float64(),
+})
+MESSAGES_BY_DAY: Final = pl.Schema({  # messages by the gateway's own count: due = received + missing + lost
+    "enterprise": pl.String(), "gateway": pl.String(), "day": pl.Date(), "due": pl.Int64(), "received": pl.Int64(),
+    "missing": pl.Int64(), "lost": pl.Int64(), "completeness_ratio": pl.Float64(),
+})
+LIVENESS: Final = pl.Schema({  # signs that a register is not alive
+    "register_key": pl.UInt32(), "last_at": INSTANT, "usual_interval_s": pl.Float64(),
+    "changed_at": INSTANT, "unchanged": pl.UInt32(),  # when its value last changed, and how many readings have shown it since
+    "stale": pl.Boolean(), "frozen": pl.Boolean(),
+})
 
 
 def empty(schema: pl.Schema) -> pl.DataFrame:

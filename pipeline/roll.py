@@ -9,6 +9,7 @@ from typing import Final
 import polars as pl
 
 from config import calendar
+from monitors.completeness import received_runs
 from monitors.intervals import REACH, Grain, affected_days, counted, short_of_reach, spread
 from pipeline.site import Site
 from store.derived import Table
@@ -78,6 +79,8 @@ class Roller:
         for table, grain in GRAINS.items():
             rows = spread(counting, grain).with_columns(day=pl.col("start").dt.convert_time_zone(zone).dt.date())
             self.site.derived.replace(table, rows.join(redone, on=["register_key", "day"], how="semi"), redone)
+        came = received_runs(readings, zone)
+        self.site.derived.replace("received", came.join(redone, on=["register_key", "day"], how="semi"), redone)
         return readings.height
 
     def _reaching(self, keys: list[int], registers: pl.DataFrame, span: tuple[datetime, datetime]) -> pl.DataFrame:

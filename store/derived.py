@@ -6,7 +6,7 @@ readings, so a crash between two files is mended by the marks that are still in 
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -15,17 +15,17 @@ from typing import Final, Literal
 import polars as pl
 
 from config.errors import StoreFullError, StoreUnavailableError
-from config.schemas import INTERVAL, conform, empty
+from config.schemas import INTERVAL, RECEIVED, conform, empty
 from store.sqlite import NO_SPACE
 
 DERIVED: Final = pl.Schema({**INTERVAL, "day": pl.Date()})  # `day` is the local day that the interval starts in
-Table = Literal["hourly", "daily"]
-TABLES: Final[tuple[Table, ...]] = ("hourly", "daily")
+Table = Literal["hourly", "daily", "received"]
+TABLES: Final[Mapping[Table, pl.Schema]] = {"hourly": DERIVED, "daily": DERIVED, "received": RECEIVED}
 _ORDER: Final = ("register_key", "start")
 
 
 class DerivedTables:
-    """Hourly and daily consumption, and the results that are computed from it."""
+    """Hourly and daily consumption, what was received, and the results that are computed from them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,28 +33,28 @@ class DerivedTables:
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def replace(self, table: Table, rows: pl.DataFrame, days: pl.DataFrame) -> None:
-        """Put newly computed intervals in the place of what stood for the same registers and days.
+        """Put newly computed rows in the place of what stood for the same registers and days.
 
         Args:
-            table: hourly or daily.
-            rows: DERIVED (INTERVAL and `day`).
+            table: hourly, daily (DERIVED: INTERVAL and `day`) or received (RECEIVED).
+            rows: of that shape.
             days: register_key, day: what was computed again. Their old rows go, even where `rows` has none for them; a day
                 of a register that has rows need not be named. All other rows stay.
 
         Raises:
             StoreFullError, StoreUnavailableError: some days may be replaced, others not; doing it again is safe.
         """
-        rows = conform(rows, DERIVED)
+        rows = conform(rows, TABLES[table])
         pairs = pl.concat([conform(days, pl.Schema({name: DERIVED[name] for name in ("register_key", "day")})), rows.select("register_key", "day")])
         touched = pairs["day"].unique().sort()
         if touched.is_empty():
             return
         stays = self._scan(table, touched).join(pairs.lazy().unique(), on=["register_key", "day"], how="anti").collect()
         merged = pl.concat([stays, rows]).sort(_ORDER).partition_by("day", as_dict=True)
-        self._write((self._path(table, day), merged.get((day,), empty(DERIVED))) for day in touched)
+        self._write((self._path(table, day), merged.get((day,), empty(TABLES[table]))) for day in touched)
 
     def read(self, table: Table, first: date, last: date) -> pl.LazyFrame:
-        """DERIVED of the local days first..last, both included, sorted by day, register_key, start."""
+        """Rows of the local days first..last, both included, sorted by day, register_key, start."""
         return self._scan(table, [day for day in self.days(table) if first <= day <= last])
 
     def days(self, table: Table) -> list[date]:
@@ -80,7 +80,7 @@ class DerivedTables:
         """SHA-256 of each table's sorted canonical export (CSV, instants as microseconds, shortest exact decimals).
 
         Args:
-            first: hourly and daily from this local day on; None: all. Results are always whole, under "results/<name>".
+            first: tables by day from this local day on; None: all. Results are always whole, under "results/<name>".
         """
         found: dict[str, str] = {}
         for table in TABLES:
@@ -106,9 +106,10 @@ class DerivedTables:
         return self._folder / table / f"{name}.parquet"
 
     def _scan(self, table: Table, days: Iterable[date]) -> pl.LazyFrame:
+        schema = TABLES[table]
         paths = [path for day in days if (path := self._path(table, day)).exists()]
         # The schema is given, so that no file is opened before `collect`: it might be replaced in between.
-        return pl.scan_parquet(paths, schema=DERIVED) if paths else empty(DERIVED).lazy()
+        return pl.scan_parquet(paths, schema=schema) if paths else empty(schema).lazy()
 
     def _write(self, files: Iterable[tuple[Path, pl.DataFrame]]) -> None:
         """Write beside, sync, then rename: all files first, so that the disk gets them together."""

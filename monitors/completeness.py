@@ -1,0 +1,162 @@
+"""How complete the data are: slots of 15 minutes that are due and that have a reading, the windows without any, and messages by day.
+
+Real-time collection is every 15 minutes (national specification for key energy users, granularity; 30 or 60 minutes may be
+allowed, and then show as that much less). Completeness = points that came / points due.
+"""
+
+from datetime import date, datetime, timedelta
+from typing import Final
+
+import polars as pl
+
+from config import calendar
+from config.schemas import COMPLETENESS, INSTANT, MESSAGES_BY_DAY, RECEIVED, WINDOW, conform
+
+SLOT: Final = timedelta(minutes=15)
+_SLOT: Final = "15m"
+_BAD: Final = 2  # position in READING_QUALITY
+_SENDER: Final = ["enterprise", "gateway", "epoch"]
+
+
+def received_runs(readings: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """What came of each register on each local day, as runs of neighbouring slots that each have a reading.
+
+    Args:
+        readings: READING; the first copy of an instant counts, one of quality bad does not.
+        zone: the place whose days are meant.
+
+    Returns:
+        RECEIVED, by register and start.
+
+    >>> at = datetime(2025, 6, 1, tzinfo=UTC)
+    >>> shown = pl.DataFrame({"register_key": [1] * 3, "read_at": [at, at + SLOT, at + 3 * SLOT], "copy": [0] * 3, "value": [1.0, 2.0, 2.0]})
+    >>> received_runs(conform(shown, READING), "Asia/Shanghai").select("slots", "readings", "unchanged").rows()
+    [(2, 2, 1), (1, 1, 1)]
+    """
+    rows = readings.lazy().filter(pl.col("copy") == 0, pl.col("quality").fill_null(0) < _BAD).sort("register_key", "read_at").with_columns(
+        slot=pl.col("read_at").dt.truncate(_SLOT), day=pl.col("read_at").dt.convert_time_zone(zone).dt.date(),
+    )
+    apart = (pl.col("slot").diff() > SLOT) | (pl.col("register_key").diff() != 0) | (pl.col("day").diff() != timedelta())
+    moved = (pl.col("value") != pl.col("value").shift(1)).over("run")
+    runs = rows.with_columns(run=apart.fill_null(value=False).cum_sum()).with_columns(
+        changed_at=pl.when(moved).then("read_at"), step=pl.col("read_at").diff().over("run"),
+    ).group_by("run", maintain_order=True).agg(
+        pl.col("register_key", "day").first(), start=pl.col("slot").first(), end=pl.col("slot").last() + SLOT,
+        slots=pl.col("slot").n_unique(), readings=pl.len(), first_at=pl.col("read_at").first(), last_at=pl.col("read_at").last(),
+        interval_s=pl.col("step").median().dt.total_microseconds() / 1e6, first_value=pl.col("value").first(), last_value=pl.col("value").last(),
+        changed_at=pl.col("changed_at").max(),
+        unchanged=(pl.col("read_at") >= pl.col("changed_at").max().fill_null(pl.col("read_at").first())).sum(),
+    )
+    return conform(runs.collect(), RECEIVED)
+
+
+def due_spans(received: pl.DataFrame, registers: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    """register_key, start, end: the part of [start, end) in which each register owes readings, in whole slots.
+
+    A register owes them from the day that it is registered from, or else from its first reading on, until it is taken out of service.
+
+    Args:
+        received: RECEIVED, as far back as there is any.
+        registers: REGISTER rows in force.
+        start: begin of what is asked for.
+        end: the instant up to which readings must have come.
+    """
+    def outer(name: str, bound: pl.Expr) -> pl.Expr:  # null in one row: without end on that side
+        return pl.when(pl.col(name).is_not_null().all()).then(bound)
+
+    spans = registers.group_by("register_key").agg(
+        valid_from=outer("valid_from", pl.col("valid_from").min()), valid_to=outer("valid_to", pl.col("valid_to").max()),
+    ).join(received.group_by("register_key").agg(first=pl.col("start").min()), on="register_key", how="left")
+    owed_from = pl.max_horizontal(pl.coalesce("valid_from", "first"), pl.lit(start, INSTANT))
+    owed_to = pl.min_horizontal(pl.col("valid_to"), pl.lit(end, INSTANT))
+    return spans.filter(pl.coalesce("valid_from", "first").is_not_null()).select(
+        "register_key", start=(owed_from + SLOT - timedelta(microseconds=1)).dt.truncate(_SLOT), end=owed_to.dt.truncate(_SLOT),
+    ).filter(pl.col("start") < pl.col("end")).sort("register_key")
+
+
+def completeness(received: pl.DataFrame, spans: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """Slots due and received of each register on each local day.
+
+    Args:
+        received: RECEIVED.
+        spans: what `due_spans` gave.
+        zone: the place whose days are meant.
+
+    Returns:
+        COMPLETENESS; slots that came without being due do not count.
+    """
+    if spans.is_empty():
+        return conform(spans.clear(), COMPLETENESS)
+    first, last = (calendar.local_day(instant, zone) for instant in (spans["start"].min(), spans["end"].max()))  # type: ignore[arg-type]  # not empty
+    bounds = [(day, *calendar.day_span(day, zone)) for day in _days(first, last)]
+    days = pl.DataFrame(bounds, orient="row", schema={"day": pl.Date(), "from": INSTANT, "to": INSTANT})
+    due = spans.lazy().join(days.lazy(), how="cross").with_columns(
+        start=pl.max_horizontal("start", "from"), end=pl.min_horizontal("end", "to"),
+    ).filter(pl.col("start") < pl.col("end"))
+    # Every slot of a run has a reading, and several runs of a day are apart: what overlaps adds up.
+    came = received.lazy().join(due, on=["register_key", "day"], suffix="_due").group_by("register_key", "day").agg(
+        received=_slots(pl.max_horizontal("start", "start_due"), pl.min_horizontal("end", "end_due")).clip(0).sum()
+    )
+    both = due.select("register_key", "day", due=_slots(pl.col("start"), pl.col("end"))).join(came, on=["register_key", "day"], how="left")
+    rows = both.with_columns(pl.col("received").fill_null(0)).with_columns(completeness_ratio=pl.col("received") / pl.col("due"))
+    return conform(rows.sort("register_key", "day").collect(), COMPLETENESS)
+
+
+def missing_windows(received: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
+    """The runs of due slots that have no reading.
+
+    Args:
+        received: RECEIVED.
+        spans: what `due_spans` gave.
+
+    Returns:
+        WINDOW, by register and start.
+    """
+    ends = pl.concat([
+        received.select("register_key", "start", "end").join(spans.select("register_key"), on="register_key", how="semi"),
+        spans.select("register_key", "start", end="start"), spans.select("register_key", start="end", end="end"),
+    ])
+    # Runs that lie across a bound of the span are cut by it: the zero-length runs at both bounds see to that.
+    gaps = ends.sort("register_key", "start", "end").with_columns(since=pl.col("end").cum_max().shift(1).over("register_key")).filter(
+        pl.col("start") > pl.col("since")
+    ).select("register_key", start="since", end="start")
+    within = gaps.join(spans, on="register_key", suffix="_due").select(
+        "register_key", start=pl.max_horizontal("start", "start_due"), end=pl.min_horizontal("end", "end_due"),
+    )
+    return conform(within.filter(pl.col("start") < pl.col("end")).sort("register_key", "start"), WINDOW)
+
+
+def messages_by_day(highest: pl.DataFrame, gaps: pl.DataFrame) -> pl.DataFrame:
+    """Messages of each gateway that were due by its count on each day, received, still missing and reported lost.
+
+    A message counts on the first day on which the gateway is known to have counted up to it.
+
+    Args:
+        highest: enterprise, gateway, epoch, day, highest_seq: the largest seq that came in on a local day.
+        gaps: enterprise, gateway, epoch, from_seq, to_seq, lost: what has not come.
+
+    Returns:
+        MESSAGES_BY_DAY, by enterprise, gateway and day.
+    """
+    days = highest.sort(*_SENDER, "day").with_columns(to=pl.col("highest_seq").cum_max().over(_SENDER)).with_columns(
+        after=pl.col("to").shift(1, fill_value=0).over(_SENDER)
+    )
+    held = days.join(gaps, on=_SENDER).with_columns(
+        count=pl.min_horizontal("to", "to_seq") - pl.max_horizontal(pl.col("after") + 1, "from_seq") + 1
+    ).filter(pl.col("count") > 0).group_by(*_SENDER, "day").agg(
+        missing=pl.col("count").filter(~pl.col("lost")).sum(), lost=pl.col("count").filter("lost").sum(),
+    )
+    counted = days.join(held, on=[*_SENDER, "day"], how="left").with_columns(pl.col("missing", "lost").fill_null(0))
+    rows = counted.group_by("enterprise", "gateway", "day").agg(
+        due=(pl.col("to") - pl.col("after")).sum(), missing=pl.col("missing").sum(), lost=pl.col("lost").sum()
+    ).with_columns(received=pl.col("due") - pl.col("missing") - pl.col("lost"))
+    ratio = pl.when(pl.col("due") > 0).then(pl.col("received") / pl.col("due"))
+    return conform(rows.with_columns(completeness_ratio=ratio).sort("enterprise", "gateway", "day"), MESSAGES_BY_DAY)
+
+
+def _slots(start: pl.Expr, end: pl.Expr) -> pl.Expr:
+    return (end - start).dt.total_microseconds() // (SLOT // timedelta(microseconds=1))
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=ahead) for ahead in range((last - first).days + 1)]
