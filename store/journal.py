@@ -13,7 +13,7 @@ have no lanes: all their messages are live. The newest one is brought to version
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -215,6 +215,19 @@ class Journal:
                 if found := self._query(name, None, "id = ?", message):
                     return found[0]
         return None
+
+    def addresses(self, messages: Collection[int]) -> dict[int, tuple[str, str]]:
+        """Door and topic of messages, by id, as far as the journal has them; their payloads are not read."""
+        found: dict[int, tuple[str, str]] = {}
+        if not messages:
+            return found
+        wanted = _canonical(sorted(messages)).decode()
+        with self._reading:
+            for name in self._segments_from(min(messages) - 1):
+                with self._told(name):
+                    query = "SELECT id, door, topic FROM message WHERE id IN (SELECT value FROM json_each(?))"
+                    found |= {message: (door, topic) for message, door, topic in self._reader(name).execute(query, (wanted,))}
+        return found
 
     def count(self, after: int, lane: int) -> int:
         """How many messages a lane has above `after`."""
