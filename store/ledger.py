@@ -123,7 +123,8 @@ class Ledger:
             return dict(db.execute("SELECT name, value FROM memory WHERE lane = ?", (lane,)))
 
     def settle(
-        self, settlements: pl.DataFrame, cursor: int, *, lane: int = LIVE, batch: int = 0, memory: Mapping[str, str | None] = _NOTHING
+        self, settlements: pl.DataFrame, cursor: int, *, lane: int = LIVE, batch: int = 0, memory: Mapping[str, str | None] = _NOTHING,
+        registered: pl.DataFrame | None = None,
     ) -> None:
         """Enter what became of messages of a lane and move its cursor, in one transaction.
 
@@ -134,6 +135,7 @@ class Ledger:
             lane: one of LANES.
             batch: the number that `mark_dirty` gave: its marks and all before count from now on.
             memory: what profiles remember anew; None forgets a name.
+            registered: enterprise, gateway: only their counts advance (None: all), so that a made-up gateway leaves no gaps.
 
         Raises:
             StoreUnavailableError, StoreFullError: nothing was entered.
@@ -148,6 +150,8 @@ class Ledger:
                 numbered = rows.with_columns(position=pl.int_range(position, position + pl.len()))
                 db.executemany(f"INSERT OR REPLACE INTO settlement VALUES ({marks})", numbered.iter_rows())  # noqa: S608 - question marks
                 counted = rows.drop_nulls([*_SOURCE, "seq"]).filter(pl.col("seq") >= 1).sort(*_SOURCE, "seq")
+                if registered is not None:
+                    counted = counted.join(registered, on=["enterprise", "gateway"], how="semi", maintain_order="left")
                 for source, group in groupby(counted.select(*_SOURCE, "seq", "message").iter_rows(), key=lambda row: row[:3]):
                     members = list(group)
                     _advance(db, source, [row[3] for row in members], max(row[4] for row in members))
