@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from config.settings import MqttSettings
 from ingest.connection import Connection
 from ingest.reasons import REASONS
 from ingest.routes import OWN_ROOT, OWN_TOPIC
-from store.journal import Journal
+from store.journal import Journal, Message
 from store.ledger import Ledger
 from store.quarantine import Quarantine
 
@@ -66,10 +66,15 @@ class ReceiptPublisher:
     def __init__(
         self, settings: MqttSettings, ledger: Ledger, quarantine: Quarantine, journal: Journal, *,
         regions: Callable[[], Mapping[tuple[str, str], str]] = dict, now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sandbox: Callable[[Iterator[Message]], Sequence[tuple[str, bytes]]] = lambda _messages: (),
     ) -> None:
-        """`regions` tells the registered region of (enterprise, gateway): where it listens, whatever a message's topic said."""
+        """What it works with.
+
+        `regions` tells the registered region of (enterprise, gateway): where it listens, whatever a message's topic said.
+        `sandbox` answers the messages that came on `sandbox` (`ingest.sandbox.answers`).
+        """
         self._settings, self._ledger, self._quarantine, self._journal = settings, ledger, quarantine, journal
-        self._regions, self._now = regions, now
+        self._regions, self._now, self._sandbox = regions, now, sandbox
         self.published = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -95,7 +100,7 @@ class ReceiptPublisher:
         settlements = self._ledger.settled(self._ledger.receipt_cursor(), _SETTLEMENTS)
         if settlements.is_empty():
             return 0
-        receipts = self.receipts(settlements)
+        receipts = [*self.receipts(settlements), *self._tried(settlements)]
         sent = []
         for number, turn in enumerate(_turns(receipts)):
             if number:
@@ -136,6 +141,11 @@ class ReceiptPublisher:
             region = regions.get((enterprise, gateway), own["region"])
             found.append((f"{OWN_ROOT}{region}/{enterprise}/{gateway}/receipts", msgspec.json.encode(receipt)))
         return found
+
+    def _tried(self, settlements: pl.DataFrame) -> Sequence[tuple[str, bytes]]:
+        """Answers to the messages that came on `sandbox`."""
+        numbers = settlements.filter(pl.col("outcome") == "sandbox")["message"]
+        return self._sandbox(message for number in numbers if (message := self._journal.get(number)) is not None and message.door == "mqtt")
 
 
 def _reason(reasons: Sequence[str]) -> dict[str, Any]:

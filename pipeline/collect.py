@@ -1,12 +1,16 @@
 """Broker -> journal, and receipts back. The work itself is ingest's; here it gets a site's adapters."""
 
 import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import chain
 
 from config.settings import Settings
 from ingest.collector import Collector
 from ingest.gateways import ReceiptPublisher
+from ingest.sandbox import answers
 from pipeline.site import Site
-from store.journal import HISTORY
+from store.journal import HISTORY, Message
 
 
 def collectors(site: Site, stop: threading.Event) -> tuple[Collector, Collector]:
@@ -26,4 +30,13 @@ def receipts(site: Site) -> ReceiptPublisher:
         rows = site.register.gateways().select("enterprise", "gateway", "region").iter_rows()
         return {(enterprise, gateway): region for enterprise, gateway, region in rows}
 
-    return ReceiptPublisher(site.settings.mqtt, site.ledger, site.quarantine, site.journal, regions=regions)
+    def sandbox(messages: Iterator[Message]) -> list[tuple[str, bytes]]:
+        if (first := next(messages, None)) is None:
+            return []
+        settings = site.settings
+        return answers(
+            chain([first], messages), site.register.registers(history=True), settings.screen, max_payload_bytes=settings.mqtt.max_payload_bytes,
+            regions=regions(), at=datetime.now(UTC),
+        )
+
+    return ReceiptPublisher(site.settings.mqtt, site.ledger, site.quarantine, site.journal, regions=regions, sandbox=sandbox)

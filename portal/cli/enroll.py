@@ -14,6 +14,7 @@ from config.errors import BadInputError, Problem
 from config.settings import MqttSettings
 from ingest import certificates
 from ingest.enrolment import AccessFiles, Identity, new_password, user_of
+from pipeline.conformity import region_of
 from pipeline.site import Site
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json
 from store import audit
@@ -40,7 +41,7 @@ def enroll(
         if revoke:
             told = _revoke(site, enterprise, gateway)
         else:
-            told = _grant(site, _registered(site, enterprise, gateway), cert, _signer(ca_cert, ca_key), days, out)
+            told = _grant(site, Identity(region_of(site, enterprise, gateway), enterprise, gateway), cert, _signer(ca_cert, ca_key), days, out)
     if as_json:
         show_json({**told, "reload": RELOAD})
         return
@@ -81,15 +82,6 @@ def _revoke(site: Site, enterprise: str, gateway: str) -> dict[str, Any]:
         if not _files(site).revoke(user):
             raise BadInputError([Problem(f"gateway {gateway} of {enterprise}", "has no access", "Nothing is to be done; check the two names.")])
     return {"user": user, "revoked": "yes; a certificate in this name opens no topic any more, put it on its authority's revocation list too"}
-
-
-def _registered(site: Site, enterprise: str, gateway: str) -> Identity:
-    """The identity of a gateway, its region taken from the register."""
-    found = [row for row in site.register.gateways().iter_rows(named=True) if (row["enterprise"], row["gateway"]) == (enterprise, gateway)]
-    if not found:
-        remedy = "Add it to the register first: `tcewatch register import FILE`; `register export` shows what is there."
-        raise BadInputError([Problem(f"gateway {gateway} of {enterprise}", "is not in the register", remedy)])
-    return Identity(found[0]["region"], enterprise, gateway)
 
 
 def _files(site: Site) -> AccessFiles:

@@ -17,12 +17,14 @@ from rich.progress import Progress
 from config.errors import BadInputError, Problem
 from ingest.simulate import Outgoing, Publisher, log_lines, paced, payloads
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json
+from portal.cli.conformity import conformity
 from portal.cli.decode import content_of
 from portal.cli.enroll import enroll
 from portal.cli.files import SUFFIXES, Column, read_tables
 
 app = typer.Typer(help="Gateways: let one in, check one, replay data as one.", no_args_is_help=True)
 app.command()(enroll)
+app.command("check")(conformity)
 _COLUMNS = (
     Column("enterprise", "text", "18-character credit code"), Column("gateway", "text", "id of the gateway"),
     Column("meter", "text", "id of the meter"), Column("register", "text", "name of the register", required=False, default="main"),
