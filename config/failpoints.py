@@ -9,8 +9,8 @@ import signal
 from typing import Final
 
 NAMES: Final = (
-    "after_commit",  # the journal has the messages, nothing is acknowledged
-    "before_ack",  # within the acknowledgements of a commit: some are sent, this one is not
+    "after_commit",  # the journal has the messages, the collector does not know it yet
+    "before_ack",  # earlier commits are acknowledged, this one is not
     "mid_batch",  # bad rows are in quarantine, no reading of the batch is appended
     "mid_settle",  # readings are appended, neither counted nor is the cursor moved
     "after_receipt",  # the broker has the receipts, their cursor is not moved

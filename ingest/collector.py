@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-import paho.mqtt.client as mqtt
 import structlog
 from paho.mqtt.client import topic_matches_sub
 
 from config import failpoints
 from config.errors import BrokerUnavailableError, StoreFullError, StoreUnavailableError
 from config.settings import MqttSettings
-from ingest.connection import MAX_PAYLOAD_BYTES, Connection
+from ingest.connect import connection_to
+from ingest.connection import MAX_PAYLOAD_BYTES, Connection, Received
 from ingest.routes import OWN_ROOT, PLATFORM_KINDS
 from store.journal import HISTORY, LIVE, Arrival, Journal
 
@@ -82,7 +82,7 @@ class Collector:
     def _serve(self) -> None:
         """Serve one connection from its start to its end."""
         settings = self._settings
-        connection = Connection(
+        connection = connection_to(
             settings, self.client_id, session_expiry_s=settings.session_expiry_s, receive_maximum=min(2 * settings.batch_messages, 65_535),
             on_message=self._take, enough=self._is_batch,
         )
@@ -112,29 +112,24 @@ class Collector:
         if not came or self._is_batch() or time.monotonic() - self._pending_since >= linger_s:
             self._commit(connection)
 
-    def _take(self, message: mqtt.MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = "(a topic that is not UTF-8)"
+    def _take(self, message: Received) -> None:
         if not self._pending:
             self._pending_since = time.monotonic()
-        self._pending.append((message.mid if message.qos else 0, self._arrival(topic, message)))
+        self._pending.append((message.packet_id, self._arrival(message)))
         self._pending_bytes += len(message.payload)
 
-    def _arrival(self, topic: str, message: mqtt.MQTTMessage) -> Arrival | None:
+    def _arrival(self, message: Received) -> Arrival | None:
+        topic, payload, packet_id, dup, retained, content_type = message
         own = topic.startswith(OWN_ROOT)
         if own and topic.endswith(PLATFORM_KINDS):
             self.ignored_own += 1
             return None
-        if message.retain and not (own and topic.endswith("/state")):
+        if retained and not (own and topic.endswith("/state")):
             self.ignored_retained += 1
             return None
         self.last_message_at = datetime.now(UTC)
-        content_type = getattr(message.properties, "ContentType", None)
-        payload = bytes(message.payload[:MAX_PAYLOAD_BYTES])  # MQTT 3.1.1 allows more; what is cut here is refused as too large in any case
-        mid = message.mid if message.qos else 0
-        return Arrival("mqtt", topic, None, content_type, payload, self.last_message_at, mid, message.dup, message.retain, self._lane)
+        payload = payload[:MAX_PAYLOAD_BYTES]  # MQTT 3.1.1 allows more; what is cut here is refused as too large in any case
+        return Arrival("mqtt", topic, None, content_type, payload, self.last_message_at, packet_id, dup, retained, self._lane)
 
     def _is_batch(self) -> bool:
         return len(self._pending) >= self._settings.batch_messages or self._pending_bytes >= _BATCH_BYTES
@@ -161,10 +156,9 @@ class Collector:
             self._store_problem = ""
         self.received += len(arrivals)
         failpoints.reach("after_commit")
-        for packet_id, _ in pending:
-            failpoints.reach("before_ack")
-            if packet_id and not connection.acknowledge(packet_id):
-                return  # the connection is gone: what is not acknowledged comes again and is known by its DUP flag
+        failpoints.reach("before_ack")
+        # What a connection that is gone does not carry any more comes again and is known by its DUP flag.
+        connection.acknowledge([packet_id for packet_id, _ in pending if packet_id])
 
 
 def topics_of(settings: MqttSettings, lane: int = LIVE, routes: Sequence[str] = ()) -> list[str]:
@@ -179,7 +173,7 @@ def probe(settings: MqttSettings, routes: Sequence[str] = ()) -> str:
         BrokerUnavailableError: with the reason.
     """
     topics = [*topics_of(settings, LIVE, routes), *topics_of(settings, HISTORY)]
-    connection = Connection(settings, f"{settings.client_id[:50]}-check")
+    connection = connection_to(settings, f"{settings.client_id[:50]}-check")
     try:
         connection.open()
         connection.subscribe(topics)

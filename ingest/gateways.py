@@ -14,6 +14,7 @@ import structlog
 from config import failpoints
 from config.errors import BrokerUnavailableError, StoreFullError, StoreUnavailableError
 from config.settings import MqttSettings
+from ingest.connect import connection_to
 from ingest.connection import Connection
 from ingest.reasons import REASONS
 from ingest.routes import OWN_ROOT, OWN_TOPIC
@@ -81,7 +82,7 @@ class ReceiptPublisher:
         """Publish until told to stop; a broker or store that is away is waited for."""
         wait_s = 0.0
         while not stop.wait(wait_s):
-            connection = Connection(self._settings, f"{self._settings.client_id[:50]}-receipts")
+            connection = connection_to(self._settings, f"{self._settings.client_id[:50]}-receipts")
             try:
                 connection.open()
                 wait_s = 1.0

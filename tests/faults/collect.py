@@ -29,9 +29,7 @@ class AcknowledgesFirst(Collector):
     """The protection switched off."""
 
     def _commit(self, connection: Connection) -> None:
-        for packet_id, _ in self._pending:
-            if packet_id:
-                connection.acknowledge(packet_id)
+        connection.acknowledge([packet_id for packet_id, _ in self._pending if packet_id])
         self._pending = [(0, arrival) for _, arrival in self._pending]
         super()._commit(connection)
 

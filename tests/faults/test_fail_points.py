@@ -33,7 +33,7 @@ def visited(start_mosquitto, plant, fleet, fail_point: str, control: str = ""):
     return check(works, gateways)
 
 
-@pytest.mark.parametrize("fail_point", ["after_commit:2", "before_ack:30", "mid_batch:2", "mid_settle:2", "after_receipt:1"])
+@pytest.mark.parametrize("fail_point", ["after_commit:2", "before_ack:3", "mid_batch:2", "mid_settle:2", "after_receipt:1"])
 def test_a_kill_at_a_fail_point_loses_nothing_and_doubles_nothing(start_mosquitto, plant, fleet, fail_point):
     assert visited(start_mosquitto, plant, fleet, fail_point).wrong == ()
 
