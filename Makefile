@@ -13,7 +13,7 @@ PYTHON = $(shell for it in python3 python3.14 python3.13 python3.12 python3.11; 
 INSTALL := $(BIN)/uv pip install $(shell test -t 2 || echo --quiet) --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt --editable
 INPUTS := $(VENV)/.uv pyproject.toml constraints.txt
 # Debian packages that `make test` installs where it may use apt.
-DEBIAN_PACKAGES ?= mosquitto chromium fonts-noto-cjk
+DEBIAN_PACKAGES ?= mosquitto chromium fonts-noto-cjk strace libfaketime
 # Passed on: make test ARGS="tests/store -x", make demo ARGS="--seconds 30 --no-browser --json"
 ARGS ?=
 

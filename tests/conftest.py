@@ -42,6 +42,18 @@ def _postgres() -> str | None:
     return str(found[-1]) if found else shutil.which("initdb")
 
 
+def _strace() -> str | None:
+    """strace, where this machine lets one process trace another."""
+    found = shutil.which("strace")
+    if found is None or subprocess.run([found, "-qq", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
+        return None
+    return found
+
+
+def _faketime() -> str | None:
+    return next((str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+
+
 def _shared_data() -> str | None:
     folder = _shared_folder() / "data"
     return str(folder) if folder.is_dir() else None
@@ -61,6 +73,8 @@ TOOLS = {
     "mosquitto": Tool(lambda: shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin"), "apt-get install mosquitto", True),
     "chromium": Tool(lambda: shutil.which("chromium") or shutil.which("chromium-browser"), "apt-get install chromium", True),
     "influxd": Tool(lambda: os.environ.get("INFLUXD") or shutil.which("influxd") or _in_cache("influxd"), "make influxd, or set INFLUXD", True),
+    "strace": Tool(_strace, "apt-get install strace", False),
+    "libfaketime": Tool(_faketime, "apt-get install libfaketime", False),
     "postgresql": Tool(_postgres, "apt-get install postgresql", False),
     "shared-data": Tool(_shared_data, "set TCEWATCH_SHARED to the folder that holds data/", False),
 }
@@ -176,7 +190,8 @@ def start_mosquitto(program: Callable[[str], Path], tmp_path: Path) -> Iterator[
         folder = tmp_path / f"mosquitto-{port}"
         folder.mkdir()
         config = folder / "mosquitto.conf"
-        usual = [f"listener {port} 127.0.0.1", "set_tcp_nodelay true", "max_queued_messages 1000000", f"persistence_location {folder}/"]
+        usual = [f"listener {port} 127.0.0.1", "set_tcp_nodelay true", "max_queued_messages 1000000"]
+        usual += [] if any(line.startswith("persistence_location") for line in lines) else [f"persistence_location {folder}/"]
         usual += [] if any(line.startswith("allow_anonymous") for line in lines) else ["allow_anonymous true"]
         # Started by root, mosquitto gives up its rights; it must still be able to write its folder.
         usual += ["user root"] if os.geteuid() == 0 else []
