@@ -33,6 +33,7 @@ REGISTER: Final = pl.Schema({  # register rows with their dates; several rows fo
     "multiplier": pl.Float64(), "resolution": pl.Float64(), "net": pl.Boolean(),
     "valid_from": INSTANT, "valid_to": INSTANT,  # half-open; null = without end on that side
     "known_from": INSTANT, "known_to": INSTANT,  # the version of the row: from when it was known, until when it was replaced
+    "error_values": pl.String(),  # what the device sends in place of a value, as it sends it: numbers with ; between them
 })
 EVENT: Final = pl.Schema({  # what happened to a register: change, reset, rollover, multiplier
     "register_key": pl.UInt32(), "at": INSTANT, "event": pl.String(),

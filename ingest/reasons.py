@@ -33,6 +33,7 @@ MESSAGE_REASONS: Final[dict[str, Text]] = {
     "too_many_readings": Text("报文中的读数超过10000条，请拆分后发送。", "The message holds more than 10,000 readings; split it."),
     "bad_lost_range": Text("lost中的区间无效。", "A range in `lost` is not valid."),
     "bad_state": Text("网关状态报文无效。", "The message is not a valid gateway state."),
+    "original_missing": Text("要重放的原报文已不在日志中。", "The message to be replayed is no longer in the journal."),
     "profile_failed": Text("平台的解析程序出错，报文已保留。", "The platform's decoder failed; the message is kept."),
 }
 READING_FAULTS: Final[dict[str, Text]] = {
@@ -55,6 +56,7 @@ SCREEN_RULES: Final[dict[str, Text]] = {
     "value_within_range": Text("数值超出该寄存器的量程。", "The value lies outside the register's range."),
     "not_from_the_future": Text("读数时刻在未来，请校准网关时钟。", "The time of the reading lies in the future; set the gateway's clock."),
     "not_too_old": Text("读数时刻过早，请校准网关时钟。", "The time of the reading is too long ago; check the gateway's clock."),
+    "error_value": Text("该值是为此寄存器登记的仪表错误值，不是读数。", "The value is an error value of this register: the meter had no reading."),
     "unit_convertible": Text("单位无法换算为登记的单位。", "The unit cannot be converted to the registered one."),
 }
 STORE_REFUSALS: Final[dict[str, Text]] = {

@@ -17,7 +17,7 @@ from config.settings import ScreenSettings
 from config.units import factor
 
 _KEYS: Final = ["enterprise", "meter", "register"]
-_OF_REGISTER: Final = ["register_key", "registered_gateway", "registered_unit", "range_low", "range_high"]
+_OF_REGISTER: Final = ["register_key", "registered_gateway", "registered_unit", "range_low", "range_high", "error_values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ def rules(bounds: ScreenSettings) -> Mapping[str, pl.Expr]:
         "register_not_valid": ~pl.col("register_known") | ~unmatched,
         "wrong_gateway": unmatched | pl.col("registered_gateway").is_null() | (pl.col("gateway") == pl.col("registered_gateway")),
         "value_is_finite": pl.col("value").is_finite(),
+        # as it came, before any conversion: an error value is a code of the device
+        "error_value": pl.col("error_values").is_null() | ~pl.col("error_values").list.contains(pl.col("value")),
         "unit_convertible": unmatched | pl.col("unit_factor").is_not_null(),
         # in the register's unit; what has no unit to be compared in is broken by the rule above
         "value_within_range": pl.col("unit_factor").is_null() | (pl.col("value") * pl.col("unit_factor")).is_between(
@@ -54,7 +56,8 @@ def screen(decoded: pl.DataFrame, registers: pl.DataFrame, bounds: ScreenSetting
     """Split readings by the rules.
 
     Args:
-        decoded: DECODED.
+        decoded: DECODED; of what is replayed from quarantine with `judged_at`, the instant whose register rows count instead of
+            those known at its arrival.
         registers: REGISTER with its history (all versions).
         bounds: how far a clock may be off.
 
@@ -79,12 +82,14 @@ def screen(decoded: pl.DataFrame, registers: pl.DataFrame, bounds: ScreenSetting
 
 def _with_register(decoded: pl.DataFrame, registers: pl.DataFrame) -> pl.DataFrame:
     """One row for each reading, with the register row that counts for it; none where there is none."""
-    first, last = decoded["received_at"].min(), decoded["received_at"].max()
+    judged_at = "judged_at" if "judged_at" in decoded.columns else "received_at"
+    first, last = decoded[judged_at].min(), decoded[judged_at].max()
     known_then = registers.filter(pl.col("known_from") <= last, pl.col("known_to").is_null() | (pl.col("known_to") > first)).select(
         *_KEYS, "register_key", pl.col("gateway").alias("registered_gateway"), pl.col("unit").alias("registered_unit"),
         "range_low", "range_high", "valid_from", "valid_to", "known_from", "known_to",
+        pl.col("error_values").str.split(";").cast(pl.List(pl.Float64)),
     )
-    known = (pl.col("known_from") <= pl.col("received_at")) & (pl.col("known_to").is_null() | (pl.col("received_at") < pl.col("known_to")))
+    known = (pl.col("known_from") <= pl.col(judged_at)) & (pl.col("known_to").is_null() | (pl.col(judged_at) < pl.col("known_to")))
     valid = (pl.col("valid_from").is_null() | (pl.col("valid_from") <= pl.col("read_at"))) & (
         pl.col("valid_to").is_null() | (pl.col("read_at") < pl.col("valid_to"))
     )
@@ -96,11 +101,11 @@ def _with_register(decoded: pl.DataFrame, registers: pl.DataFrame) -> pl.DataFra
             "row", keep="first", maintain_order=True
         )
     rows = rows.with_columns(pl.when("counts").then(pl.col(name)).alias(name) for name in _OF_REGISTER)
-    return _with_meter_known(rows, known_then, known)
+    return _with_meter_known(rows, known_then, known, judged_at)
 
 
-def _with_meter_known(rows: pl.DataFrame, known_then: pl.DataFrame, known: pl.Expr) -> pl.DataFrame:
-    strangers = rows.filter(~pl.col("register_known")).select("row", "enterprise", "meter", "received_at")
+def _with_meter_known(rows: pl.DataFrame, known_then: pl.DataFrame, known: pl.Expr, judged_at: str) -> pl.DataFrame:
+    strangers = rows.filter(~pl.col("register_known")).select("row", "enterprise", "meter", judged_at)
     if strangers.height == 0:
         return rows.with_columns(meter_known=pl.lit(True))
     meters = known_then.select("enterprise", "meter", "known_from", "known_to").unique()

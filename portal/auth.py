@@ -131,7 +131,16 @@ class Door:
         response.delete_cookie(SESSION_COOKIE)
 
     def bearer(self, request: Request) -> Principal | None:
-        """The principal of the request's bearer token."""
+        """The principal of the request's bearer token; None for a gateway's, which opens nothing but the gateway's own door."""
+        principal = self._token(request)
+        return principal if principal is not None and principal.gateway is None else None
+
+    def gateway(self, request: Request) -> Principal | None:
+        """The gateway that the request's bearer token stands for."""
+        principal = self._token(request)
+        return principal if principal is not None and principal.gateway is not None else None
+
+    def _token(self, request: Request) -> Principal | None:
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not text.strip():
             return None

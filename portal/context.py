@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 from typing import Annotated, Protocol, cast
 
 import polars as pl
 from fastapi import Depends, Request
 
 from config import calendar
+from pipeline.intake import SharedCommit
 from pipeline.site import Site
 from portal.auth import Door, Session
 from portal.i18n import Language, as_language
@@ -49,6 +51,11 @@ class Portal:
     clock: Callable[[], datetime]
     door: Door
     cache: dict[str, tuple[float, pl.DataFrame | None]] = field(default_factory=dict)  # what is asked for often: when, and what it was
+
+    @cached_property
+    def intake(self) -> SharedCommit:
+        """Takes what is sent over HTTP into the journal."""
+        return SharedCommit(self.site.journal)
 
     def today(self) -> date:
         """The site's local day."""
@@ -105,8 +112,21 @@ def api_scope(request: Request) -> Scope:
     return scope_of(portal.site, principal)
 
 
+def gateway_of(request: Request) -> tuple[str, str]:
+    """The gateway (enterprise, gateway) whose token the request carries.
+
+    Raises:
+        NotLoggedInError: it carries none.
+    """
+    principal = portal_of(request).door.gateway(request)
+    if principal is None or principal.gateway is None:
+        raise NotLoggedInError
+    return principal.gateway
+
+
 PortalOf = Annotated[Portal, Depends(portal_of)]
 SessionOf = Annotated[Session, Depends(session_of)]
 PageScope = Annotated[Scope, Depends(page_scope)]
 ApiScope = Annotated[Scope, Depends(api_scope)]
+GatewayOf = Annotated[tuple[str, str], Depends(gateway_of)]
 LanguageOf = Annotated[Language, Depends(language_of)]

@@ -92,6 +92,7 @@ REGISTER: Final = _versioned(
     "register", *_of_register(), _text("unit", required=True), _text("kind", required=True), _text("stamp", required=True),
     _number("modulus"), _number("range_low"), _number("range_high"), _number("max_rate_per_h"),
     Column("multiplier", Double(), nullable=False), _number("resolution"), Column("net", Boolean(), nullable=False), *_validity(),
+    _text("error_values", 200),
 )
 ASSIGNMENT: Final = _versioned(
     "assignment", *_of_register(), _text("carrier", required=True), _text("flow", required=True), _text("use"),
@@ -114,6 +115,7 @@ TOKEN: Final = Table(
     "token", metadata, Column("id", _Id, primary_key=True), Column("name", String(200), nullable=False, unique=True),
     Column("digest", String(64), nullable=False, unique=True), _long("roles", required=True), _long("scopes", required=True), _long("parks"),
     _instant("created_at", required=True), _instant("expires_at"), _instant("revoked_at"),
+    _text("enterprise"), _text("gateway"),  # of a gateway's token: it sends for this one, and reads nothing
 )
 
 # --- reported figures: every report is a row of its own; of the checked ones of a key the last counts ---
@@ -131,8 +133,9 @@ QUARANTINE: Final = Table(
     Column("index", Integer(), primary_key=True, autoincrement=False),
     _text("kind", required=True), _long("reasons", required=True), _text("enterprise", 200), _text("gateway", 200), _text("meter", 200),
     _text("register", 200), _instant("read_at"), _number("value"), _text("unit", 200), Column("raw", LargeBinary()), _long("topic"),
-    _instant("received_at"),
+    _instant("received_at"), Column("readings", Integer()), Column("replayed_as", BigInteger()),
 )
+Index("ix_quarantine_gateway", QUARANTINE.c.enterprise, QUARANTINE.c.gateway, QUARANTINE.c.received_at)
 
 # --- alerts, cases, notices ---
 ALERT: Final = Table(

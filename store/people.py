@@ -18,7 +18,7 @@ from config.errors import BadInputError, Problem
 from config.schemas import INSTANT
 from store import audit
 from store.database import Database
-from store.models import TOKEN, USER
+from store.models import GATEWAY, TOKEN, USER
 
 ROLES: Final = ("admin", "operator", "regulator", "evaluator", "viewer")
 # What a token may read, named as the collections of the API; "read" is all of them.
@@ -30,18 +30,22 @@ _PREFIX: Final = "tce_"  # of a token: lets a scanner of repositories recognise 
 _USERS = pl.Schema({"name": pl.String(), "roles": pl.List(pl.String()), "parks": pl.List(pl.String()), "created_at": INSTANT})
 _TOKENS = pl.Schema({
     "name": pl.String(), "scopes": pl.List(pl.String()), "parks": pl.List(pl.String()),
-    "created_at": INSTANT, "expires_at": INSTANT, "revoked_at": INSTANT,
+    "created_at": INSTANT, "expires_at": INSTANT, "revoked_at": INSTANT, "enterprise": pl.String(), "gateway": pl.String(),
 })
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: a person, or a machine with a token. parks None: all parks. scopes None: whatever the roles allow."""
+    """Who asks: a person, or a machine with a token. parks None: all parks. scopes None: whatever the roles allow.
+
+    `gateway` (enterprise, gateway): a gateway, which sends its own readings and asks for nothing else.
+    """
 
     name: str
     roles: frozenset[str]
     parks: frozenset[str] | None
     scopes: frozenset[str] | None = None
+    gateway: tuple[str, str] | None = None
 
     def allows(self, scope: str) -> bool:
         """Whether a request for that collection may be answered at all."""
@@ -122,8 +126,29 @@ class People:
         Raises:
             BadInputError: a name that exists or is empty, an unknown scope, an end that has passed.
         """
+        values = {"roles": _json(["viewer"]), "scopes": _json(scopes), "parks": _json(parks)}
+        details = {"scopes": sorted(scopes), "parks": parks and sorted(parks)}
+        return self._add_token(name, values, _unknown("scope", scopes, SCOPES), details, at, expires, by)
+
+    def add_gateway_token(self, name: str, gateway: tuple[str, str], at: datetime, expires: datetime | None, *, by: str = "") -> str:
+        """Make a token with which one gateway (enterprise, gateway) sends its readings, and which reads nothing; its text is returned this once.
+
+        Raises:
+            BadInputError: a name that exists or is empty, a gateway that is not registered, an end that has passed.
+        """
+        enterprise, of_gateway = gateway
+        known = (GATEWAY.c.enterprise == enterprise) & (GATEWAY.c.gateway == of_gateway) & GATEWAY.c.known_to.is_(None)
+        with self._db.reading() as session:
+            is_known = session.execute(select(GATEWAY.c.id).where(known)).first() is not None
+        problem = Problem("gateway", f"{enterprise}/{of_gateway} is not registered", "Name a registered one as ENTERPRISE/GATEWAY.")
+        values = {"roles": _json([]), "scopes": _json([]), "parks": _json([]), "enterprise": enterprise, "gateway": of_gateway}
+        return self._add_token(name, values, [] if is_known else [problem], {"gateway": f"{enterprise}/{of_gateway}"}, at, expires, by)
+
+    def _add_token(
+        self, name: str, values: Mapping[str, Any], problems: list[Problem], details: Mapping[str, Any], at: datetime, expires: datetime | None,
+        by: str,
+    ) -> str:
         name = name.strip()
-        problems = _unknown("scope", scopes, SCOPES)
         if not name or len(name) > 64 or not name.isprintable():
             problems.append(Problem("token name", f"{name!r} cannot be used", "Give 1 to 64 printable characters."))
         if expires is not None and expires <= at:
@@ -131,17 +156,13 @@ class People:
         if problems:
             raise BadInputError(problems)
         secret = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
-        row = {
-            "name": name, "digest": _digest(secret), "roles": _json(["viewer"]), "scopes": _json(scopes), "parks": _json(parks),
-            "created_at": at, "expires_at": expires,
-        }
+        row = {"name": name, "digest": _digest(secret), "created_at": at, "expires_at": expires, **values}
         with self._db.session() as session:
             try:
                 session.execute(insert(TOKEN).values(**row))
             except IntegrityError:
                 raise BadInputError([Problem("token name", f"{name!r} exists", "Choose another name.")]) from None
-            details = {"scopes": sorted(scopes), "parks": parks and sorted(parks), "expires": expires}
-            audit.append(session, by=by or name, action="token.add", subject=name, details=details)
+            audit.append(session, by=by or name, action="token.add", subject=name, details={**details, "expires": expires})
         return secret
 
     def token(self, text: str, at: datetime) -> Principal | None:
@@ -150,7 +171,8 @@ class People:
             row = session.execute(select(TOKEN).where(TOKEN.c.digest == _digest(text))).one_or_none()
         if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= at):
             return None
-        return Principal(f"token:{row.name}", _set(row.roles), _parks(row.parks), _set(row.scopes))
+        gateway = None if row.gateway is None else (row.enterprise, row.gateway)
+        return Principal(f"token:{row.name}", _set(row.roles), _parks(row.parks), _set(row.scopes), gateway)
 
     def revoke_token(self, name: str, at: datetime, *, by: str = "") -> None:
         """Refuse a token from now on.
@@ -169,7 +191,7 @@ class People:
         return self._listed(select(USER).order_by(USER.c.name), _USERS)
 
     def tokens(self) -> pl.DataFrame:
-        """Tokens: name, scopes, parks (null: all), created_at, expires_at, revoked_at; never their text."""
+        """Tokens: name, scopes, parks (null: all), created_at, expires_at, revoked_at, enterprise and gateway of a gateway's; never their text."""
         return self._listed(select(TOKEN).order_by(TOKEN.c.name), _TOKENS)
 
     def _listed(self, query: Any, schema: pl.Schema) -> pl.DataFrame:

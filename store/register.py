@@ -84,6 +84,12 @@ def _region(cell: Any) -> str:
     return written
 
 
+def _error_values(cell: Any) -> str:
+    """What a device shows in place of a value that it does not have, as `65535;-1`."""
+    value = sheets.number()
+    return ";".join(f"{value(part):.15g}" for part in sheets.text()(cell).split(";"))
+
+
 def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
     instant, text, name = sheets.instant(zone), sheets.text(), sheets.identifier
     names = {"name_zh": Field(text), "name_en": Field(text)}
@@ -136,7 +142,7 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
                 "stamp": Field(sheets.choice(*STAMPS), default="start"), "modulus": Field(positive),
                 "range_low": Field(free), "range_high": Field(free), "max_rate_per_h": Field(positive),
                 "multiplier": Field(positive, default=1.0), "resolution": Field(positive), "net": Field(sheets.boolean, default=False),
-                **validity, **withdrawn,
+                **validity, "error_values": Field(_error_values), **withdrawn,
             },
             ("enterprise", "meter", "register", "valid_from"), (("meter", ("enterprise", "meter"), ("enterprise", "meter")),),
         ),
@@ -273,6 +279,13 @@ class RegisterStore:
     def gateways(self) -> pl.DataFrame:
         """Current gateways: enterprise, gateway, region, name_zh, name_en, software."""
         return self._rows("gateway")
+
+    def region_of(self, enterprise: str, gateway: str) -> str | None:
+        """The region of a current gateway; None where there is none."""
+        table = models.GATEWAY.c
+        query = _current(models.GATEWAY, ["region"]).where(table.enterprise == enterprise, table.gateway == gateway)
+        with self._db.reading() as session:
+            return session.execute(query).scalar_one_or_none()
 
     def meters(self) -> pl.DataFrame:
         """Current meters: enterprise, meter, gateway, medium, name_zh, name_en, site, accuracy_class, calibrated_on, calibration_due."""

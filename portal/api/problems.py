@@ -7,7 +7,8 @@ from fastapi.responses import JSONResponse
 
 MEDIA_TYPE: Final = "application/problem+json"
 TITLES: Final = {
-    400: "Bad request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found", 405: "Method not allowed", 413: "Too large",
+    400: "Bad request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found", 405: "Method not allowed", 408: "Too slow",
+    413: "Too large", 415: "Not a format that is read",
     422: "Parameters that do not fit", 429: "Too many requests", 500: "A fault of ours", 503: "A store cannot be reached",
 }
 

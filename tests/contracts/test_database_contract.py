@@ -221,6 +221,20 @@ def test_quarantine_keeps_bytes_and_pages(database: Database) -> None:
     assert bytes(found["raw"]) == b"\x00\xff'"
 
 
+def test_quarantine_is_searched_and_keeps_to_its_quota(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.quarantine.KEPT_A_DAY", 2)
+    quarantine = Quarantine(database)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    of_gateway = {"reasons": ["unknown_meter"], "enterprise": "A", "gateway": "GW-1", "received_at": at, "kind": "rejected", "raw": b""}
+    quarantine.add(pl.DataFrame([{"message": 1, "index": index, "meter": f"E-{index}", **of_gateway} for index in range(5)]))
+    quarantine.add(pl.DataFrame([{"message": 2, "index": -1, "kind": "undecodable", "reasons": ["not_json"], "raw": "\x00厂%".encode()}]))
+    assert quarantine.page().select("message", "index", "readings").rows() == [(2, -1, None), (1, -2, 3), (1, 0, None), (1, 1, None)]
+    for sought, found in (("厂", [2]), ("%", [2]), ("E-1", [1]), ("E_1", [])):
+        assert quarantine.page(filters={"text": sought})["message"].to_list() == found, sought
+    quarantine.mark_replayed({1: 3}, [(1, 0)], by="someone", details={})
+    assert quarantine.page(filters={"replayed": True, "since": at})["replayed_as"].to_list() == [3]
+
+
 def test_quarantine_takes_any_instant_that_a_broken_clock_can_say(database: Database) -> None:
     at = pl.Series([-10**18, -62_135_510_400_000_000, 0, 253_402_000_000_000_000, 10**18], dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
     rows = pl.DataFrame({"message": [1] * 5, "index": range(5), "kind": ["rejected"] * 5, "reasons": [["future"]] * 5, "read_at": at})
