@@ -1,7 +1,8 @@
 """Why a message or a reading was refused: a closed list, with the sentence that a person reads in both languages.
 
-Four kinds share the list: what is wrong with a whole message (it is undecodable), what is wrong with one reading of a
-message (its `fault`), the rules of `ingest.screen` (the name of the rule that was broken), and what a store refuses.
+Five kinds share the list: what is wrong with a whole message (it is undecodable), what is wrong with one reading of a
+message (its `fault`), the rules of `ingest.screen` (the name of the rule that was broken), what a store refuses, and what
+is wrong with a gateway (a notice in its receipts: nothing is refused for it).
 """
 
 from typing import Final, NamedTuple
@@ -33,7 +34,6 @@ MESSAGE_REASONS: Final[dict[str, Text]] = {
     "too_many_readings": Text("报文中的读数超过10000条，请拆分后发送。", "The message holds more than 10,000 readings; split it."),
     "bad_lost_range": Text("lost中的区间无效。", "A range in `lost` is not valid."),
     "bad_state": Text("网关状态报文无效。", "The message is not a valid gateway state."),
-    "original_missing": Text("要重放的原报文已不在日志中。", "The message to be replayed is no longer in the journal."),
     "profile_failed": Text("平台的解析程序出错，报文已保留。", "The platform's decoder failed; the message is kept."),
 }
 READING_FAULTS: Final[dict[str, Text]] = {
@@ -56,13 +56,22 @@ SCREEN_RULES: Final[dict[str, Text]] = {
     "value_within_range": Text("数值超出该寄存器的量程。", "The value lies outside the register's range."),
     "not_from_the_future": Text("读数时刻在未来，请校准网关时钟。", "The time of the reading lies in the future; set the gateway's clock."),
     "not_too_old": Text("读数时刻过早，请校准网关时钟。", "The time of the reading is too long ago; check the gateway's clock."),
-    "error_value": Text("该值是为此寄存器登记的仪表错误值，不是读数。", "The value is an error value of this register: the meter had no reading."),
     "unit_convertible": Text("单位无法换算为登记的单位。", "The unit cannot be converted to the registered one."),
 }
 STORE_REFUSALS: Final[dict[str, Text]] = {
     "store_refused": Text("存储系统拒绝了该读数，读数已保留在隔离区。", "The store refused the reading; it is kept in quarantine."),
 }
-REASONS: Final[dict[str, Text]] = {**MESSAGE_REASONS, **READING_FAULTS, **SCREEN_RULES, **STORE_REFUSALS}
+NOTICES: Final[dict[str, Text]] = {
+    "unknown_gateway": Text(
+        "该网关未登记：读数照常处理，但平台不跟踪其报文序号，请先登记。",
+        "This gateway is not registered: its readings are taken as they are, its count is not followed; have it registered.",
+    ),
+    "wrong_region": Text(
+        "主题中的行政区划与登记不符，请改用登记的行政区划；回执发往登记的主题。",
+        "The region in the topic is not the registered one; use that. Receipts go to the registered topic.",
+    ),
+}
+REASONS: Final[dict[str, Text]] = {**MESSAGE_REASONS, **READING_FAULTS, **SCREEN_RULES, **STORE_REFUSALS, **NOTICES}
 
 
 class UndecodableError(Exception):

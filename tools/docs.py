@@ -37,6 +37,7 @@ def reasons_page() -> str:
         ("One reading of a message cannot be read; the others are taken", reasons.READING_FAULTS),
         ("A reading breaks a rule", reasons.SCREEN_RULES),
         ("The store does not take a reading", reasons.STORE_REFUSALS),
+        ("Something is wrong with the gateway; nothing is refused for it", reasons.NOTICES),
     ):
         rows = [f"| `{code}` | {text.en} | {text.zh} |" for code, text in listed.items()]
         parts.append("\n".join([f"## {title}", "", "| reason | | |", "| --- | --- | --- |", *rows, ""]))
