@@ -79,7 +79,20 @@ class RouteSettings(_Section):
     enterprise: Identifier
     gateway: Identifier
     profile: Identifier
-    zone: ZoneName = "Asia/Shanghai"
+    zone: ZoneName = "Asia/Shanghai"  # of local times in the messages
+    mapping: Path | None = None  # mapping: how the JSON is read; sparkplug_b: which metric is which register
+    time: Literal["message", "arrival"] = "message"  # arrival: a reading without a time stamp counts as of its arrival, as uncertain
+    valid: Literal["0", "1", "true", "false"] | None = None  # nhjc: the `valid` of a valid reading; the sources contradict each other
+
+    @model_validator(mode="after")
+    def _options_fit_the_profile(self) -> RouteSettings:
+        if self.profile == "mapping" and self.mapping is None:
+            raise ValueError('profile "mapping" needs its file, for example mapping = "meters.toml"')
+        if self.mapping is not None and self.profile not in ("mapping", "sparkplug_b"):
+            raise ValueError('mapping belongs to the profiles "mapping" and "sparkplug_b"')
+        if self.valid is not None and self.profile != "nhjc":
+            raise ValueError('valid belongs to the profile "nhjc"')
+        return self
 
 
 class InfluxSettings(_Section):
@@ -283,6 +296,7 @@ def build(values: dict[str, Any], *, where: str = "settings", base: Path | None 
     return settings if base is None else settings.model_copy(update={
         "site": _beside(base, settings.site, "data_dir", "tables_dir"),
         "mqtt": _beside(base, settings.mqtt, "ca_file", "cert_file", "key_file", "access_dir"),
+        "routes": tuple(_beside(base, route, "mapping") for route in settings.routes),
     })
 
 

@@ -41,6 +41,7 @@ _REPLAYED: Final = "replay"  # the door of what comes again from quarantine
 _HEAD_BYTES: Final = 4096  # where epoch and seq of a message that is too large are looked for
 _ISO_WITH_OFFSET: Final = "%Y-%m-%dT%H:%M:%S%.f%z"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_USUAL_RATIO: Final = 32  # of JSON, packed well
 _CHUNK_READINGS: Final = 4_000
 _FIRST_MS, _END_MS = -62_104_060_800_000, 253_370_764_800_000  # the years 2 to 9998: what Python can tell in any zone
 _log: Final = structlog.get_logger()
@@ -131,6 +132,20 @@ def unpack(payload: bytes, content_type: str | None) -> bytes:
     return payload
 
 
+def weight(message: Message) -> int:
+    """Bytes that are to be read from a message, as its packing says; one that says too little is refused when it is read."""
+    payload = message.payload
+    size = len(payload)
+    if payload.startswith(_GZIP):
+        size = int.from_bytes(payload[-4:], "little")
+    elif payload.startswith(_ZSTD):
+        try:
+            size = zstandard.frame_content_size(payload)
+        except zstandard.ZstdError:
+            return len(payload)  # refused in any case
+    return min(size if size >= 0 else _USUAL_RATIO * len(payload), MAX_UNPACKED_BYTES)  # -1: packed as a stream, which does not say
+
+
 def _read(message: Message, sender: Sender, max_payload_bytes: int, memory: MutableMapping[str, str]) -> Content:
     if message.door in _SIZE_LIMITED_DOORS and len(message.payload) > max_payload_bytes:
         epoch, seq = salvaged(message.payload[:_HEAD_BYTES])
@@ -139,7 +154,7 @@ def _read(message: Message, sender: Sender, max_payload_bytes: int, memory: Muta
     if sender.kind == "state":
         return Content(state=read_state(payload))
     if sender.profile in STATEFUL:
-        content = STATEFUL[sender.profile](payload, sender, dict(memory) if message.door == _REPLAYED else memory)
+        content = STATEFUL[sender.profile](payload, sender, memory, replayed=message.door == _REPLAYED)
     else:
         content = PROFILES[sender.profile](payload, sender)
     if sender.numbered and content.seq is None and message.door in _NUMBERED_DOORS and not (content.lost and not content.meter):
@@ -195,8 +210,7 @@ class _Batch:
         count = len(content.meter)
         if content.state is not None:
             self._states.append(GatewayState(message.id, sender.enterprise, sender.gateway, content.state))
-        if message.door != _REPLAYED:
-            self._commands += [Command(topic, payload, message.id) for topic, payload in content.commands]
+        self._commands += [Command(topic, payload, message.id) for topic, payload in content.commands]
         outcome = "decoded"
         if count == 0 and content.state is not None:
             outcome = "state"
@@ -209,7 +223,7 @@ class _Batch:
         self._sources.append((message.id, sender.enterprise, sender.gateway, message.received_at, count))
         self._faults |= {self._count + index: fault for index, fault in content.faults.items()}
         self._count += count
-        self._columns.add(content, count)
+        self._columns.add(_at_arrival(content, message) if sender.arrival and message.door in _NUMBERED_DOORS else content, count)
         if len(self._columns.meter) >= _CHUNK_READINGS:
             self._chunks.append(self._columns.frame())
             self._columns = _Columns()
@@ -239,6 +253,19 @@ class _Batch:
             read_at, pl.col("quality").to_physical().cast(pl.UInt8).fill_null(0), *_fault_columns(faults, said.height)
         )
         return Decodings(readings.select(DECODED.names()), heads, lost, self._states, self._commands)
+
+
+def _at_arrival(content: Content, message: Message) -> Content:
+    """Readings without a time stamp count as of the message's arrival, uncertain: how long it was under way nobody knows."""
+    arrived_ms = int(message.received_at.timestamp() * 1000)
+    quality = content.quality or [None] * len(content.ts)
+    without = [ts is None and place not in content.faults for place, ts in enumerate(content.ts)]
+    return content._replace(
+        ts=[arrived_ms if lacks else ts for lacks, ts in zip(without, content.ts, strict=True)],
+        quality=[
+            "uncertain" if lacks and said in (None, "good") else said for lacks, said in zip(without, quality, strict=True)
+        ],
+    )
 
 
 class _Columns:

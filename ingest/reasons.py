@@ -21,6 +21,7 @@ MESSAGE_REASONS: Final[dict[str, Text]] = {
     "unpacked_too_large": Text("报文解压后超过4 MiB，请拆分后发送。", "The message unpacks to more than 4 MiB; split it."),
     "bad_compression": Text("报文无法解压。", "The message cannot be unpacked as gzip or zstd."),
     "not_json": Text("报文不是有效的JSON。", "The message is not valid JSON."),
+    "not_sparkplug": Text("报文不是可读取的Sparkplug B（Protobuf）报文。", "The message is not a Sparkplug B payload (Protobuf) that can be read."),
     "not_an_object": Text("报文不是JSON对象。", "The message is not a JSON object."),
     "wrong_version": Text("报文版本v不是1。", "The message's version v is not 1."),
     "unknown_topic": Text("主题不符合约定，也没有为其配置路由。", "The topic is not one of the contract and no route is set for it."),
@@ -34,6 +35,7 @@ MESSAGE_REASONS: Final[dict[str, Text]] = {
     "too_many_readings": Text("报文中的读数超过10000条，请拆分后发送。", "The message holds more than 10,000 readings; split it."),
     "bad_lost_range": Text("lost中的区间无效。", "A range in `lost` is not valid."),
     "bad_state": Text("网关状态报文无效。", "The message is not a valid gateway state."),
+    "original_missing": Text("要重放的原报文已不在日志中。", "The message to be replayed is no longer in the journal."),
     "profile_failed": Text("平台的解析程序出错，报文已保留。", "The platform's decoder failed; the message is kept."),
 }
 READING_FAULTS: Final[dict[str, Text]] = {
@@ -45,6 +47,13 @@ READING_FAULTS: Final[dict[str, Text]] = {
     "bad_value": Text("数值缺失或不是有限的数。", "The value is missing or is not a finite number."),
     "bad_unit": Text("单位不是文本。", "The unit is not text."),
     "bad_quality": Text("质量标记不是good、uncertain或bad。", "The quality is not one of good, uncertain, bad."),
+    "device_error": Text("设备上报了错误代码而不是数值。", "The device reported an error instead of a value."),
+    "encrypted_value": Text("数值已加密，平台无法读取。", "The value is encrypted; the platform cannot read it."),
+    "unknown_period": Text("statType缺失，或不是0、1、2、3。", "The statType is missing or is not one of 0, 1, 2, 3."),
+    "unknown_alias": Text(
+        "已知的出生报文（BIRTH）中没有此指标，已请求重新发送；之后可重放。",
+        "No birth message that is known has this metric; a new one was asked for, replay the message afterwards.",
+    ),
     "unknown_field": Text("该字段不在此设备型号的字段表中。", "The field is not in the list of fields of this device type."),
 }
 SCREEN_RULES: Final[dict[str, Text]] = {
@@ -56,6 +65,7 @@ SCREEN_RULES: Final[dict[str, Text]] = {
     "value_within_range": Text("数值超出该寄存器的量程。", "The value lies outside the register's range."),
     "not_from_the_future": Text("读数时刻在未来，请校准网关时钟。", "The time of the reading lies in the future; set the gateway's clock."),
     "not_too_old": Text("读数时刻过早，请校准网关时钟。", "The time of the reading is too long ago; check the gateway's clock."),
+    "error_value": Text("该值是为此寄存器登记的仪表错误值，不是读数。", "The value is an error value of this register: the meter had no reading."),
     "unit_convertible": Text("单位无法换算为登记的单位。", "The unit cannot be converted to the registered one."),
 }
 STORE_REFUSALS: Final[dict[str, Text]] = {

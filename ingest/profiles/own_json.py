@@ -14,12 +14,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from config.schemas import READING_QUALITY
-from ingest.content import Content, Fault, LostRange, State
+from ingest.content import MAX_READINGS, Content, Fault, LostRange, Sender, State
 from ingest.reasons import UndecodableError
-from ingest.routes import Sender
 
 VERSION: Final = 1
-MAX_READINGS: Final = 10_000
 MAX_SEQ: Final = 2**53  # what every JSON implementation carries exactly
 MAX_EPOCH_CHARS: Final = 64
 _COLUMNS: Final = ("meter", "register", "ts", "value", "unit", "quality")

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 from config.errors import BadInputError, Problem, ServiceUnavailableError, StoreFullError, TcewatchError
 from config.settings import Settings
-from ingest.collector import probe
+from ingest.collector import Probe, probe
+from ingest.routes import Routes
 from pipeline.collect import routed
 from pipeline.site import Site
 from portal.cli.common import EXIT_BAD_INPUT, EXIT_UNAVAILABLE, JsonOption, SettingsOption, settings_from, show_json
@@ -24,7 +25,8 @@ def command(settings: SettingsOption = None, as_json: JsonOption = False) -> Non
         show_json([asdict(result) for result in results])
     else:
         for result in results:
-            lines = [f"{'PROBLEM' if result.problems else 'ok':8} {result.part}: {result.detail}", *result.problems]
+            state = "PROBLEM" if result.problems else "warning" if result.warnings else "ok"
+            lines = [f"{state:8} {result.part}: {result.detail}", *result.problems, *result.warnings]
             print("\n         ".join(lines))
     if wrong := [result for result in results if result.problems]:
         sys.exit(EXIT_UNAVAILABLE if all(result.away for result in wrong) else EXIT_BAD_INPUT)
@@ -35,10 +37,11 @@ class _Result:
     part: str
     detail: str = ""
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # it works, and should be looked at
     away: bool = False  # something cannot be reached, as against something to be mended
 
 
-def _parts(settings: Settings, site: Site) -> dict[str, Callable[[], str]]:
+def _parts(settings: Settings, site: Site) -> dict[str, Callable[[], str | Probe]]:
     return {
         "settings": lambda: "read",
         "tables": lambda: f"{site.limits().height} limit rows, {site.coefficients().height} coefficient rows",
@@ -47,6 +50,7 @@ def _parts(settings: Settings, site: Site) -> dict[str, Callable[[], str]]:
         "people": lambda: _people(site),
         "journal": lambda: f"{site.journal.last_id()} messages",
         "readings": lambda: f"{settings.store.readings} {_ready(site.readings())}",
+        "routes": lambda: f"{len(Routes(settings.routes).topics)} topics of other formats",
         "broker": lambda: probe(settings.mqtt, routed(settings)),
     }
 
@@ -77,9 +81,10 @@ def _people(site: Site) -> str:
     return f"{users} users"
 
 
-def _checked(name: str, part: Callable[[], str]) -> _Result:
+def _checked(name: str, part: Callable[[], str | Probe]) -> _Result:
     try:
-        return _Result(name, part())
+        found = part()
+        return _Result(name, found.found, warnings=found.warnings) if isinstance(found, Probe) else _Result(name, found)
     except BadInputError as error:
         return _Result(name, problems=tuple(str(problem) for problem in error.problems))
     except TcewatchError as error:

@@ -1,6 +1,11 @@
-"""`tcewatch decode`: what a message, or a log of messages, says in a given format."""
+"""`tcewatch decode`: what a message, or a log of messages, says in a given format.
+
+In a log a payload of hex digits alone stands for these bytes (`mosquitto_sub -F '%t %x'` writes such a log); no format that is text
+has such a payload.
+"""
 
 import io
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,33 +19,37 @@ import zstandard
 from config.errors import BadInputError, Problem
 from config.schemas import READING_QUALITY
 from ingest.decode import decode
-from ingest.profiles import PROFILES
+from ingest.mapping_file import Mapping, load
+from ingest.profiles import NAMES
 from ingest.routes import OWN_TOPIC, Routes, Sender
 from portal.cli.files import check_output, write_table
 from store.journal import Message
 
+_HEX = re.compile(rb"([0-9a-fA-F]{2})+")
 _OUT = ("enterprise", "gateway", "meter", "register", "read_at", "value", "unit", "quality")
-_UNKNOWN = "unknown"
+_UNKNOWN = ""
+_SHIPPED = tuple(name for name in NAMES if name != "mapping")
 
 
 def command(
     file: Annotated[Path, typer.Argument(help="One payload, or a log of TOPIC PAYLOAD lines (.zst too).")],
-    profile: Annotated[str, typer.Option(help=f"Format: {', '.join(PROFILES)}.")],
+    profile: Annotated[str, typer.Option(help=f"Format: {', '.join(_SHIPPED)}, or the path of a mapping file (.toml).")],
     topic: Annotated[str | None, typer.Option(help="The payload's topic (default: none, or that of each line of a log).")] = None,
     zone: Annotated[str, typer.Option(help="Zone of local times in the payload.")] = "Asia/Shanghai",
     out: Annotated[str, typer.Option(help="Readings, by suffix (- = CSV on standard output).")] = "-",
     rejected: Annotated[str | None, typer.Option(help="What could not be read: line, reason.")] = None,
 ) -> None:
     """Read messages of a format and write their readings as a table."""
-    if profile not in PROFILES:
-        raise typer.BadParameter(f"{profile!r} is not known; use one of {', '.join(PROFILES)}", param_hint="--profile")
+    mapping = load(Path(profile), Mapping) if profile.endswith(".toml") else None
+    if mapping is None and profile not in _SHIPPED:
+        raise typer.BadParameter(f"{profile!r} is not known; use one of {', '.join(_SHIPPED)}, or a mapping file", param_hint="--profile")
     if zone not in available_timezones():
         raise typer.BadParameter(f"{zone!r} is no time zone; write a name such as Asia/Shanghai", param_hint="--zone")
     check_output(out, rejected)
     messages = [
         Message(line, "file", name, None, None, payload, datetime.now(UTC), False) for line, (name, payload) in enumerate(_messages(file, topic), 1)
     ]
-    found = decode(messages, _OneProfile(profile, zone))
+    found = decode(messages, _OneProfile("mapping" if mapping else profile, zone, mapping))
     good = found.readings.filter(pl.col("fault").is_null())
     quality = pl.col("quality").replace_strict(dict(enumerate(READING_QUALITY)), return_dtype=pl.String)
     write_table(good.with_columns(quality, pl.col("enterprise", "gateway").replace(_UNKNOWN, None)).select(_OUT), out, zone=zone)
@@ -77,17 +86,17 @@ def _messages(file: Path, topic: str | None) -> Iterator[tuple[str, bytes]]:
         return
     for line in content.splitlines():
         name, _, payload = line.partition(b" ")
-        yield name.decode("utf-8", "replace"), payload
+        yield name.decode("utf-8", "replace"), bytes.fromhex(payload.decode()) if _HEX.fullmatch(payload) else payload
 
 
 class _OneProfile(Routes):
     """Every topic is read in one format; a topic of the contract names its sender, any other leaves it open."""
 
-    def __init__(self, profile: str, zone: str) -> None:
+    def __init__(self, profile: str, zone: str, mapping: Mapping | None) -> None:
         super().__init__()
-        self._profile, self._zone = profile, ZoneInfo(zone)
+        self._profile, self._zone, self._read_as = profile, ZoneInfo(zone), mapping
 
     def sender(self, topic: str, identity: str | None) -> Sender:  # noqa: ARG002 - the shape of Routes
         own = OWN_TOPIC.fullmatch(topic)
         enterprise, gateway = (own["enterprise"], own["gateway"]) if own else (_UNKNOWN, _UNKNOWN)
-        return Sender(enterprise, gateway, self._profile, "readings", self._zone, numbered=False)
+        return Sender(enterprise, gateway, self._profile, "readings", self._zone, numbered=False, topic=topic, mapping=self._read_as)

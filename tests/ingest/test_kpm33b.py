@@ -11,7 +11,7 @@ from sent import message
 
 from config.settings import RouteSettings
 from ingest.decode import Decodings, decode
-from ingest.profiles import kpm33b
+from ingest.profiles.mapping import shipped
 from ingest.routes import Routes
 
 ROUTES = Routes([
@@ -42,6 +42,7 @@ def test_each_register_has_its_name_unit_and_the_local_time_of_the_route() -> No
     ({"zygsz": "56"}, ["bad_value", None]), ({"zygsz": None}, ["bad_value", None]), ({"zygsz": True}, ["bad_value", None]),
     ({"time": "2026-01-12"}, ["bad_timestamp"] * 2), ({"time": "20261312170000"}, ["bad_timestamp"] * 2), ({"time": None}, ["bad_timestamp"] * 2),
     ({"time": "２０２６０１１２１７００００"}, ["bad_timestamp"] * 2), ({"id": 5}, ["bad_meter"] * 2), ({"id": ""}, ["bad_meter"] * 2),
+    ({"id": "m" * 257}, ["bad_meter"] * 2), ({"time": "2026011217000"}, ["bad_timestamp"] * 2),
     ({"new": 5}, [None, None, "unknown_field"]),
 ])
 def test_a_bad_field_is_told_and_costs_the_others_nothing(change, faults) -> None:
@@ -49,13 +50,22 @@ def test_a_bad_field_is_told_and_costs_the_others_nothing(change, faults) -> Non
     assert found.readings["fault"].to_list() == faults
 
 
-@pytest.mark.parametrize(("payload", "reason"), [(b"x", "not_json"), (b"[]", "not_json"), ({"id": "m", "time": "20260112170000"}, "no_readings")])
+@pytest.mark.parametrize(("payload", "reason"), [(b"x", "not_json"), (b"null", "no_readings")])
 def test_a_message_without_readings_is_undecodable(payload, reason) -> None:
     assert read(payload).heads["reason"][0] == reason
 
 
+def test_a_message_of_known_fields_alone_has_no_reading_and_is_no_fault() -> None:
+    assert read({"id": "m", "time": "20260112170000", "ua": 231.0}).heads.select("outcome", "decoded").row(0) == ("decoded", 0)
+
+
+def test_a_value_that_is_no_number_of_json_costs_one_reading() -> None:
+    assert read(b'{"id":"m","time":"20260112170000","zygsz":NaN,"fygsz":2}').readings["fault"].to_list() == ["bad_value", None]
+
+
 def test_no_key_is_both_read_and_left_out() -> None:
-    assert not kpm33b.NOT_READ & kpm33b.REGISTERS.keys()
+    profile = shipped("kpm33b")
+    assert not set(profile.known) & set(profile.fields_)
 
 
 @pytest.mark.needs("shared-data")
