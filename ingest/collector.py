@@ -5,11 +5,12 @@ holds the only copy: it is acknowledged after the journal has it, never before. 
 connection ends is forgotten and comes again with the next one.
 """
 
+import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from paho.mqtt.client import topic_matches_sub
@@ -25,9 +26,15 @@ from store.journal import HISTORY, LIVE, Arrival, Journal
 _KINDS: Final = {LIVE: ("readings", "state", "sandbox"), HISTORY: ("backfill",)}
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _LONGEST_WAIT_S: Final = 4.0  # a broker that is back is noticed within 5 s
+_SHORTEST_WAIT_S: Final = 1.0
+_TAKEN_OVER_WAIT_S: Final = 60.0  # two programs with one client id: the longer both wait, the less they harm each other
+_UNDISTURBED_S: Final = 3 * _TAKEN_OVER_WAIT_S
 _STEADY_AFTER_S: Final = 5.0  # a connection that ends sooner counts as a failed try
 _STORE_RETRY_S: Final = 1.0
 _QUIET_STEP_S: Final = 0.2
+_DROPPED: Final = "$SYS/broker/publish/messages/dropped"  # Mosquitto's own count since its start; others say nothing there
+_VERSION: Final = "$SYS/broker/version"
+_OLDEST_SAFE_MOSQUITTO: Final = (2, 0, 22)  # older ones lose messages or do not honour the window
 _log: Final = structlog.get_logger("collect")
 
 
@@ -55,11 +62,22 @@ class Collector:
         self.received = 0  # messages given to the journal
         self.ignored_retained = 0  # retained readings: old, and published anew by nobody
         self.ignored_own = 0  # receipts and requests of the platform itself
+        self.broker_dropped: int | None = None  # messages that the broker has dropped since its start, for whomever; None: it does not tell
+        self._taken_over_at: float | None = None
 
     @property
     def problem(self) -> str:
         """One sentence on what keeps it from its work, else empty."""
-        return self._store_problem or self._broker_problem
+        if self._store_problem or self._broker_problem:
+            return self._store_problem or self._broker_problem
+        if self._taken_over_at is not None and time.monotonic() - self._taken_over_at < _UNDISTURBED_S:
+            return f"another program uses the client id {self.client_id} and takes messages away: end it, or give it an id of its own"
+        return ""
+
+    @property
+    def notice(self) -> str:
+        """One sentence on what somebody should look at though the work goes on, else empty."""
+        return next(_dropped_warnings(str(self.broker_dropped)), "")
 
     def run(self) -> None:
         """Collect until told to stop. A broker that is away or a full disk is waited for.
@@ -69,15 +87,18 @@ class Collector:
         """
         wait_s = 0.0
         while not self._stop.wait(wait_s):
-            began = time.monotonic()
+            began, taken_over_at = time.monotonic(), self._taken_over_at
             try:
                 self._serve()
             except BrokerUnavailableError as error:
                 if str(error) != self._broker_problem:
                     _log.warning("waiting", reason=str(error))
                 self._broker_problem = str(error)
-            steady = time.monotonic() - began >= _STEADY_AFTER_S
-            wait_s = 0.0 if steady else min(max(1.0, wait_s * 2), _LONGEST_WAIT_S)
+            if self._taken_over_at != taken_over_at:
+                wait_s = min(max(_LONGEST_WAIT_S, wait_s * 2), _TAKEN_OVER_WAIT_S)
+            else:
+                steady = time.monotonic() - began >= _STEADY_AFTER_S
+                wait_s = 0.0 if steady else min(max(_SHORTEST_WAIT_S, wait_s * 2), _LONGEST_WAIT_S)
 
     def _serve(self) -> None:
         """Serve one connection from its start to its end."""
@@ -89,12 +110,19 @@ class Collector:
         try:
             connection.open()
             connection.subscribe(self._topics)
+            if self._lane == LIVE:
+                connection.watch(_DROPPED)
             self.connected, self._broker_problem = True, ""
             _log.info("connected", host=settings.host, port=settings.port, client_id=self.client_id, topics=self._topics)
             while connection.alive and not self._stop.is_set():
                 self._advance(connection)
             if self._stop.is_set():
                 self._commit(connection)
+            elif connection.taken_over:
+                self._taken_over_at = time.monotonic()
+                raise BrokerUnavailableError(
+                    settings.host, settings.port, f"another program has come with the client id {self.client_id}: end it, or give it an id of its own"
+                )
             elif not self._store_problem:
                 raise BrokerUnavailableError(settings.host, settings.port, f"the connection ended: {connection.gone}")
         finally:
@@ -113,6 +141,9 @@ class Collector:
             self._commit(connection)
 
     def _take(self, message: Received) -> None:
+        if message.topic == _DROPPED:
+            self._note_dropped(message.payload)
+            return
         if not self._pending:
             self._pending_since = time.monotonic()
         self._pending.append((message.packet_id, self._arrival(message)))
@@ -130,6 +161,15 @@ class Collector:
         self.last_message_at = datetime.now(UTC)
         payload = payload[:MAX_PAYLOAD_BYTES]  # MQTT 3.1.1 allows more; what is cut here is refused as too large in any case
         return Arrival("mqtt", topic, None, content_type, payload, self.last_message_at, packet_id, dup, retained, self._lane)
+
+    def _note_dropped(self, payload: bytes) -> None:
+        if not payload.isdigit():
+            return
+        count, known = int(payload), self.broker_dropped or 0
+        if count != known and count:
+            # Fewer than before: the broker has started anew.
+            _log.warning("the broker has dropped messages", lately=count - known if count > known else count, since_its_start=count)
+        self.broker_dropped = count
 
     def _is_batch(self) -> bool:
         return len(self._pending) >= self._settings.batch_messages or self._pending_bytes >= _BATCH_BYTES
@@ -166,25 +206,55 @@ def topics_of(settings: MqttSettings, lane: int = LIVE, routes: Sequence[str] = 
     return _widest((*(f"{OWN_ROOT}{region}/+/+/{kind}" for region in settings.regions for kind in _KINDS[lane]), *routes))
 
 
-def probe(settings: MqttSettings, routes: Sequence[str] = ()) -> str:
-    """Connect and subscribe as the collectors would, without touching its session; what was found, in a sentence.
+class Probe(NamedTuple):
+    """What a look at the broker found."""
+
+    found: str  # in a sentence
+    warnings: tuple[str, ...]
+
+
+def probe(settings: MqttSettings, routes: Sequence[str] = ()) -> Probe:
+    """Connect and subscribe as the collectors would, without touching their sessions.
 
     Raises:
         BrokerUnavailableError: with the reason.
     """
+    said: dict[str, str] = {}
     topics = [*topics_of(settings, LIVE, routes), *topics_of(settings, HISTORY)]
-    connection = connection_to(settings, f"{settings.client_id[:50]}-check")
+    connection = connection_to(
+        settings, f"{settings.client_id[:50]}-check", on_message=lambda one: said.update({one.topic: one.payload.decode("utf-8", "replace")})
+    )
     try:
         connection.open()
+        for topic in (_VERSION, _DROPPED):
+            connection.watch(topic)
         connection.subscribe(topics)
-        deadline = time.monotonic() + _LONGEST_WAIT_S
-        while not connection.subscribed:
-            if not connection.alive or time.monotonic() > deadline:
-                raise BrokerUnavailableError(settings.host, settings.port, "it does not answer a subscription")
-            connection.step(_QUIET_STEP_S)
+        _step_until(connection, lambda: connection.subscribed, _LONGEST_WAIT_S)
+        if not connection.subscribed:
+            raise BrokerUnavailableError(settings.host, settings.port, "it does not answer a subscription")
+        _step_until(connection, lambda: {_VERSION, _DROPPED} <= said.keys(), _SHORTEST_WAIT_S)  # retained: they come at once or never
     finally:
         connection.close()
-    return f"{settings.host}:{settings.port} answers, MQTT {settings.protocol}, {len(topics)} topics"
+    version = said.get(_VERSION, "")
+    found = f"{settings.host}:{settings.port} answers, MQTT {settings.protocol}, {len(topics)} topics{version and f', {version}'}"
+    return Probe(found, (*_version_warnings(version), *_dropped_warnings(said.get(_DROPPED, ""))))
+
+
+def _step_until(connection: Connection, holds: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while connection.alive and not holds() and time.monotonic() < deadline:
+        connection.step(_QUIET_STEP_S)
+
+
+def _version_warnings(version: str) -> Iterator[str]:
+    found = re.match(r"mosquitto version (\d+)\.(\d+)\.(\d+)", version)
+    if found and tuple(map(int, found.groups())) < _OLDEST_SAFE_MOSQUITTO:
+        yield f"{found[0]} has known faults that lose messages or let strangers in; take {'.'.join(map(str, _OLDEST_SAFE_MOSQUITTO))} or later"
+
+
+def _dropped_warnings(dropped: str) -> Iterator[str]:
+    if dropped.isdigit() and int(dropped):
+        yield f"the broker has dropped {dropped} messages since its start: is max_queued_messages too small?"
 
 
 def _widest(topics: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ import structlog
 from alerts.channels.file import FileChannel
 from ingest.collector import Collector
 from pipeline import send, settle, watch
-from pipeline.collect import collectors, receipts
+from pipeline.collect import collectors, speaking
 from pipeline.evaluate import Evaluator
 from pipeline.loop import Loop
 from pipeline.roll import Roller
@@ -22,6 +22,7 @@ from pipeline.watch import Watcher
 
 SERVICES = ("collect", "settle", "roll", "evaluate", "watch", "send")
 STOP_WITHIN_S = 10.0
+LEAVE_WITHIN_S = 0.5  # once a service has died, so long for what others have in hand
 log = structlog.get_logger("services")
 
 
@@ -34,6 +35,7 @@ class ServiceHealth:
     ready: bool
     detail: str
     since: datetime
+    figures: Mapping[str, int]  # counts by name, for the metrics
 
 
 @dataclass
@@ -43,6 +45,8 @@ class Service:
     name: str
     run: Callable[[threading.Event], None]
     problem: Callable[[], str] = lambda: ""  # one sentence on what keeps it from its work, else ""
+    notice: Callable[[], str] = lambda: ""  # one sentence on what somebody should look at though it works, else ""
+    figures: Callable[[], Mapping[str, int]] = dict
     thread: threading.Thread | None = None
     error: BaseException | None = None
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -73,10 +77,10 @@ class Services:
                 return dead.error or RuntimeError(f"service {dead.name} ended by itself")
         return None
 
-    def end(self) -> bool:
+    def end(self, within_s: float = STOP_WITHIN_S) -> bool:
         """Tell every service to stop and wait for it; False where one did not stop in time."""
         self.stop.set()
-        deadline = time.monotonic() + STOP_WITHIN_S
+        deadline = time.monotonic() + within_s
         for service in self._services:
             if service.thread is not None:
                 service.thread.join(max(0.0, deadline - time.monotonic()))
@@ -100,7 +104,7 @@ class Services:
 def _health(service: Service) -> ServiceHealth:
     alive = service.thread is not None and service.thread.is_alive()
     problem = service.problem() if alive else repr(service.error) if service.error else "not running"
-    return ServiceHealth(service.name, alive, alive and not problem, problem, service.since)
+    return ServiceHealth(service.name, alive, alive and not problem, problem or service.notice(), service.since, service.figures())
 
 
 def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Service]:
@@ -112,7 +116,7 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
                 live, history = collectors(site, stop)
                 services += [_collecting("collect", live), _collecting("backfill", history)]
             case "settle":
-                services += [_loop("settle", Settler(site).once, settle.PAUSE_S, eager=True), Service("receipts", receipts(site).run)]
+                services += [_loop("settle", Settler(site).once, settle.PAUSE_S, eager=True), Service("receipts", speaking(site))]
             case "roll":
                 services.append(_loop("roll", Roller(site).once, site.settings.roll.interval_s))
             case "evaluate":
@@ -133,7 +137,10 @@ def _loop(name: str, once: Callable[[], object], pause_s: float, *, eager: bool 
 
 
 def _collecting(name: str, one: Collector) -> Service:
-    return Service(name, lambda _stop: one.run(), lambda: one.problem)
+    def figures() -> dict[str, int]:
+        return {} if one.broker_dropped is None else {"broker_messages_dropped": one.broker_dropped}
+
+    return Service(name, lambda _stop: one.run(), lambda: one.problem, lambda: one.notice, figures)
 
 
 def _now() -> datetime:

@@ -71,11 +71,15 @@ class SiteCollector(Collector):
     def _services(self) -> Families:
         alive = GaugeMetricFamily("tcewatch_service_alive", "1 where the service's thread runs", labels=["service"])
         ready = GaugeMetricFamily("tcewatch_service_ready", "1 where nothing keeps the service from its work", labels=["service"])
+        dropped = GaugeMetricFamily("tcewatch_broker_messages_dropped", "Messages that the broker has dropped since its start, as it tells")
         for one in views.running(self._portal).values():
             alive.add_metric([one.name], one.alive)
             ready.add_metric([one.name], one.ready)
+            if "broker_messages_dropped" in one.figures:
+                dropped.add_metric([], one.figures["broker_messages_dropped"])
         yield alive
         yield ready
+        yield dropped
 
 
 def exposition(portal: Portal) -> bytes:

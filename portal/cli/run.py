@@ -15,7 +15,7 @@ import typer
 import uvicorn
 
 from config.errors import BadInputError, PortInUseError, Problem, StoreUnavailableError
-from pipeline.services import SERVICES, Service, Services, build
+from pipeline.services import LEAVE_WITHIN_S, SERVICES, STOP_WITHIN_S, Service, Services, build
 from pipeline.site import Site
 from portal import log as logs
 from portal.app import create_app
@@ -59,7 +59,7 @@ def serve(running: Services, site: Site, listener: socket.socket, locks: Sequenc
     running.start()
     log.info("running", address=address, services=list(running.health()))
     died = running.wait()
-    clean = running.end()
+    clean = running.end(STOP_WITHIN_S if died is None else LEAVE_WITHIN_S)
     if died is not None or not clean:
         log.error("stopped", because=repr(died) if died else "a service did not stop in time")
         os._exit(1)  # a thread may hang: never connected but deaf

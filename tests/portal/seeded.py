@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class Health:
     ready: bool = True
     detail: str = ""
     since: datetime = NOW
+    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 class Running:
