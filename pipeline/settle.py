@@ -1,77 +1,222 @@
 """Journal -> decoded, screened, stored. Order: dirty marks, quarantine, append, then counts and cursor in one transaction."""
 
+import json
+import math
+import time
+from collections import ChainMap, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import polars as pl
 import structlog
 
 from config import failpoints, schemas
 from config.settings import Settings
-from ingest.decode import Decodings, decode
+from ingest.decode import Decodings, decode, weight
 from ingest.routes import Routes
-from ingest.screen import screen
+from ingest.screen import Screened, screen
 from pipeline.site import Site
 from store.journal import HISTORY, LIVE, Message
+from store.readings import Appended
 
-BATCH_MESSAGES = 500
 PAUSE_S = 0.05
+BATCH_MESSAGES = 20_000
+# A batch takes what waits, up to so many bytes of payload once unpacked: some 50,000 readings. A live message waits for one batch of history at most.
+BATCH_BYTES = {LIVE: 4 << 20, HISTORY: 2 << 20}
+TRAIL_S = 60.0  # what a reading store acknowledged so long ago, and has not been started anew since, is durable
+POINT_EVERY_S = 5.0
+CHECK_EVERY_S = 1.0
 log = structlog.get_logger("settle")
+
+
+class _Point(NamedTuple):
+    """What was settled of a lane at a time."""
+
+    at_s: float  # monotonic
+    cursor: int
+    memory: Mapping[str, str]
+
+
+@dataclass
+class _Again:
+    """What is being appended again of a lane: above `after`, up to `upto`."""
+
+    after: int
+    upto: int
+    memory: Mapping[str, str]
 
 
 @dataclass
 class Settler:
-    """Settles journal messages batch by batch; a crash anywhere repeats the batch, and repeating changes nothing."""
+    """Settles journal messages batch by batch; a crash anywhere repeats the batch, and repeating changes nothing.
+
+    A reading store may lose what it has acknowledged when it is started anew (`ReadingStore.incarnation`). So a watermark
+    trails the cursor of each lane by TRAIL_S; what lies between is appended again after such a start, and after our own.
+    """
 
     site: Site
     _registers: pl.DataFrame = field(default_factory=lambda: schemas.empty(schemas.REGISTER))
+    _gateways: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"enterprise": pl.String(), "gateway": pl.String()}))
     _version: str = ""
+    _memory: dict[int, Mapping[str, str]] = field(default_factory=dict)  # as of each lane's cursor
+    _incarnation: str | None = None
+    _check_at_s: float = -math.inf
+    _points: dict[int, deque[_Point]] = field(default_factory=dict)  # of each lane that is not appended again now
+    _again: dict[int, _Again] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._routes = Routes(self.site.settings.routes)
 
-    def once(self, *, limit: int = BATCH_MESSAGES, upto: Mapping[int, int] | None = None) -> int:
-        """Settle the next live messages of the journal, or the next of history where no live one waits; how many.
+    def once(self, *, upto: Mapping[int, int] | None = None) -> int:
+        """Settle the next live messages of the journal; where none waits, or something is to be appended again, a batch of that or of history.
 
         Args:
-            limit: messages at most.
             upto: by lane, the last message to settle; all where it is left out.
+
+        Returns:
+            How many messages were worked on.
 
         Raises:
             ServiceUnavailableError, StoreFullError: nothing of the batch counts yet; call again.
         """
-        for lane in (LIVE, HISTORY):
-            messages = self.site.journal.read(self.site.ledger.cursor(lane), limit, lane)
-            if upto is not None:
-                messages = [message for message in messages if message.id <= upto[lane]]
-            if messages:
-                self._settle(messages, lane)
-                return len(messages)
-        return 0
+        self._look_at_store()
+        last = self.site.journal.last_id()
+        worked = self._settle_next(LIVE, upto)
+        again = 0
+        while self._again and not again:
+            again = self._append_again(min(self._again))
+        worked = worked + again or self._settle_next(HISTORY, upto)
+        if not worked and upto is None:
+            self._pass_over(last)
+        return worked
+
+    def _settle_next(self, lane: int, upto: Mapping[int, int] | None) -> int:
+        messages = self._read(lane, self.site.ledger.cursor(lane), None if upto is None else upto[lane])
+        if messages:
+            self._settle(messages, lane)
+        return len(messages)
+
+    def _pass_over(self, last: int) -> None:
+        """Move the cursor of a lane that had nothing beyond the messages of the other, so that no old segment is looked through again."""
+        for lane, cursor in self.site.ledger.cursors().items():
+            if cursor < last:
+                self.site.ledger.settle(schemas.empty(schemas.SETTLEMENT), last, lane=lane)
+
+    def _read(self, lane: int, after: int, upto: int | None) -> list[Message]:
+        messages = self.site.journal.read(after, BATCH_MESSAGES, lane, max_bytes=BATCH_BYTES[lane])
+        taken, room = 0, BATCH_BYTES[lane]
+        for message in messages:
+            room -= weight(message)
+            if (room < 0 and taken) or (upto is not None and message.id > upto):
+                break
+            taken += 1
+        return messages[:taken]
 
     def _settle(self, messages: list[Message], lane: int) -> None:
-        settings = self.site.settings
-        decodings = decode(messages, self._routes, max_payload_bytes=settings.mqtt.max_payload_bytes)
-        screened = screen(decodings.readings, self._known_registers(), settings.screen)
-        batch = self.site.ledger.mark_dirty(_days_touched(screened.accepted, settings))
+        before = self._remembered(lane)
+        decodings, screened, memory = self._understood(messages, lane, before)
+        batch = self.site.ledger.mark_dirty(_days_touched(screened.accepted, self.site.settings))
         self.site.quarantine.add(_quarantined(messages, decodings, screened.rejected))
         failpoints.reach("mid_batch")
-        appended = self.site.readings().append(screened.accepted)
-        if not appended.refused.is_empty():
-            self.site.quarantine.add(_refused(appended.refused, self.site.register.names()))
-        for message, enterprise, gateway, epoch, first, final in decodings.lost.iter_rows():
+        appended = self._append(screened.accepted)
+        gateways = self._gateways
+        known = decodings.heads.join(gateways, on=["enterprise", "gateway"], how="semi", maintain_order="left")
+        self.site.fleet.record(messages, known, decodings.readings, decodings.states, live=lane == LIVE)
+        for command in decodings.commands:
+            self.site.fleet.want_command(command.topic, command.payload, command.message)
+        lost = decodings.lost.join(gateways, on=["enterprise", "gateway"], how="semi", maintain_order="left")
+        for message, enterprise, gateway, epoch, first, final in lost.iter_rows():
             log.info("reported lost", message=message, gateway=gateway, from_seq=first, to_seq=final)
             self.site.ledger.record_lost(enterprise, gateway, epoch, first, final)
         failpoints.reach("mid_settle")
         settlements = _settlements(decodings, appended.outcome, screened.rejected, appended.refused)
-        self.site.ledger.settle(settlements, messages[-1].id, lane=lane, batch=batch)
+        learnt: dict[str, str | None] = {name: text for name, text in memory.items() if before.get(name) != text}
+        learnt |= dict.fromkeys(before.keys() - memory.keys())
+        self.site.ledger.settle(settlements, messages[-1].id, lane=lane, batch=batch, memory=learnt, registered=gateways)
+        self._memory[lane] = memory
+
+    def _understood(self, messages: list[Message], lane: int, before: Mapping[str, str]) -> tuple[Decodings, Screened, dict[str, str]]:
+        """Messages, decoded and screened; what is remembered after them. History can look up what is remembered of live messages."""
+        settings = self.site.settings
+        memory = ChainMap(dict(before))
+        if lane == HISTORY:
+            memory.maps.append(dict(self._remembered(LIVE)))
+        decodings = decode(messages, self._routes, max_payload_bytes=settings.mqtt.max_payload_bytes, memory=memory)
+        return decodings, screen(decodings.readings, self._known_registers(), settings.screen), dict(memory.maps[0])
+
+    def _append(self, accepted: pl.DataFrame) -> Appended:
+        appended = self.site.readings().append(accepted)
+        if not appended.refused.is_empty():
+            self.site.quarantine.add(_refused(appended.refused, self.site.register.names()))
+        return appended
+
+    def _remembered(self, lane: int) -> Mapping[str, str]:
+        if lane not in self._memory:
+            self._memory[lane] = self.site.ledger.memory(lane)
+        return self._memory[lane]
+
+    # --- a store that may forget --------------------------------------------------------------------------------------
+
+    def _look_at_store(self) -> None:
+        """Whether it was started anew; if not for TRAIL_S, the watermarks move on."""
+        now_s = time.monotonic()
+        if self._incarnation == "" or now_s < self._check_at_s:
+            return
+        incarnation = self.site.readings().incarnation()
+        if incarnation != self._incarnation:
+            self._points.clear()
+            self._again = self._not_surely_kept() if incarnation else {}
+            self._incarnation = incarnation
+        for lane, points in self._points.items():
+            passed = None
+            while points and points[0].at_s + TRAIL_S <= now_s:
+                passed = points.popleft()
+            if passed is not None:
+                self._set_watermark(lane, passed.cursor, passed.memory)
+            if not points or points[-1].at_s + POINT_EVERY_S <= now_s:
+                points.append(_Point(now_s, self.site.ledger.cursor(lane), self._remembered(lane)))
+        self._check_at_s = now_s + CHECK_EVERY_S
+
+    def _not_surely_kept(self) -> dict[int, _Again]:
+        again = {}
+        for lane, cursor in self.site.ledger.cursors().items():
+            text = self.site.ledger.get_state(_watermark(lane))
+            if text is None:  # the first start with such a store
+                self._set_watermark(lane, cursor, self._remembered(lane))
+            again[lane] = _Again(cursor, cursor, {}) if text is None else _Again(upto=cursor, **json.loads(text))
+        log.info("the reading store was started anew", messages=sum(self.site.journal.count(one.after, lane) for lane, one in again.items()))
+        return again
+
+    def _set_watermark(self, lane: int, cursor: int, memory: Mapping[str, str]) -> None:
+        self.site.ledger.set_state(_watermark(lane), json.dumps({"after": cursor, "memory": dict(memory)}))
+
+    def _append_again(self, lane: int) -> int:
+        """One batch of what the store may have lost. It counts as it did, so the ledger's counts stay."""
+        again = self._again[lane]
+        messages = self._read(lane, again.after, again.upto)
+        if messages:
+            _, screened, memory = self._understood(messages, lane, again.memory)
+            batch = self.site.ledger.mark_dirty(_days_touched(screened.accepted, self.site.settings))
+            self._append(screened.accepted)
+            self.site.ledger.settle(schemas.empty(schemas.SETTLEMENT), 0, lane=lane, batch=batch)
+            again.after, again.memory = messages[-1].id, memory
+        else:
+            del self._again[lane]
+            self._points[lane] = deque()
+        return len(messages)
 
     def _known_registers(self) -> pl.DataFrame:
         version = self.site.register.version()
         if version != self._version:
             self._registers = self.site.register.registers(history=True)
+            self._gateways = self.site.register.gateways().select("enterprise", "gateway")
             self._version = version
         return self._registers
+
+
+def _watermark(lane: int) -> str:
+    return f"watermark_{lane}"
 
 
 def _days_touched(accepted: pl.DataFrame, settings: Settings) -> pl.DataFrame:

@@ -12,8 +12,9 @@ have no lanes: all their messages are live. The newest one is brought to version
 
 import hashlib
 import sqlite3
+import sys
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -56,6 +57,7 @@ _HEAD_SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS head (segment TEXT NOT NULL, id INTEGER NOT NULL, chain BLOB NOT NULL, mqtt_rows INTEGER NOT NULL)"""
 _FIELDS: Final = "id, door, topic, identity, content_type, payload, received_us, retained, lane"
 _FIELDS_1: Final = _FIELDS.replace("lane", f"{LIVE} AS lane")  # of a segment of version 1
+_Row = tuple[int, str, str, str | None, str | None, bytes, int, int, int]  # _FIELDS
 _canonical = msgspec.json.Encoder().encode  # a JSON array in UTF-8 without spaces
 
 
@@ -193,27 +195,37 @@ class Journal:
                     self._head.execute("UPDATE head SET id = ?, chain = ?, mqtt_rows = ?", (last_id, chain, mqtt_rows))
             return ids
 
-    def read(self, after: int, limit: int, lane: int | None = None) -> list[Message]:
+    def read(self, after: int, limit: int, lane: int | None = None, *, max_bytes: int | None = None) -> list[Message]:
         """Messages of a lane (None: of all) with an id above `after`, in order, at most `limit`.
+
+        `max_bytes` bounds their payloads together; the first message is given whatever its size.
 
         Raises:
             JournalCorruptError: a segment cannot be read.
             StoreUnavailableError: a segment cannot be reached.
         """
         found: list[Message] = []
+        room = sys.maxsize if max_bytes is None else max_bytes
         with self._reading:
             for name in self._segments_from(after):
-                if len(found) == limit:
+                if len(found) == limit or room <= 0:
                     break
-                found += self._query(name, lane, "id > ? ORDER BY id LIMIT ?", after, limit - len(found))
+                with self._rows(name, lane, "id > ? ORDER BY id LIMIT ?", after, limit - len(found)) as rows:
+                    for row in rows:
+                        message = _message(row)
+                        room -= len(message.payload)
+                        if room < 0 and found:
+                            break
+                        found.append(message)
         return found
 
     def get(self, message: int) -> Message | None:
         """One message, or None where the journal has none of that id."""
         with self._reading:
             for name in self._segments_from(message - 1):
-                if found := self._query(name, None, "id = ?", message):
-                    return found[0]
+                with self._rows(name, None, "id = ?", message) as rows:
+                    for row in rows:
+                        return _message(row)
         return None
 
     def addresses(self, messages: Collection[int]) -> dict[int, tuple[str, str]]:
@@ -388,18 +400,21 @@ class Journal:
                 break
         return wanted[::-1]
 
-    def _query(self, name: str, lane: int | None, where: str, *values: int) -> list[Message]:
+    @contextmanager
+    def _rows(self, name: str, lane: int | None, where: str, *values: int) -> Iterator[Iterable[_Row]]:
         with self._told(name):
             db = self._reader(name)
             if _version(db) == 1:
                 if lane == HISTORY:
-                    return []
+                    yield ()
+                    return
                 query = f"SELECT {_FIELDS_1} FROM message WHERE {where}"  # noqa: S608 - constant names
             elif lane is None:
                 query = f"SELECT {_FIELDS} FROM message WHERE {where}"  # noqa: S608 - constant names
             else:
                 query, values = f"SELECT {_FIELDS} FROM message INDEXED BY of_lane WHERE lane = ? AND {where}", (lane, *values)  # noqa: S608 - the same
-            return [_message(row) for row in db.execute(query, values)]
+            with closing(db.execute(query, values)) as rows:
+                yield rows
 
     @contextmanager
     def _told(self, name: str) -> Iterator[None]:
@@ -478,6 +493,6 @@ def _tail_of(db: sqlite3.Connection) -> _Tail | None:
     return _Tail(*row) if row else None
 
 
-def _message(row: tuple[int, str, str, str | None, str | None, bytes, int, int, int]) -> Message:
+def _message(row: _Row) -> Message:
     message, door, topic, identity, content_type, payload, received_us, retained, lane = row
     return Message(message, door, topic, identity, content_type, payload, _EPOCH + timedelta(microseconds=received_us), bool(retained), lane)

@@ -11,7 +11,7 @@ import pytest
 
 from config import settings as site_settings
 from pipeline.site import Site
-from store.journal import Arrival
+from store.journal import LIVE, Arrival
 
 ENTERPRISE, GATEWAY = "91159901MA0EXAMP4N", "GW-01"
 TOPIC = f"tce/v1/159901/{ENTERPRISE}/{GATEWAY}/readings"
@@ -65,11 +65,13 @@ def site(new_site: Callable[[Path], Site], tmp_path: Path) -> Site:
 def arrive() -> Callable[..., int]:
     """`arrive(site, seq, [(meter, register, instant, value), ...])`: one message at the door; its journal id."""
 
-    def at_the_door(site: Site, seq: int, readings: list[Reading], *, payload: bytes | None = None, received_at: datetime | None = None) -> int:
+    def at_the_door(
+        site: Site, seq: int, readings: list[Reading], *, payload: bytes | None = None, received_at: datetime | None = None, lane: int = LIVE
+    ) -> int:
         rows = [{"meter": meter, "register": register, "ts": at.isoformat(), "value": value} for meter, register, at, value in readings]
         body = json.dumps({"v": 1, "epoch": "2025-01-01T00:00:00+08:00", "seq": seq, "readings": rows}).encode() if payload is None else payload
         when = received_at or max((reading[2] for reading in readings), default=datetime(2025, 6, 1, tzinfo=UTC))
-        return site.journal.append([Arrival("mqtt", TOPIC, None, None, body, when)])[0]
+        return site.journal.append([Arrival("mqtt", TOPIC, None, None, body, when, lane=lane)])[0]
 
     return at_the_door
 

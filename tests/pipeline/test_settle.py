@@ -1,14 +1,22 @@
+import gzip
+import json
 import threading
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+import zstandard
 
+from config import schemas
 from config.errors import StoreUnavailableError
+from config.schemas import SETTLEMENT, empty
+from ingest.decode import decode
+from pipeline import settle
 from pipeline.loop import Loop
 from pipeline.settle import Settler
 from pipeline.site import Site
-from store.readings import Appended
+from store.journal import HISTORY, LIVE
+from store.readings import Appended, judge
 
 NOON = datetime(2025, 6, 1, 4, tzinfo=UTC)
 E1 = ("E-1", "active_import")
@@ -125,3 +133,246 @@ def test_a_meter_registered_after_a_reading_arrived_does_not_count_for_it(site, 
     deliver(1, [(*E1, NOON, 10.0)], received_at=datetime(2024, 11, 30, tzinfo=UTC))
     settle_all(site)
     assert site.ledger.totals().rejected == 1
+
+
+# --- lanes --------------------------------------------------------------------------------------------------------------
+
+def test_live_messages_are_settled_before_history_that_came_first(site, deliver):
+    history = [deliver(seq, [(*E1, NOON - timedelta(days=seq), 10.0)], lane=HISTORY) for seq in (1, 2, 3)]
+    live = [deliver(seq, [(*E1, NOON + timedelta(hours=seq), 10.0)]) for seq in (4, 5)]
+    settle_all(site)
+    assert site.ledger.settled(0, 10)["message"].to_list() == [*live, *history]
+    assert site.readings().count() == 5
+
+
+def test_a_live_message_waits_for_one_batch_of_history_at_most(site, deliver, monkeypatch):
+    monkeypatch.setattr(settle, "BATCH_MESSAGES", 2)
+    history = [deliver(seq, [(*E1, NOON - timedelta(days=seq), 10.0)], lane=HISTORY) for seq in range(1, 6)]
+    settler = Settler(site)
+    assert settler.once() == 2
+    live = deliver(9, [(*E1, NOON, 10.0)])
+    while settler.once():
+        pass
+    assert site.ledger.settled(0, 10)["message"].to_list() == [*history[:2], live, *history[2:]]
+
+
+@pytest.mark.parametrize(("budget", "batches"), [(10**6, [6]), (498, [3, 3]), (497, [2, 2, 2]), (10, [1] * 6)])
+def test_a_batch_is_bounded_by_the_bytes_of_its_messages_and_takes_one_at_least(site, deliver, monkeypatch, budget, batches):
+    payload = json.dumps({"v": 1, "epoch": "e", "seq": 1, "meter": ["E-1"], "register": ["active_import"], "ts": [0], "value": [1.0]}).encode()
+    monkeypatch.setattr(settle, "BATCH_BYTES", {LIVE: budget, HISTORY: budget})
+    for _ in range(6):
+        deliver(1, [], payload=payload.ljust(166))
+    settler = Settler(site)
+    assert [settler.once() for _ in batches] == batches
+    assert settler.once() == 0
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_packed_messages_count_as_what_they_unpack_to(site, deliver, monkeypatch, pack):
+    monkeypatch.setattr(settle, "BATCH_BYTES", {LIVE: 200_000, HISTORY: 1})
+    for _ in range(4):
+        deliver(1, [], payload=pack(b" " * 100_000))
+    settler = Settler(site)
+    assert [settler.once() for _ in range(3)] == [2, 2, 0]
+
+
+def test_a_lane_without_messages_does_not_stay_behind(site, deliver):
+    deliver(1, [(*E1, NOON, 10.0)], lane=HISTORY)
+    last = deliver(2, [(*E1, NOON + timedelta(hours=1), 11.0)], lane=HISTORY)
+    settle_all(site)
+    assert site.ledger.cursors() == {LIVE: last, HISTORY: last}
+    live = deliver(3, [(*E1, NOON + timedelta(hours=2), 12.0)])
+    settle_all(site)
+    assert site.ledger.cursors() == {LIVE: live, HISTORY: live}
+    assert site.ledger.totals().received == 3
+
+
+def test_what_a_format_remembers_is_as_before_when_a_batch_is_repeated(site, deliver, monkeypatch):
+    seen: list[dict[str, str]] = []
+
+    def counting(messages, routes, *, max_payload_bytes, memory):
+        seen.append(dict(memory))
+        memory["messages"] = str(int(memory.get("messages", 0)) + len(messages))
+        memory.pop("gone", None)
+        return decode(messages, routes, max_payload_bytes=max_payload_bytes)
+
+    monkeypatch.setattr(settle, "decode", counting)
+    site.ledger.settle(empty(SETTLEMENT), 0, memory={"gone": "x"})
+    settler = Settler(site)
+    deliver(1, [(*E1, NOON, 10.0)])
+    with monkeypatch.context() as patch:
+        patch.setattr(site.ledger, "settle", lambda *_args, **_named: (_ for _ in ()).throw(StoreUnavailableError("ledger", "locked")))
+        with pytest.raises(StoreUnavailableError):
+            settler.once()
+    settler.once()
+    deliver(2, [(*E1, NOON, 10.0)], lane=HISTORY)
+    deliver(3, [(*E1, NOON, 10.0)])
+    settler.once()
+    Settler(site).once()
+    assert seen == [{"gone": "x"}, {"gone": "x"}, {"messages": "1"}, {"messages": "2"}]  # the last: history looks up what live messages told
+    assert (site.ledger.memory(LIVE), site.ledger.memory(HISTORY)) == ({"messages": "2"}, {"messages": "3"})
+
+
+# --- a store that forgets what it acknowledged ----------------------------------------------------------------------------
+
+class Forgetful:
+    """A reading store that keeps what it acknowledged in memory until `sync`, and loses the rest when it is started anew."""
+
+    def __init__(self) -> None:
+        self.durable, self.kept, self.starts, self.appends = [], [], 1, 0
+
+    def append(self, readings: pl.DataFrame) -> Appended:
+        self.appends += 1
+        judged = judge(readings, pl.concat([schemas.empty(schemas.READING), *self.kept]))
+        self.kept.append(judged.new)
+        return judged.appended
+
+    def sync(self) -> None:
+        self.durable = list(self.kept)
+
+    def start_anew(self) -> None:
+        self.kept = list(self.durable)
+        self.starts += 1
+
+    def incarnation(self) -> str:
+        return str(self.starts)
+
+    def values(self) -> list[float]:
+        return sorted(pl.concat([schemas.empty(schemas.READING), *self.kept])["value"])
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def store(site, monkeypatch):
+    """The site's store forgets, and seconds pass as `store.pass_s(...)` says."""
+    store, now = Forgetful(), [1000.0]
+    site._readings = store
+    monkeypatch.setattr(settle.time, "monotonic", lambda: now[0])
+    store.pass_s = lambda seconds: now.__setitem__(0, now[0] + seconds)
+    return store
+
+
+def hours(deliver, first, last, **others):
+    for hour in range(first, last):
+        deliver(hour + 1, [(*E1, NOON + timedelta(hours=hour), float(hour))], **others)
+
+
+def drain(settler):
+    while settler.once():
+        pass
+
+
+def test_what_a_store_lost_after_its_answer_is_written_again_and_counts_once(site, deliver, store):
+    settler = Settler(site)
+    drain(settler)
+    hours(deliver, 0, 5)
+    hours(deliver, 5, 8, lane=HISTORY)
+    drain(settler)
+    settled, totals = site.ledger.cursors(), site.ledger.totals()
+    site.ledger.clear_dirty(site.ledger.dirty())
+    store.start_anew()
+    assert store.values() == [], store.values()
+    store.pass_s(1)
+    drain(settler)
+    assert store.values() == [float(hour) for hour in range(8)]
+    assert (site.ledger.cursors(), site.ledger.totals()) == (settled, totals)
+    assert not site.ledger.dirty().is_empty()  # the days that may have been computed without
+
+
+def test_without_the_watermark_what_the_store_lost_stays_lost(site, deliver, store, monkeypatch):
+    monkeypatch.setattr(Settler, "_look_at_store", lambda _self: None)
+    settler = Settler(site)
+    hours(deliver, 0, 5)
+    drain(settler)
+    store.start_anew()
+    store.pass_s(1)
+    hours(deliver, 5, 6)
+    drain(settler)
+    assert store.values() == [5.0]
+
+
+def test_what_was_acknowledged_longer_ago_than_the_trail_is_not_appended_again(site, deliver, store):
+    settler = Settler(site)
+    hours(deliver, 0, 3)
+    drain(settler)
+    for _ in range(14):
+        store.pass_s(5)
+        drain(settler)
+    store.sync()
+    hours(deliver, 3, 5)
+    drain(settler)
+    store.start_anew()
+    again = []
+    original = store.append
+    store.append = lambda readings: (again.extend(readings["value"]), original(readings))[1]
+    store.pass_s(1)
+    drain(settler)
+    assert again == [3.0, 4.0]
+    assert store.values() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(59, [0.0, 1.0]), (61, [1.0])])
+def test_the_watermark_trails_by_a_minute(site, deliver, store, seconds, expected):
+    settler = Settler(site)
+    drain(settler)
+    store.pass_s(5)
+    hours(deliver, 0, 1)
+    drain(settler)
+    store.pass_s(5)
+    drain(settler)  # a point behind the first message
+    hours(deliver, 1, 2)
+    drain(settler)
+    store.pass_s(seconds)
+    drain(settler)
+    store.start_anew()
+    store.pass_s(1)
+    drain(settler)
+    assert store.values() == expected
+
+
+def test_our_own_start_appends_again_too_from_the_watermark_that_the_ledger_keeps(site, deliver, store):
+    settler = Settler(site)
+    drain(settler)
+    hours(deliver, 0, 4)
+    drain(settler)
+    store.start_anew()  # and so are we, on the same machine
+    drain(Settler(site))
+    assert store.values() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_store_that_starts_anew_again_meanwhile_is_begun_again(site, deliver, store, monkeypatch):
+    monkeypatch.setattr(settle, "BATCH_MESSAGES", 2)
+    settler = Settler(site)
+    drain(settler)
+    hours(deliver, 0, 7)
+    drain(settler)
+    for _ in range(3):
+        store.start_anew()
+        store.pass_s(1)
+        settler.once()
+    hours(deliver, 7, 8)
+    assert settler.once() == 3  # a live message, and a batch of what is appended again
+    drain(settler)
+    assert store.values() == [float(hour) for hour in range(8)]
+
+
+def test_a_ledger_that_cannot_be_read_at_that_moment_delays_the_repetition_only(site, deliver, store, monkeypatch):
+    settler = Settler(site)
+    drain(settler)
+    hours(deliver, 0, 3)
+    drain(settler)
+    store.start_anew()
+    store.pass_s(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(site.ledger, "get_state", lambda _name: (_ for _ in ()).throw(StoreUnavailableError("ledger", "locked")))
+        with pytest.raises(StoreUnavailableError):
+            settler.once()
+    drain(settler)
+    assert store.values() == [0.0, 1.0, 2.0]
+
+
+def test_a_store_that_forgets_nothing_is_never_given_anything_again(site, deliver):
+    hours(deliver, 0, 3)
+    settle_all(site)
+    assert all(site.ledger.get_state(f"watermark_{lane}") is None for lane in (LIVE, HISTORY))
