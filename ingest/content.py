@@ -60,11 +60,31 @@ class State(NamedTuple):
     software: str | None = None
 
 
+class Row(Protocol):
+    """One reading that was read without a fault."""
+
+    @property
+    def meter(self) -> str: ...
+    @property
+    def register(self) -> str: ...
+    @property
+    def ts(self) -> str | int: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def unit(self) -> str | None: ...
+    @property
+    def quality(self) -> str | None: ...
+
+
 class Content(NamedTuple):
     """The readings of one message, column by column, all of one length; where `faults` names a position, all but meter and register hold None.
 
     `ts` is ISO text with an offset or whole milliseconds since 1970, and None without a fault where the format had no time stamp:
     then the route says whether the arrival counts. `unit` and `quality` are None where no reading has one.
+
+    Or `rows`, without a fault, instead of the columns: those of many messages are made into columns together. There an empty
+    `unit` or `quality` tells that rows may have one.
     """
 
     meter: Sequence[str | None] = ()
@@ -79,6 +99,12 @@ class Content(NamedTuple):
     lost: Sequence[LostRange] = ()
     state: State | None = None
     commands: Sequence[tuple[str, bytes]] = ()  # topic, payload: what the sender is to be asked for
+    rows: Sequence[Row] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many readings it has."""
+        return len(self.meter if self.rows is None else self.rows)
 
 
 Profile = Callable[[bytes, Sender], Content]  # raises UndecodableError where the whole message cannot be read

@@ -9,14 +9,14 @@ import zlib
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import polars as pl
 import structlog
 import zstandard
 
 from config.schemas import DECODED, INSTANT, READING_QUALITY, SETTLEMENT, empty
-from ingest.content import Content, Fault, State
+from ingest.content import Content, Fault, Row, State
 from ingest.profiles import PROFILES, STATEFUL
 from ingest.profiles.own_json import read_state, salvaged
 from ingest.reasons import UndecodableError
@@ -147,17 +147,19 @@ def weight(message: Message) -> int:
 
 
 def _read(message: Message, sender: Sender, max_payload_bytes: int, memory: MutableMapping[str, str]) -> Content:
-    if message.door in _SIZE_LIMITED_DOORS and len(message.payload) > max_payload_bytes:
+    if len(message.payload) > max_payload_bytes and message.door in _SIZE_LIMITED_DOORS:
         epoch, seq = salvaged(message.payload[:_HEAD_BYTES])
         raise UndecodableError("payload_too_large", epoch=epoch, seq=seq)
-    payload = unpack(message.payload, message.content_type)
+    payload = message.payload
+    if message.content_type is not None or payload[:1] != b"{" or len(payload) > MAX_UNPACKED_BYTES:
+        payload = unpack(payload, message.content_type)
     if sender.kind == "state":
         return Content(state=read_state(payload))
     if sender.profile in STATEFUL:
         content = STATEFUL[sender.profile](payload, sender, memory, replayed=message.door == _REPLAYED)
     else:
         content = PROFILES[sender.profile](payload, sender)
-    if sender.numbered and content.seq is None and message.door in _NUMBERED_DOORS and not (content.lost and not content.meter):
+    if sender.numbered and content.seq is None and message.door in _NUMBERED_DOORS and not (content.lost and not content.size):
         raise UndecodableError("no_sequence")
     return content
 
@@ -191,6 +193,8 @@ class _Batch:
     def __init__(self) -> None:
         self._heads: list[tuple[object, ...]] = []
         self._sources: list[tuple[int, str, str, datetime, int]] = []  # message, enterprise, gateway, received_at, readings
+        self._rows = _Rows()
+        self._readings = 0  # of the chunk
         self._lost: list[tuple[int, str, str, str, int, int]] = []
         self._columns = _Columns()
         self._chunks: list[pl.DataFrame] = []
@@ -207,26 +211,46 @@ class _Batch:
         self._head(message, sender, "sandbox", None, None, None, 0)
 
     def take(self, message: Message, sender: Sender, content: Content) -> None:
-        count = len(content.meter)
+        count = content.size
         if content.state is not None:
             self._states.append(GatewayState(message.id, sender.enterprise, sender.gateway, content.state))
-        self._commands += [Command(topic, payload, message.id) for topic, payload in content.commands]
+        if content.commands:
+            self._commands += [Command(topic, payload, message.id) for topic, payload in content.commands]
         outcome = "decoded"
         if count == 0 and content.state is not None:
             outcome = "state"
         elif count == 0 and content.lost and content.seq is None:
             outcome = "lost"
         self._head(message, sender, outcome, None, content.epoch, content.seq, count)
-        self._lost += [(message.id, sender.enterprise, sender.gateway, *lost) for lost in content.lost]
+        if content.lost:
+            self._lost += [(message.id, sender.enterprise, sender.gateway, *lost) for lost in content.lost]
         if count == 0:
             return
         self._sources.append((message.id, sender.enterprise, sender.gateway, message.received_at, count))
-        self._faults |= {self._count + index: fault for index, fault in content.faults.items()}
+        if content.faults:
+            self._faults |= {self._count + index: fault for index, fault in content.faults.items()}
         self._count += count
-        self._columns.add(_at_arrival(content, message) if sender.arrival and message.door in _NUMBERED_DOORS else content, count)
-        if len(self._columns.meter) >= _CHUNK_READINGS:
+        self._readings += count
+        if content.rows is not None:
+            if self._columns.meter:
+                self._close_chunk()
+            self._rows.add(content, content.rows)
+        else:
+            if self._rows.rows:
+                self._close_chunk()
+            self._columns.add(_at_arrival(content, message) if sender.arrival and message.door in _NUMBERED_DOORS else content, count)
+        if self._readings >= _CHUNK_READINGS:
+            self._close_chunk()
+
+    def _close_chunk(self) -> None:
+        """Make columns of what has come since the last chunk: all in row form, or none of it."""
+        if self._rows.rows:
+            self._chunks.append(self._rows.frame())
+            self._rows = _Rows()
+        elif self._columns.meter:
             self._chunks.append(self._columns.frame())
             self._columns = _Columns()
+        self._readings = 0
 
     def _head(
         self, message: Message, sender: Sender | None, outcome: str, reason: str | None, epoch: str | None, seq: int | None, count: int
@@ -246,7 +270,8 @@ class _Batch:
         )
         of_reading = sources.select(pl.int_range(pl.len(), dtype=pl.UInt32).repeat_by("count").explode()).to_series()
         index = sources.select(pl.int_ranges(0, "count", dtype=pl.UInt32).explode().alias("index"))
-        said = pl.concat([empty(_SAID), *self._chunks, self._columns.frame()], how="diagonal", rechunk=True)
+        self._close_chunk()
+        said = pl.concat([empty(_SAID), *self._chunks], how="diagonal", rechunk=True)
         read_at = _instants(said)
         faults = {**self._faults, **{row: fault for row, fault in _time_faults(said, read_at) if row not in self._faults}}
         readings = pl.concat([sources[of_reading], index, said], how="horizontal").with_columns(
@@ -266,6 +291,34 @@ def _at_arrival(content: Content, message: Message) -> Content:
             "uncertain" if lacks and said in (None, "good") else said for lacks, said in zip(without, quality, strict=True)
         ],
     )
+
+
+class _Rows:
+    """What some thousand readings in row form said."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._optional: set[Literal["unit", "quality"]] = set()
+
+    def add(self, content: Content, rows: Sequence[Row]) -> None:
+        self.rows += rows
+        if content.unit is not None:
+            self._optional.add("unit")
+        if content.quality is not None:
+            self._optional.add("quality")
+
+    def frame(self) -> pl.DataFrame:
+        """_SAID, without the columns that no reading has."""
+        rows = self.rows
+        columns = [
+            pl.Series("meter", [row.meter for row in rows], pl.String), pl.Series("register", [row.register for row in rows], pl.String),
+            *_times([row.ts for row in rows]), pl.Series("value", [row.value for row in rows], pl.Float64),
+        ]
+        if "unit" in self._optional:
+            columns.append(pl.Series("unit", [row.unit for row in rows], pl.String))
+        if "quality" in self._optional:
+            columns.append(pl.Series("quality", [row.quality for row in rows], _QUALITY))
+        return pl.DataFrame(columns)
 
 
 class _Columns:
@@ -291,22 +344,24 @@ class _Columns:
     def frame(self) -> pl.DataFrame:
         """_SAID, without the column of time stamps that no reading has."""
         return pl.DataFrame([
-            pl.Series("meter", self.meter, pl.String), pl.Series("register", self.register, pl.String), *self._times(),
+            pl.Series("meter", self.meter, pl.String), pl.Series("register", self.register, pl.String), *_times(self.ts),
             pl.Series("value", self.value, pl.Float64), pl.Series("unit", self.unit, pl.String),
             pl.Series("quality", self.quality, _QUALITY),
         ])
 
-    def _times(self) -> list[pl.Series]:
-        for name in ("iso", "ms"):
-            try:
-                return [pl.Series(name, self.ts, _SAID[name])]
-            except (TypeError, OverflowError):
-                continue  # the other form, both forms, or a number beyond all times
-        usable = [ts if isinstance(ts, str) or ts is None or _FIRST_MS <= ts < _END_MS else str(ts) for ts in self.ts]
-        return [
-            pl.Series("iso", [ts if isinstance(ts, str) else None for ts in usable], pl.String),
-            pl.Series("ms", [None if isinstance(ts, str) else ts for ts in usable], pl.Int64),
-        ]
+
+def _times(given: Sequence[str | int | None]) -> list[pl.Series]:
+    """Time stamps as `iso`, `ms` or both."""
+    for name in ("iso", "ms"):
+        try:
+            return [pl.Series(name, given, _SAID[name])]
+        except (TypeError, OverflowError):
+            continue  # the other form, both forms, or a number beyond all times
+    usable = [ts if isinstance(ts, str) or ts is None or _FIRST_MS <= ts < _END_MS else str(ts) for ts in given]
+    return [
+        pl.Series("iso", [ts if isinstance(ts, str) else None for ts in usable], pl.String),
+        pl.Series("ms", [None if isinstance(ts, str) else ts for ts in usable], pl.Int64),
+    ]
 
 
 def _instants(said: pl.DataFrame) -> pl.Series:

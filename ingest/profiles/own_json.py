@@ -56,6 +56,7 @@ class _StateMessage(msgspec.Struct):
     software: str | None = None
 
 
+_NO_FAULTS: Final[Mapping[int, Fault]] = {}
 _payload_decoder: Final = msgspec.json.Decoder(_Payload)
 _state_decoder: Final = msgspec.json.Decoder(_StateMessage)
 _SALVAGE_EPOCH: Final = re.compile(rb'"epoch"\s*:\s*"([ -!#-\[\]-~]{1,64})"')
@@ -72,26 +73,21 @@ def read(payload: bytes, sender: Sender) -> Content:
         message = _payload_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_slowly(payload, sender)
-    _check_head(message.v, message.enterprise, message.gateway, sender, message.epoch, message.seq)
-    epoch, seq = _sequence(message.epoch, message.seq)
+    epoch, seq, rows, meter = message.epoch, message.seq, message.readings, message.meter
+    if epoch is None or seq is None or not 1 <= len(epoch) <= MAX_EPOCH_CHARS or not 1 <= seq <= MAX_SEQ:
+        epoch = seq = None  # one without the other says nothing
+    if message.v != VERSION or message.enterprise is not None or message.gateway is not None:
+        _check_head(message.v, message.enterprise, message.gateway, sender, epoch, seq)
     lost = () if message.lost is None else _lost(message.lost)
-    rows = message.readings
-    meter, register, ts, value = message.meter, message.register, message.ts, message.value
     if rows is not None:
         if meter is not None:
             raise UndecodableError("two_forms", epoch=epoch, seq=seq)
         if len(rows) > MAX_READINGS:
             raise UndecodableError("too_many_readings", epoch=epoch, seq=seq)
-        return Content(
-            meter=[row.meter for row in rows],
-            register=[row.register for row in rows],
-            ts=[row.ts for row in rows],
-            value=[row.value for row in rows],
-            # Looking for the name is far cheaper than asking each reading for what most senders leave out.
-            unit=[row.unit for row in rows] if b'"unit"' in payload else None,
-            quality=[row.quality for row in rows] if b'"quality"' in payload else None,
-            epoch=epoch, seq=seq, lost=lost,
-        )
+        # Looking for the name is far cheaper than asking each reading for what most senders leave out.
+        unit, quality = () if b'"unit"' in payload else None, () if b'"quality"' in payload else None
+        return Content((), (), (), (), unit, quality, _NO_FAULTS, epoch, seq, lost, None, (), rows)
+    register, ts, value = message.register, message.ts, message.value
     if lost and meter is None:
         return Content(lost=lost)
     if meter is None or register is None or ts is None or value is None:
