@@ -31,6 +31,12 @@ class InfluxServer:
             "username": "tester", "password": "password-of-the-tests", "org": ORG, "bucket": self.bucket, "token": TOKEN, "retentionPeriodSeconds": 0,
         })
 
+    @property
+    def pid(self) -> int:
+        """Process id while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         with (self._folder / "log").open("ab") as log:
