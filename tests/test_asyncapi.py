@@ -63,7 +63,7 @@ def test_a_reference_leads_somewhere(reference) -> None:
 def test_the_channels_are_the_topics_of_the_code() -> None:
     place = {"region": "150600", "enterprise": "91150600MA0EXAMPLE", "gateway": "gw-1"}
     filled = {name: channel["address"].format(**place) for name, channel in DOCUMENT["channels"].items()}
-    assert {name for name, topic in filled.items() if OWN_TOPIC.fullmatch(topic)} == {"readings", "backfill", "state"}
+    assert {name for name, topic in filled.items() if OWN_TOPIC.fullmatch(topic)} == {"readings", "backfill", "state", "sandbox"}
     assert {name for name, topic in filled.items() if topic.endswith(PLATFORM_KINDS)} == {"receipts", "requests"}
     assert {operation["channel"]["$ref"].rpartition("/")[2] for operation in DOCUMENT["operations"].values()} == set(filled)
 
