@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from config.units import known_units
 MAX_NAME_CHARS: Final = 256  # a longer meter or field name is none: one name may be repeated in every reading of a message
 MAX_EXPRESSION_CHARS: Final = 500
 _REMEMBERED_NAMES: Final = 4096
-_EXAMPLE: Final = datetime(2026, 11, 20, 8, 15, 30)  # noqa: DTZ001 - tries a format for local times
+_EXAMPLE: Final = datetime(2026, 11, 20, 8, 15, 30, tzinfo=UTC)  # what a format is tried with
 _PLAIN: Final = {"field", "subexpression", "index", "index_expression", "or_expression", "literal", "identity", "current"}
 _GOES_ON: Final = {"subexpression", "index_expression", "projection", "value_projection", "filter_projection", "flatten", "pipe"}
 _FACTOR: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(/[0-9]{1,15})?")

@@ -139,10 +139,7 @@ def read(payload: bytes, sender: Sender, memory: MutableMapping[str, str], *, re
     place = _place(sender.topic)
     if place is None or place.kind in ("NCMD", "DCMD"):
         return Content()  # what hosts say, ourselves among them
-    try:
-        content = _read(_parsed(payload), place, sender, dict(memory) if replayed else memory, replayed=replayed)
-    except UnicodeDecodeError:
-        raise UndecodableError("not_sparkplug") from None
+    content = _read(_parsed(payload), place, sender, dict(memory) if replayed else memory, replayed=replayed)
     return content._replace(state=None, commands=()) if replayed else content
 
 
@@ -189,7 +186,8 @@ def _parsed(payload: bytes) -> Any:
         said.ParseFromString(payload)
     except DecodeError:
         raise UndecodableError("not_sparkplug") from None
-    if said.HasField("body"):  # compressed or another format within; it must not pass as a message without metrics
+    # A body is a compressed payload or another format; it must not pass as a message without metrics. Text that is no UTF-8 comes as bytes.
+    if said.HasField("body") or any(isinstance(metric.name, bytes) for metric in said.metrics):
         raise UndecodableError("not_sparkplug")
     if len(said.metrics) > MAX_READINGS:
         raise UndecodableError("too_many_readings")

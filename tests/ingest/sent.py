@@ -2,11 +2,13 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from config.schemas import REGISTER
+from config.settings import RouteSettings
 from ingest.decode import Decodings, decode
 from ingest.routes import Routes
 from store.journal import Message
@@ -51,3 +53,17 @@ def register(**changes: Any) -> dict[str, Any]:
 
 def registers(*rows: dict[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=REGISTER, orient="row")
+
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+def routed(profile: str, *payloads: bytes | dict[str, Any], sent_to: str = "plant/7/up", door: str = "mqtt", **route: Any) -> Decodings:
+    """What messages say that come in by a route of this profile."""
+    routes = Routes([RouteSettings(topic="#", enterprise=STEEL, gateway="gw-7", profile=profile, **route)])
+    return decode([message(payload, number, topic=sent_to, door=door) for number, payload in enumerate(payloads, 1)], routes)
+
+
+def said(found: Decodings) -> list[tuple[Any, ...]]:
+    """Meter, register, value, unit and fault of each reading."""
+    return found.readings.select("meter", "register", "value", "unit", "fault").rows()
