@@ -11,7 +11,7 @@ import structlog
 from alerts.channels.file import FileChannel
 from ingest.collector import Collector
 from pipeline import send, settle, watch
-from pipeline.collect import collectors, receipts
+from pipeline.collect import collectors, speaking
 from pipeline.evaluate import Evaluator
 from pipeline.loop import Loop
 from pipeline.roll import Roller
@@ -116,7 +116,7 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
                 live, history = collectors(site, stop)
                 services += [_collecting("collect", live), _collecting("backfill", history)]
             case "settle":
-                services += [_loop("settle", Settler(site).once, settle.PAUSE_S, eager=True), Service("receipts", receipts(site).run)]
+                services += [_loop("settle", Settler(site).once, settle.PAUSE_S, eager=True), Service("receipts", speaking(site))]
             case "roll":
                 services.append(_loop("roll", Roller(site).once, site.settings.roll.interval_s))
             case "evaluate":
