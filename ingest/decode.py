@@ -15,7 +15,7 @@ import polars as pl
 import structlog
 import zstandard
 
-from config.schemas import DECODED, INSTANT, READING_QUALITY, SETTLEMENT, empty
+from config.schemas import DECODED, INSTANT, READING_QUALITY, SETTLEMENT, conform, empty
 from ingest.content import Content, Fault, Row, State
 from ingest.profiles import PROFILES, STATEFUL
 from ingest.profiles.own_json import read_state, salvaged
@@ -30,6 +30,7 @@ LOST: Final = pl.Schema({  # messages that a gateway has lost for good, both end
     "message": pl.Int64(), "enterprise": pl.String(), "gateway": pl.String(), "epoch": pl.String(),
     "from_seq": pl.Int64(), "to_seq": pl.Int64(),
 })
+_HEAD: Final = ("message", "outcome", "reason", "enterprise", "gateway", "epoch", "seq", "decoded")  # the rest of SETTLEMENT comes later
 _QUALITY: Final = pl.Enum(READING_QUALITY)
 _SAID: Final = pl.Schema({  # a reading as its message has it; its time stamp is text or a number
     "meter": pl.String(), "register": pl.String(), "iso": pl.String(), "ms": pl.Int64(),
@@ -192,7 +193,7 @@ class _Batch:
 
     def __init__(self) -> None:
         self._heads: list[tuple[object, ...]] = []
-        self._sources: list[tuple[int, str, str, datetime, int]] = []  # message, enterprise, gateway, received_at, readings
+        self._received: list[float] = []  # Unix seconds, of the messages that have readings
         self._rows = _Rows()
         self._readings = 0  # of the chunk
         self._lost: list[tuple[int, str, str, str, int, int]] = []
@@ -226,7 +227,7 @@ class _Batch:
             self._lost += [(message.id, sender.enterprise, sender.gateway, *lost) for lost in content.lost]
         if count == 0:
             return
-        self._sources.append((message.id, sender.enterprise, sender.gateway, message.received_at, count))
+        self._received.append(message.received_at.timestamp())
         if content.faults:
             self._faults |= {self._count + index: fault for index, fault in content.faults.items()}
         self._count += count
@@ -256,18 +257,18 @@ class _Batch:
         self, message: Message, sender: Sender | None, outcome: str, reason: str | None, epoch: str | None, seq: int | None, count: int
     ) -> None:
         enterprise, gateway = (sender.enterprise, sender.gateway) if sender else (None, None)
-        self._heads.append((message.id, outcome, reason, enterprise, gateway, epoch, seq, count, 0, 0, 0, 0))
+        self._heads.append((message.id, outcome, reason, enterprise, gateway, epoch, seq, count))
 
     def decodings(self) -> Decodings:
-        columns = zip(*self._heads, strict=True) if self._heads else ([] for _ in SETTLEMENT)
-        heads = pl.DataFrame(dict(zip(SETTLEMENT, columns, strict=True)), schema=SETTLEMENT)
+        columns = zip(*self._heads, strict=True) if self._heads else ([] for _ in _HEAD)
+        heads = pl.DataFrame([pl.Series(name, values, SETTLEMENT[name]) for name, values in zip(_HEAD, columns, strict=True)])
+        sources = heads.filter(pl.col("decoded") > 0)
+        heads = conform(heads.with_columns(pl.lit(0).alias(name) for name in SETTLEMENT if name not in _HEAD), SETTLEMENT)
         lost = pl.DataFrame(self._lost, schema=LOST, orient="row")
-        if not self._sources:
+        if sources.is_empty():
             return Decodings(empty(DECODED), heads, lost, self._states, self._commands)
-        sources = pl.DataFrame(
-            self._sources, orient="row",
-            schema={"message": pl.Int64(), "enterprise": pl.String(), "gateway": pl.String(), "received_at": INSTANT, "count": pl.UInt32()},
-        )
+        received_at = (pl.Series("received_at", self._received) * 1e6).round().cast(pl.Int64).cast(INSTANT)  # quicker than instants one by one
+        sources = sources.select("message", "enterprise", "gateway", received_at, pl.col("decoded").alias("count"))
         of_reading = sources.select(pl.int_range(pl.len(), dtype=pl.UInt32).repeat_by("count").explode()).to_series()
         index = sources.select(pl.int_ranges(0, "count", dtype=pl.UInt32).explode().alias("index"))
         self._close_chunk()
