@@ -13,7 +13,7 @@ import polars as pl
 
 from config.errors import StoreFullError, StoreUnavailableError
 from config.schemas import INSTANT, READING, conform, empty
-from store.readings import Appended, judge, nearest
+from store.readings import Appended, Reach, judge, nearest
 
 # No primary key: its index takes six times the space and a quarter of the speed. What can be a repeat is found by the
 # first and last instant of each register, held in memory.
@@ -45,7 +45,7 @@ class DuckDbReadingStore:
         self._appending, self._opening = threading.Lock(), threading.Lock()
         self._closed = False
         self._opened: duckdb.DuckDBPyConnection | None = None
-        self._known = empty(_KNOWN)  # sorted by register_key
+        self._reach = Reach(empty(_KNOWN))
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._told(), self._cursor():
             pass
@@ -56,16 +56,15 @@ class DuckDbReadingStore:
         with self._appending, self._told(), self._cursor() as db:
             try:
                 db.begin()
-                known = self._known
-                repeated = readings.join(known, on="register_key", maintain_order="left").filter(pl.col("read_at") <= pl.col("last"))
-                new, appended = judge(readings, self._at(db, repeated.select("register_key", "read_at").unique()))
+                repeated = self._reach.repeats(readings)
+                kept = empty(READING) if repeated.is_empty() else self._at(db, repeated.select("register_key", "read_at").unique())
+                new, _, appended = judge(readings, kept)
                 if not new.is_empty():
                     db.register("new", _Frame(new))
                     db.execute(f"INSERT INTO reading SELECT {_COLUMNS} FROM new")  # noqa: S608 - constant names
                     db.unregister("new")
                 db.commit()
-                spans = pl.concat([known, new.select("register_key", first="read_at", last="read_at")])
-                self._known = spans.group_by("register_key").agg(pl.col("first").min(), pl.col("last").max())
+                self._reach.widen(new)
             except BaseException:
                 self._let_go()  # whether the rows are in is not known: the next call opens the file again and sees
                 raise
@@ -104,6 +103,9 @@ class DuckDbReadingStore:
     def incarnation(self) -> str:
         return ""  # a commit is on the disk
 
+    def keeps_for(self) -> timedelta | None:
+        return None
+
     def close(self) -> None:
         self._closed = True
         self._let_go()
@@ -129,7 +131,7 @@ class DuckDbReadingStore:
                 except BaseException:
                     db.close()
                     raise
-                self._opened, self._known = db, conform(known, _KNOWN)
+                self._opened, self._reach = db, Reach(conform(known, _KNOWN))
             cursor = self._opened.cursor()
         try:
             yield cursor  # closing it rolls back what is not committed
@@ -156,7 +158,8 @@ class DuckDbReadingStore:
 
     def _of(self, register_keys: Sequence[int] | None) -> pl.DataFrame:
         """The spans of some registers, of all for None."""
-        return self._known if register_keys is None else self._known.filter(pl.col("register_key").is_in(list(register_keys)))
+        spans = self._reach.spans()
+        return spans if register_keys is None else spans.filter(pl.col("register_key").is_in(list(register_keys)))
 
     def _at(self, db: duckdb.DuckDBPyConnection, instants: pl.DataFrame) -> pl.DataFrame:
         """READING, all copies at those instants (register_key, read_at)."""

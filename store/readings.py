@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Protocol
 
 import polars as pl
 
-from config.schemas import READING, conform, empty
+from config.schemas import INSTANT, READING, conform, empty
 
 OUTCOME: Final = pl.Schema({"message": pl.Int64(), "stored": pl.UInt32(), "duplicate": pl.UInt32(), "conflicting": pl.UInt32()})
 REFUSED: Final = pl.Schema({**READING, "reason": pl.String()})
@@ -105,10 +105,62 @@ class ReadingStore(Protocol):
         ...
 
 
+class Reach:
+    """The first and last instant of each register: only a reading at or below the last one can be a repeat.
+
+    Two columns in which a register's key is its place (keys are dense): joins would take ten times as long.
+    """
+
+    def __init__(self, reached: pl.DataFrame) -> None:
+        """Take register_key, first, last of the registers that have readings."""
+        self._first = self._last = pl.Series(dtype=pl.Int64())  # microseconds; null where there is no reading
+        for side in ("first", "last"):
+            self.widen(reached.select("register_key", read_at=side))
+
+    def widen(self, readings: pl.DataFrame) -> None:
+        """Take in further readings (register_key, read_at). Threads that look meanwhile see the columns before or after."""
+        if readings.is_empty():
+            return
+        rows = readings.select("register_key", at=pl.col("read_at").to_physical()).sort("at")
+        self._last = _moved(self._last, rows, pl.max_horizontal)
+        first = _at(self._first, rows["register_key"])
+        if first.has_nulls() or (rows["at"] < first).any():
+            self._first = _moved(self._first, rows.reverse(), pl.min_horizontal)
+
+    def repeats(self, readings: pl.DataFrame) -> pl.DataFrame:
+        """Those of READING that are at or below the last one of their register."""
+        if readings.is_empty():
+            return readings
+        last = _at(self._last, readings["register_key"])
+        below = (readings["read_at"].to_physical() <= last).fill_null(value=False)
+        return readings.filter(below) if below.any() else readings.clear()
+
+    def spans(self) -> pl.DataFrame:
+        """register_key, first, last of the registers that have readings, sorted by register_key."""
+        columns = pl.DataFrame({"first": self._first, "last": self._last[: len(self._first)]}).with_row_index("register_key")
+        return columns.drop_nulls().select("register_key", pl.col("first", "last").cast(INSTANT))
+
+
+def _at(column: pl.Series, places: pl.Series) -> pl.Series:
+    """The values at those places, null beyond the end."""
+    highest = places.max()
+    assert isinstance(highest, int)
+    return (column if highest < len(column) else column.extend_constant(None, highest + 1 - len(column))).gather(places)
+
+
+def _moved(column: pl.Series, rows: pl.DataFrame, further: Callable[..., pl.Expr]) -> pl.Series:
+    """The column with `at` of the rows where that is further; of several rows of one register the last one is the furthest."""
+    keys, highest = rows["register_key"], rows["register_key"].max()
+    assert isinstance(highest, int)
+    reached = pl.select(further(rows["at"], _at(column, keys))).to_series()
+    return column.extend_constant(None, max(0, highest + 1 - len(column))).scatter(keys, reached)
+
+
 class Judged(NamedTuple):
-    """Repeats, judged: READING rows to add with their copy, the counts, and what cannot be kept."""
+    """Repeats, judged: what to add, what the very same messages had brought before, and the counts with what cannot be kept."""
 
     new: pl.DataFrame  # READING
+    again: pl.DataFrame  # READING, each with the number of the copy it is
     appended: Appended
 
 
@@ -119,21 +171,23 @@ def judge(readings: pl.DataFrame, kept: pl.DataFrame) -> Judged:
     """Tell stored, duplicate and conflicting apart, in row order.
 
     A row whose value a kept copy has is a duplicate, unless that copy came from the very same message: then this is the
-    message again, and it counts as it did the first time. Any other value becomes the next copy.
+    message again, and it counts as it did the first time. Any other value becomes the next copy: the first number that no
+    kept copy has.
 
     Args:
         readings: READING in message order, `copy` ignored; each message whole.
         kept: READING, all copies of those instants that the store has already.
     """
     instants = readings.select(_KEY)
-    repeated = instants.clear() if _all_differ(instants) else instants.filter(instants.is_duplicated())
-    in_question = pl.concat([kept.select(_KEY), repeated])
-    if in_question.is_empty():  # live data, nearly always
+    all_differ = _all_differ(instants)
+    if all_differ and kept.is_empty():  # live data, nearly always
         return _all_new(readings)
-    clear = _all_new(readings.join(in_question, on=_KEY, how="anti"))
-    new, appended = _judge_rows(readings.join(in_question, on=_KEY, how="semi", maintain_order="left"), kept)
+    repeated = instants.clear() if all_differ else instants.filter(instants.is_duplicated())
+    in_question = pl.concat([kept.select(_KEY), repeated])
+    clear = _all_new(readings.join(in_question, on=_KEY, how="anti", maintain_order="left"))
+    new, again, appended = _judge_rows(readings.join(in_question, on=_KEY, how="semi", maintain_order="left"), kept, all_differ=all_differ)
     outcome = pl.concat([clear.appended.outcome, appended.outcome]).group_by("message").agg(pl.all().sum()).sort("message")
-    return Judged(pl.concat([clear.new, new]), Appended(conform(outcome, OUTCOME), appended.refused))
+    return Judged(pl.concat([clear.new, new]), again, Appended(conform(outcome, OUTCOME), appended.refused))
 
 
 def _all_differ(instants: pl.DataFrame) -> bool:
@@ -149,30 +203,35 @@ def _all_differ(instants: pl.DataFrame) -> bool:
 
 
 def _all_new(readings: pl.DataFrame) -> Judged:
-    outcome = readings.group_by("message").agg(stored=pl.len()).with_columns(duplicate=0, conflicting=0)
-    return Judged(conform(readings.with_columns(copy=0), READING), Appended(conform(outcome.sort("message"), OUTCOME)))
+    runs = readings["message"].sort().rle().struct.unnest()
+    outcome = runs.select(message="value", stored="len", duplicate=pl.lit(0), conflicting=pl.lit(0))
+    return Judged(conform(readings.with_columns(copy=0), READING), readings.clear(), Appended(conform(outcome, OUTCOME)))
 
 
-def _judge_rows(readings: pl.DataFrame, kept: pl.DataFrame) -> Judged:
-    value_key, own_key = [*_KEY, "value"], [*_KEY, "value", "message"]
-    of_instant = kept.group_by(_KEY).agg(copies=pl.len().cast(pl.Int64))
+def _judge_rows(readings: pl.DataFrame, kept: pl.DataFrame, *, all_differ: bool) -> Judged:
+    def among(of_all: pl.Expr, of_one: pl.Expr, *columns: str) -> pl.Expr:
+        """Over the rows of one instant, of which there is one where all differ (windows take most of the time)."""
+        return of_one if all_differ else of_all.over(*_KEY, *columns)
+
+    row, copy = pl.col("row"), pl.col("copy").cast(pl.Int64)
+    numbers = pl.int_range(0, copy.max())
+    of_instant = kept.group_by(_KEY).agg(copies=pl.len().cast(pl.Int64), top=copy.max())
+    with_gaps = kept.join(of_instant.filter(pl.col("top") >= pl.col("copies")), on=_KEY, how="semi")  # a server has lost one between
+    of_instant = of_instant.join(with_gaps.group_by(_KEY).agg(free=numbers.filter(~numbers.is_in(copy.implode()))), on=_KEY, how="left")
     rows = (
         readings.drop("copy").with_row_index("row")
-        .join(kept.select(*value_key, kept_copy="copy", kept_message="message"), on=value_key, how="left", maintain_order="left")
+        .join(kept.select(*_KEY, "value", kept_copy="copy", kept_message="message"), on=[*_KEY, "value"], how="left", maintain_order="left")
         .join(of_instant, on=_KEY, how="left", maintain_order="left")
         .with_columns(
-            first_of_value=pl.col("row") == pl.col("row").min().over(value_key),
-            first_of_own=pl.col("row") == pl.col("row").min().over(own_key),
-            copies=pl.col("copies").fill_null(0),
+            is_new=pl.col("kept_copy").is_null() & (row == among(row.min(), row, "value")),
+            is_again=(pl.col("kept_message") == pl.col("message")) & (row == among(row.min(), row, "value", "message")),
         )
-        .with_columns(is_new=pl.col("kept_copy").is_null() & pl.col("first_of_value"))
-        .with_columns(copy=pl.col("copies") + pl.col("is_new").cast(pl.Int64).cum_sum().over(_KEY) - 1)  # of the new ones
-        .with_columns(
-            copy=pl.when("is_new").then("copy").when(pl.col("first_of_own") & (pl.col("kept_message") == pl.col("message"))).then("kept_copy"),
-        )
+        .with_columns(place=among(pl.col("is_new").cast(pl.Int64).cum_sum() - 1, pl.lit(0)))  # of the new ones
+        .with_columns(free=pl.col("free").list.get("place", null_on_oob=True).fill_null(pl.col("place") + pl.col("copies").fill_null(0)))
+        .with_columns(copy=pl.when("is_new").then("free").when("is_again").then("kept_copy"))
     )
     # The 257th value of one instant is beyond what can be kept, and so is every repeat of it.
-    beyond = pl.col("copy").max().over(value_key) > MAX_COPIES
+    beyond = among(pl.col("copy").max(), pl.col("copy"), "value") > MAX_COPIES
     rows = rows.with_columns(is_refused=beyond.fill_null(value=False))
     refused = rows.filter("is_refused").with_columns(copy=pl.lit(MAX_COPIES), reason=pl.lit("too_many_copies"))
     taken = rows.filter(~pl.col("is_refused"))
@@ -180,11 +239,8 @@ def _judge_rows(readings: pl.DataFrame, kept: pl.DataFrame) -> Judged:
         stored=(pl.col("copy") == 0).sum(), duplicate=pl.col("copy").is_null().sum(), conflicting=(pl.col("copy") > 0).sum(),
     )
     return Judged(
-        conform(taken.filter("is_new"), READING),
-        Appended(
-            conform(outcome.sort("message"), OUTCOME),
-            conform(refused, REFUSED),
-        ),
+        conform(taken.filter("is_new"), READING), conform(taken.filter("is_again"), READING),
+        Appended(conform(outcome.sort("message"), OUTCOME), conform(refused, REFUSED)),
     )
 
 

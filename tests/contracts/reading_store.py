@@ -110,6 +110,11 @@ class ReadingStoreContract:
         store.append(given_rows)
         assert store.span([1], at(0), at(100)).equals(given_rows)
 
+    def test_the_copy_that_a_reading_comes_with_means_nothing(self, store: ReadingStore) -> None:
+        rows = readings((1, 1, 0, 10.0), (1, 2, 0, 20.0))
+        store.append(rows.with_columns(copy=pl.Series([None, 7], dtype=pl.UInt8)))
+        assert kept(store) == [(1, 0, 0, 10.0, 1), (2, 0, 0, 20.0, 1)]
+
     def test_an_empty_append_changes_nothing(self, store: ReadingStore) -> None:
         assert store.append(readings()).stored == 0
         assert store.count() == 0

@@ -111,7 +111,7 @@ def test_readings_beyond_the_retention_are_refused_and_the_rest_is_stored(server
 
 def test_readings_whose_field_has_another_type_in_the_bucket_are_refused(server: InfluxServer, bucket: str, store: InfluxReadingStore) -> None:
     foreign = f"reading,enterprise=x,meter=y,register=z value=1i {at(0).timestamp() * 1e6:.0f}"
-    store._writer.write(bucket, record=foreign, write_precision="us")  # type: ignore[arg-type]
+    store._send(foreign.encode())
     appended = store.append(readings((1, 1, 0, 1.0), (2, 1, 0, 1.0)))
     assert counts(appended) == {}
     assert appended.refused.select("message", "value").rows() == [(1, 1.0), (2, 1.0)]
@@ -136,7 +136,7 @@ def test_a_key_without_a_name_and_a_name_that_is_no_id_never_reach_a_query(serve
 
 
 def test_series_of_others_in_the_bucket_are_left_alone(bucket: str, store: InfluxReadingStore) -> None:
-    store._writer.write(bucket, record="reading,enterprise=x,meter=y,register=z value=1,quality=0i,received_at=1i,message=1i 1", write_precision="us")  # type: ignore[arg-type]
+    store._send(b"reading,enterprise=x,meter=y,register=z value=1,quality=0i,received_at=1i,message=1i 1")
     store.append(readings((1, 1, 0, 10.0)))
     assert kept(store) == [(1, 0, 0, 10.0, 1)]
 
@@ -208,13 +208,13 @@ def gated(server: InfluxServer, bucket: str, gate: _Gate) -> Iterator[ReadingSto
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(gate: _Gate, gated: ReadingStore, status: int) -> None:
-    gate.answers = [(status, '{"message": "busy"}', False)] * 2
+    gate.answers = [(status, '{"code": "unavailable", "message": "busy"}', False)] * 2
     assert counts(gated.append(readings((1, 1, 0, 1.0)))) == {1: (1, 0, 0)}
     assert gate.writes == 3
 
 
 def test_a_server_that_stays_busy_is_given_up_for_now_and_nothing_is_lost(gate: _Gate, gated: ReadingStore) -> None:
-    gate.answers = [(429, '{"message": "busy"}', False)] * 4
+    gate.answers = [(429, '{"code": "unavailable", "message": "busy"}', False)] * 4
     with pytest.raises(StoreUnavailableError, match="busy"):
         gated.append(readings((1, 1, 0, 1.0)))
     assert counts(gated.append(readings((1, 1, 0, 1.0)))) == {1: (1, 0, 0)}
@@ -232,7 +232,7 @@ def test_a_write_that_went_in_without_an_answer_counts_once(gate: _Gate, gated: 
 
 def test_a_line_that_the_server_cannot_read_is_refused_and_the_rest_is_sent_again(gate: _Gate, gated: InfluxReadingStore) -> None:
     batch = readings((1, 1, 0, 1.0), (2, 1, 1, 2.0), (3, 1, 2, 3.0), (4, 1, 1, 2.0))
-    line = gated._lines(batch)["line"][1]
+    line = gated._body(batch).decode().splitlines()[1]
     gate.answers = [(400, f'{{"code": "invalid", "message": "unable to parse \'{line}\': not to my taste"}}', False)]
     appended = gated.append(batch)
     assert counts(appended) == {1: (1, 0, 0), 3: (1, 0, 0)}
@@ -240,12 +240,12 @@ def test_a_line_that_the_server_cannot_read_is_refused_and_the_rest_is_sent_agai
 
 
 def test_a_body_that_is_too_large_is_cut_in_two(gate: _Gate, gated: ReadingStore) -> None:
-    gate.answers = [(413, '{"message": "too large"}', False)]
+    gate.answers = [(413, '{"code": "request too large", "message": "too large"}', False)]
     assert gated.append(readings(*[(1, 1, n, float(n)) for n in range(5)])).stored == 5
     assert (gate.writes, gated.count()) == (3, 5)
 
 
 def test_a_single_line_that_is_never_taken_is_refused(gate: _Gate, gated: ReadingStore) -> None:
-    gate.answers = [(413, '{"message": "too large"}', False)] * 3
+    gate.answers = [(413, '{"code": "request too large", "message": "too large"}', False)] * 3
     appended = gated.append(readings((1, 1, 0, 1.0), (2, 1, 1, 2.0)))
     assert (counts(appended), appended.refused["message"].to_list()) == ({}, [1, 2])
