@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import logging
 import math
 import secrets
@@ -9,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple, Protocol
 
 import aiomqtt
@@ -165,6 +166,60 @@ class Publisher:
                 await client.__aexit__(None, None, None)
             except aiomqtt.MqttError:
                 return  # it was gone already
+
+
+class History:
+    """What a gateway keeps of what it sent, to answer requests for back-fill: again on `backfill`, or that it is lost."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], dict[int, Outgoing]] = {}  # topic without its kind, epoch -> seq -> message
+
+    def keep(self, messages: Iterable[Outgoing]) -> Iterator[Outgoing]:
+        """Keep messages of the contract while they pass."""
+        for one in messages:
+            said = json.loads(one.payload)
+            self._kept.setdefault((one.topic.rpartition("/")[0], said["epoch"]), {})[said["seq"]] = one
+            yield one
+
+    def forget(self, gateway: str, epoch: str, seq: int) -> None:
+        """Lose a message for good; `gateway` is its topic without the kind."""
+        self._kept[gateway, epoch].pop(seq)
+
+    def answers(self, topic: str, payload: bytes) -> list[Outgoing]:
+        """The messages that answer a request that came on a topic."""
+        gateway, request, backfill = topic.rpartition("/")[0], json.loads(payload), f"{topic.rpartition('/')[0]}/backfill"
+        found: dict[tuple[str, int], Outgoing] = {}
+        lost = []
+        for one in request.get("missing", []):
+            kept = self._kept.get((gateway, one["epoch"]), {})
+            for has_it, run in itertools.groupby(range(one["from_seq"], one["to_seq"] + 1), kept.__contains__):
+                seqs = list(run)
+                if has_it:
+                    found |= {(one["epoch"], seq): kept[seq] for seq in seqs}
+                else:
+                    lost.append({"epoch": one["epoch"], "from_seq": seqs[0], "to_seq": seqs[-1]})
+        windows = request.get("windows", [])
+        for (of, epoch), kept in self._kept.items():
+            if of == gateway and windows:
+                found |= {(epoch, seq): one for seq, one in kept.items() if _lies_in(one.payload, windows)}
+        told = [Outgoing(backfill, msgspec.json.encode({"v": 1, "lost": lost}))] if lost else []
+        return told + [one._replace(topic=backfill) for one in found.values()]
+
+
+def _lies_in(payload: bytes, windows: Sequence[dict[str, str]]) -> bool:
+    said = json.loads(payload)
+    rows = said.get("readings") or [
+        dict(zip(("meter", "register", "ts"), row, strict=True)) for row in zip(said["meter"], said["register"], said["ts"], strict=True)
+    ]
+    spans = [(one["meter"], one["register"], datetime.fromisoformat(one["from"]), datetime.fromisoformat(one["to"])) for one in windows]
+    return any(
+        (row["meter"], row["register"]) == (meter, register) and first <= _instant(row["ts"]) < end
+        for row in rows for meter, register, first, end in spans
+    )
+
+
+def _instant(ts: str | int) -> datetime:
+    return datetime.fromisoformat(ts) if isinstance(ts, str) else datetime.fromtimestamp(ts / 1000, UTC)
 
 
 def payloads(

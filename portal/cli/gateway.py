@@ -5,8 +5,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -15,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from config.errors import BadInputError, Problem
-from ingest.simulate import Outgoing, Publisher, log_lines, paced, payloads
+from ingest.simulate import History, Outgoing, Publisher, log_lines, paced, payloads
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json
 from portal.cli.conformity import conformity
 from portal.cli.decode import content_of
@@ -45,6 +47,7 @@ def simulate(
     readings: Annotated[int, typer.Option(min=1, max=10_000, help="Readings of one message at most.")] = 100,
     form: Annotated[Literal["rows", "columns"], typer.Option(help="Row form or column form.")] = "rows",
     receipts: Annotated[float, typer.Option(help="Seconds to wait for receipts afterwards.")] = 0.0,
+    answer_requests: Annotated[float, typer.Option(help="Seconds to answer requests for back-fill afterwards (tables only).")] = 0.0,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,6 +58,8 @@ def simulate(
     is_table = str(file).lower().endswith(SUFFIXES)
     if speed is not None and not is_table:
         raise BadInputError([Problem("--speed", "a log has no times of its own", "Use --rate.")])
+    if answer_requests and not is_table:
+        raise BadInputError([Problem("--answer-requests", "a log is replayed as it is, whatever is asked", "Use a table.")])
     messages: Iterator[Outgoing]
     if is_table:
         table = read_tables({"readings": (str(file), _COLUMNS)})["readings"].frame
@@ -63,17 +68,23 @@ def simulate(
     else:
         messages = log_lines(content_of(file).splitlines())
     told: Counter[str] = Counter()
+    history, requests = History(), SimpleQueue[tuple[str, bytes]]()
 
-    def listen(_topic: str, payload: bytes) -> None:
+    def listen(topic: str, payload: bytes) -> None:
+        if topic.endswith("/requests"):
+            requests.put((topic, payload))
+            return
         receipt = json.loads(payload)
         told.update(receipts=1, **{name: receipt[name] for name in ("stored", "duplicate", "conflicting", "rejected_count")})
         if not as_json:
             print(f"receipt: {payload.decode()}")
 
-    gateways = ["tce/v1/+/+/+/receipts"] if not is_table else [
-        f"tce/v1/{region}/{enterprise}/{gateway}/receipts" for enterprise, gateway in table.select("enterprise", "gateway").unique().iter_rows()
-    ]
-    publisher = Publisher(host, port, username, password, subscribe=gateways if receipts else (), on_message=listen)
+    kinds = [kind for kind, wanted in (("receipts", receipts or answer_requests), ("requests", answer_requests)) if wanted]
+    gateways = [("+", "+")] if not is_table else table.select("enterprise", "gateway").unique().rows()
+    topics = [f"tce/v1/{region if is_table else '+'}/{enterprise}/{gateway}/{kind}" for enterprise, gateway in gateways for kind in kinds]
+    publisher = Publisher(host, port, username, password, subscribe=topics, on_message=listen)
+    if answer_requests:
+        messages = history.keep(messages)
     began = time.monotonic()
     try:
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
@@ -83,6 +94,10 @@ def simulate(
                 bar.update(task, completed=publisher.published)
         seconds = time.monotonic() - began
         time.sleep(receipts)
+        until = time.monotonic() + answer_requests
+        while (left_s := until - time.monotonic()) > 0:
+            with suppress(Empty):
+                told["answered"] += publisher.publish(history.answers(*requests.get(timeout=left_s)))
     finally:
         publisher.close()
     counts = {"published": publisher.published, "seconds": round(seconds, 3), **told}
