@@ -152,7 +152,9 @@ def opened(url: str) -> Iterator[Database]:
 
 def frame_of(session: Session, query: Select[Any], schema: Mapping[str, Any] | pl.Schema) -> pl.DataFrame:
     """The rows of a query as a table of that shape (columns by position)."""
-    return pl.DataFrame([tuple(row) for row in session.execute(query)], schema=schema, orient="row")
+    rows = session.execute(query).fetchall()
+    columns = zip(*rows, strict=True) if rows else ((),) * len(schema)  # column by column: much quicker than rows
+    return pl.DataFrame([pl.Series(name, values, dtype) for (name, dtype), values in zip(schema.items(), columns, strict=True)])
 
 
 def insert_new(session: Session, table: Table) -> Any:

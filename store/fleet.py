@@ -132,10 +132,11 @@ class Fleet:
             StoreUnavailableError, StoreFullError: nothing was entered.
         """
         spoke = {one.id: one for one in messages if one.door in _DOORS_OF_GATEWAYS}
-        arrived = pl.DataFrame(
-            [(one.id, one.received_at, one.retained) for one in spoke.values()], orient="row",
-            schema={"message": pl.Int64(), "received_at": INSTANT, "retained": pl.Boolean()},
-        )
+        received_s = pl.Series([one.received_at.timestamp() for one in spoke.values()], dtype=pl.Float64)
+        arrived = pl.DataFrame([
+            pl.Series("message", list(spoke), pl.Int64), (received_s * 1e6).round().cast(pl.Int64).cast(INSTANT).alias("received_at"),
+            pl.Series("retained", [one.retained for one in spoke.values()], pl.Boolean),
+        ])
         heard = heads.select("message", *_SENDER, "epoch", "seq").drop_nulls(_SENDER).join(arrived, on="message").sort("message")
         if heard.is_empty():
             return
