@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections import ChainMap, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +13,8 @@ import structlog
 
 from config import failpoints, schemas
 from config.settings import Settings
-from ingest.decode import Decodings, decode, weight
+from ingest.decode import Decodings, weight
+from ingest.replay import decode_all, original_of
 from ingest.routes import Routes
 from ingest.screen import Screened, screen
 from pipeline.site import Site
@@ -107,7 +108,7 @@ class Settler:
         messages = self.site.journal.read(after, BATCH_MESSAGES, lane, max_bytes=BATCH_BYTES[lane])
         taken, room = 0, BATCH_BYTES[lane]
         for message in messages:
-            room -= weight(message)
+            room -= weight(original_of(message, self.site.journal.get) or message)
             if (room < 0 and taken) or (upto is not None and message.id > upto):
                 break
             taken += 1
@@ -115,9 +116,9 @@ class Settler:
 
     def _settle(self, messages: list[Message], lane: int) -> None:
         before = self._remembered(lane)
-        decodings, screened, memory = self._understood(messages, lane, before)
+        sent, decodings, screened, memory = self._understood(messages, lane, before)
         batch = self.site.ledger.mark_dirty(_days_touched(screened.accepted, self.site.settings))
-        self.site.quarantine.add(_quarantined(messages, decodings, screened.rejected))
+        self.site.quarantine.add(_quarantined(sent, decodings, screened.rejected))
         failpoints.reach("mid_batch")
         appended = self._append(screened.accepted)
         gateways = self._gateways
@@ -136,14 +137,21 @@ class Settler:
         self.site.ledger.settle(settlements, messages[-1].id, lane=lane, batch=batch, memory=learnt, registered=gateways)
         self._memory[lane] = memory
 
-    def _understood(self, messages: list[Message], lane: int, before: Mapping[str, str]) -> tuple[Decodings, Screened, dict[str, str]]:
-        """Messages, decoded and screened; what is remembered after them. History can look up what is remembered of live messages."""
+    def _understood(
+        self, messages: list[Message], lane: int, before: Mapping[str, str]
+    ) -> tuple[Sequence[Message], Decodings, Screened, dict[str, str]]:
+        """Messages as they were sent (replays too), decoded and screened; what is remembered after them.
+
+        History can look up what is remembered of live messages.
+        """
         settings = self.site.settings
         memory = ChainMap(dict(before))
         if lane == HISTORY:
             memory.maps.append(dict(self._remembered(LIVE)))
-        decodings = decode(messages, self._routes, max_payload_bytes=settings.mqtt.max_payload_bytes, memory=memory)
-        return decodings, screen(decodings.readings, self._known_registers(), settings.screen), dict(memory.maps[0])
+        sent, decodings = decode_all(
+            messages, self.site.journal.get, self._routes, max_payload_bytes=settings.mqtt.max_payload_bytes, memory=memory
+        )
+        return sent, decodings, screen(decodings.readings, self._known_registers(), settings.screen), dict(memory.maps[0])
 
     def _append(self, accepted: pl.DataFrame) -> Appended:
         appended = self.site.readings().append(accepted)
@@ -196,7 +204,7 @@ class Settler:
         again = self._again[lane]
         messages = self._read(lane, again.after, again.upto)
         if messages:
-            _, screened, memory = self._understood(messages, lane, again.memory)
+            _, _, screened, memory = self._understood(messages, lane, again.memory)
             batch = self.site.ledger.mark_dirty(_days_touched(screened.accepted, self.site.settings))
             self._append(screened.accepted)
             self.site.ledger.settle(schemas.empty(schemas.SETTLEMENT), 0, lane=lane, batch=batch)
@@ -224,7 +232,7 @@ def _days_touched(accepted: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     return accepted.select("register_key", day=day).unique()
 
 
-def _quarantined(messages: list[Message], decodings: Decodings, rejected: pl.DataFrame) -> pl.DataFrame:
+def _quarantined(messages: Sequence[Message], decodings: Decodings, rejected: pl.DataFrame) -> pl.DataFrame:
     sent = {message.id: message for message in messages}
     whole = [
         {
@@ -232,7 +240,7 @@ def _quarantined(messages: list[Message], decodings: Decodings, rejected: pl.Dat
             "enterprise": head["enterprise"], "gateway": head["gateway"], "raw": sent[head["message"]].payload,
             "topic": sent[head["message"]].topic, "received_at": sent[head["message"]].received_at,
         }
-        for head in decodings.heads.filter(pl.col("outcome") == "undecodable").iter_rows(named=True)
+        for head in decodings.heads.filter(pl.col("reason").is_not_null()).iter_rows(named=True)
     ]
     single = [
         {

@@ -19,10 +19,13 @@ from config.schemas import ENERGY, ENERGY_SUM, INSTANT, INTENSITY, VERDICT, conf
 from config.units import FIVE_MEDIA
 from monitors.energy import sum_energy
 from monitors.quantities import quantities
+from pipeline.replay import sent
 from pipeline.site import Site
 from portal.context import Portal, ServiceHealth
+from portal.raw import RAW_SHOWN, readable
 from portal.scope import NotFoundError, Scope
 from store.ledger import Totals
+from store.quarantine import WHOLE_MESSAGE, Filters
 
 RESULTS: Final[Mapping[str, pl.Schema]] = {
     "energy": pl.Schema({"enterprise": pl.String(), "period": pl.String(), **ENERGY_SUM}),
@@ -40,7 +43,6 @@ LAST_READING: Final = pl.Schema({
     "read_at": INSTANT, "value": pl.Float64(), "received_at": INSTANT,
 })
 PAGE_ROWS: Final = 50
-RAW_SHOWN: Final = 4096
 LATEST_FOR_S: Final = 2.0  # the last readings are asked for once in so many seconds, however many people look
 LATE_AFTER: Final = timedelta(hours=2)
 CHART_DAYS: Final = 60
@@ -229,7 +231,7 @@ def names(site: Site, scope: Scope) -> dict[str, dict[str, Any]]:
 
 
 def quarantine(
-    site: Site, scope: Scope, *, limit: int, after: tuple[int, int] | None = None, filters: Mapping[str, str | None],
+    site: Site, scope: Scope, *, limit: int, after: tuple[int, int] | None = None, filters: Filters,
 ) -> tuple[pl.DataFrame, tuple[int, int] | None]:
     """Quarantined rows without their bytes, newest first, and (message, index) to go on after (None: that was all)."""
     rows = scope.rows(site.quarantine.page(after=after, limit=limit + 1, filters=filters, enterprises=scope.only))
@@ -255,26 +257,10 @@ def quarantined(site: Site, scope: Scope, message: int, index: int) -> dict[str,
         raise NotFoundError
     scope.check(row["enterprise"])
     raw = bytes(row["raw"] or b"")
-    whole = None if raw or index < 0 else site.journal.get(message)  # a reading that broke a rule: the message that it came in
+    whole = None if raw or index == WHOLE_MESSAGE else sent(site, message)  # a reading that broke a rule: the message that it came in
     raw = raw if whole is None else whole.payload
     of_message = whole is not None or index < 0
     return {**row, "raw": raw, "whole": of_message, "size": len(raw), "shown": min(len(raw), RAW_SHOWN), **readable(raw[:RAW_SHOWN])}
-
-
-def readable(raw: bytes) -> dict[str, str]:
-    """Bytes as text where they are printable UTF-8, else as lines of hexadecimal.
-
-    >>> readable(bytes([97, 0]))
-    {'hex': '00000000  61 00'}
-    """
-    text = raw.decode("utf-8", "ignore") if len(raw) == RAW_SHOWN else None  # a cut may have hit the middle of a character
-    try:
-        text = text if text is not None and raw.startswith(text.encode()) else raw.decode("utf-8")
-    except UnicodeDecodeError:
-        text = None
-    if text is not None and all(char.isprintable() or char in "\r\n\t" for char in text):
-        return {"text": text}
-    return {"hex": "\n".join(f"{at:08x}  {raw[at : at + 16].hex(' ')}" for at in range(0, len(raw), 16))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ GAP: Final = pl.Schema({  # seqs that were published and not received
 SETTLED: Final = pl.Schema({**SETTLEMENT, "position": pl.Int64()})  # in the order of settling, which is not that of the messages
 _Source = tuple[str, str, str]  # enterprise, gateway, epoch
 _SOURCE: Final = ("enterprise", "gateway", "epoch")
+_NOT_PUBLISHED: Final = ("sandbox", "replayed")  # outcomes of what is no message of a balance; the readings of a replay are in theirs
 _NOTHING: Final[Mapping[str, str | None]] = MappingProxyType({})
 _COUNTED: Final = ("decoded", "stored", "duplicate", "conflicting", "rejected")
 _SCHEMA: Final = """
@@ -322,7 +323,8 @@ def _sums(rows: pl.DataFrame, earlier: pl.DataFrame) -> dict[str, int]:
     """By how much the totals grow."""
     def of(frame: pl.DataFrame) -> dict[str, int]:
         undecodable = int((frame["outcome"] == "undecodable").sum())
-        return {"received": frame.height, "undecodable": undecodable, **{name: int(frame[name].sum()) for name in _COUNTED}}
+        received = int((~frame["outcome"].is_in(_NOT_PUBLISHED)).sum())
+        return {"received": received, "undecodable": undecodable, **{name: int(frame[name].sum()) for name in _COUNTED}}
 
     now, before = of(rows), of(earlier)
     return {name: now[name] - before[name] for name in now}

@@ -94,6 +94,10 @@ class Quarantine:
             query = query.where((table.message < after[0]) | ((table.message == after[0]) & (table.index > after[1])))
         return _with_reasons(self._db.frame(query, _LISTED))
 
+    def of_message(self, message: int) -> pl.DataFrame:
+        """All rows of one message, as `page` gives them."""
+        return self.page(after=(message, REST - 1), limit=KEPT_A_DAY + 2).filter(pl.col("message") == message)
+
     def mark_replayed(self, messages: Mapping[int, int], rows: Iterable[tuple[int, int]], *, by: str, details: Mapping[str, Any]) -> None:
         """Enter that rows (message, index) were replayed, each as the message that `messages` has for its own; written down for the audit."""
         with self._db.session() as session:

@@ -3,16 +3,18 @@
 import base64
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import polars as pl
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response
+from pydantic import AwareDatetime
 
 from portal import views
 from portal.api.answers import MAX_BULK_ROWS, PagingOf, bulk, cursor_of, numbered, page, rows
 from portal.api.measured import Name
 from portal.context import ApiScope, PortalOf
+from store.quarantine import REST, Filters
 
 router = APIRouter(prefix="/api/v1", tags=["found"])
 Number = Annotated[int, Path(ge=0, lt=2**62)]
@@ -55,11 +57,20 @@ def case(portal: PortalOf, scope: ApiScope, number: Number) -> JSONResponse:
 
 @router.get("/quarantine", summary="What could not be stored, newest first")
 def quarantine(
-    portal: PortalOf, scope: ApiScope, paging: PagingOf, reason: Name = None, enterprise: Name = None, gateway: Name = None, meter: Name = None,
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, reason: Name = None, kind: Literal["undecodable", "rejected", "rest"] | None = None,
+    enterprise: Name = None, gateway: Name = None, meter: Name = None, register: Name = None,
+    topic: Annotated[str | None, Query(max_length=200, description="Topics with this in them.")] = None,
+    text: Annotated[str | None, Query(max_length=200, description="What has this in its bytes, its topic or its ids.")] = None,
+    since: Annotated[AwareDatetime | None, Query(alias="from", description="Received at or after.")] = None,
+    until: Annotated[AwareDatetime | None, Query(alias="to", description="Received before.")] = None,
+    replayed: bool | None = None,
 ) -> Response:
-    """Rows without their bytes."""
+    """Rows without their bytes. Index -1: a whole message; -2 (kind rest): further readings of one, `readings` of them."""
     scope.require("quarantine")
-    filters = {"reason": reason, "enterprise": enterprise, "gateway": gateway, "meter": meter}
+    filters = Filters(
+        reason=reason, kind=kind, enterprise=enterprise, gateway=gateway, meter=meter, register=register, topic=topic, text=text,
+        since=since, until=until, replayed=replayed,
+    )
     if paging.bulk:
         frame, _ = views.quarantine(portal.site, scope, limit=MAX_BULK_ROWS + 1, filters=filters)
         return bulk(frame, paging.format, "quarantine")
@@ -69,7 +80,7 @@ def quarantine(
 
 
 @router.get("/quarantine/{message}/{index}", summary="One quarantined row with its bytes")
-def quarantined(portal: PortalOf, scope: ApiScope, message: Number, index: Annotated[int, Path(ge=-1, lt=2**31)]) -> JSONResponse:
+def quarantined(portal: PortalOf, scope: ApiScope, message: Number, index: Annotated[int, Path(ge=REST, lt=2**31)]) -> JSONResponse:
     """`raw` is base64 of the bytes as they came: of the whole message where `whole` says so, else of the one reading."""
     scope.require("quarantine")
     row = views.quarantined(portal.site, scope, message, index)

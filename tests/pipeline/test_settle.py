@@ -196,7 +196,7 @@ def test_what_a_format_remembers_is_as_before_when_a_batch_is_repeated(site, del
         memory.pop("gone", None)
         return decode(messages, routes, max_payload_bytes=max_payload_bytes)
 
-    monkeypatch.setattr(settle, "decode", counting)
+    monkeypatch.setattr("ingest.replay.decode", counting)
     site.ledger.settle(empty(SETTLEMENT), 0, memory={"gone": "x"})
     settler = Settler(site)
     deliver(1, [(*E1, NOON, 10.0)])

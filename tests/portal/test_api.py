@@ -295,3 +295,15 @@ def test_a_fault_of_ours_is_told_without_its_cause(site: Site, clock: Clock, mon
     assert (answer.status_code, answer.json()["type"]) == (500, "urn:tcewatch:problem:fault")
     assert PASSWORD not in answer.text
     assert "content-security-policy" in answer.headers
+
+
+def test_quarantine_is_searched_through_the_api(api: Any) -> None:
+    def found(**said: str) -> list[tuple[int, int]]:
+        return [(item["message"], item["index"]) for item in api.get("/api/v1/quarantine", params=said).json()["items"]]
+
+    assert found(kind="rejected", meter="E-9") == [(18, 0)]
+    assert found(text="onerror") == [(20, -1)]
+    assert found(topic="nobody") == [(21, -1)]
+    assert found(**{"from": "2026-03-10T12:28:00+08:00"}) == [(21, -1)]
+    assert found(replayed="true") == []
+    assert api.get("/api/v1/quarantine", params={"from": "2026-03-10T12:28:00"}).status_code == 422

@@ -201,6 +201,28 @@ def test_quarantine_counts_by_reason_filters_and_pages(browser: Any, monkeypatch
     assert browser.get("/quarantine?after=x").status_code == 404
 
 
+def test_quarantine_is_searched_by_what_a_person_knows_of_a_row(browser: Any) -> None:
+    def found(**said: str) -> set[str]:
+        return set(re.findall(r'href="/quarantine/(\d+/-?\d+)"', browser.get("/quarantine", params=said).text))
+
+    everything = found()
+    assert found(meter="E-9") == {"18/0"}
+    assert found(text="onerror") == {"20/-1"}
+    assert found(topic="nobody/knows") == {"21/-1"}
+    assert found(**{"from": "2026-03-10T12:27"}) < everything  # local time of the site
+    assert found(to="2026-03-10T12:25") | found(**{"from": "2026-03-10T12:25"}) == everything
+    assert found(gateway="nobody") == set()
+    assert browser.get("/quarantine?from=yesterday").status_code == browser.get("/quarantine?from=2026-02-31T00:00").status_code == 404
+
+
+def test_what_was_searched_for_stays_with_the_pages_that_follow(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "PAGE_ROWS", 1)
+    text = browser.get("/quarantine", params={"topic": "tce/v1", "from": "2026-01-01T00:00"}).text
+    [onward] = re.findall(r'href="(\?[^"]*after=[\d_-]+)"', text)
+    assert "topic=tce%2Fv1" in onward
+    assert 'value="2026-01-01T00:00"' in text
+
+
 def test_poison_is_shown_as_hexadecimal_and_text_as_text(browser: Any) -> None:
     assert "00000000  ff fe 3c 62 3e 6e 6f 74" in browser.get("/quarantine/19/-1").text
     assert "报文为空" in browser.get("/quarantine/21/-1").text
