@@ -41,7 +41,10 @@ protocol = "5"                    # "5" or "3.1.1"
 # topic = "MQTT_ENY_NOW"
 # enterprise = "91150000MA0EXAMPL0"
 # gateway = "kpm-1"
-# profile = "kpm33b"
+# profile = "kpm33b"              # docs/guide/formats.md lists them
+# mapping = "meters.toml"         # of the profiles mapping and sparkplug_b
+# time = "arrival"                # a reading without a time stamp counts as of its arrival, as uncertain
+# valid = "0"                     # of the profile nhjc: which `valid` means valid
 # zone = "Asia/Shanghai"
 
 [store]

@@ -2,21 +2,25 @@
 
 import gzip
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sent import NOON, NOON_MS, reason_of, routed, said
 
 from config.errors import SettingsError
+from config.schemas import READING_QUALITY
 from config.settings import RouteSettings, load
 from ingest.content import MAX_NAME_CHARS
 from ingest.decode import Decodings
 from ingest.mapping_file import Expression, Mapping
 from ingest.mapping_file import load as load_mapping
+from ingest.profiles import NAMES
 from ingest.profiles.mapping import leaves
 from ingest.routes import Routes
 
@@ -265,3 +269,21 @@ def test_every_value_of_a_document_is_a_leaf_once_and_in_its_order(document) -> 
         return [part]
 
     assert [repr(value) for _, value in leaves(document)] == [repr(value) for value in values(document)]
+
+
+def test_the_example_of_the_guide_reads_as_the_guide_says(tmp_path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "formats.md").read_text(encoding="utf-8")
+    (sent,), (toml,) = (re.findall(rf"^```{kind}\n(.*?)^```", page, re.MULTILINE | re.DOTALL) for kind in ("json", "toml"))
+    table = page.split("and its readings are:")[1].split("Expressions are")[0]
+    wanted = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
+    found = mapped(written(tmp_path, toml), sent.encode())
+    at = found.readings["read_at"].dt.convert_time_zone("Asia/Shanghai")
+    quality = pl.col("quality").replace_strict(dict(enumerate(READING_QUALITY)), return_dtype=pl.String)
+    shown = found.readings.with_columns(pl.Series("read_at", [one.isoformat() for one in at]), quality)
+    assert [list(map(str, row)) for row in shown.select("meter", "register", "read_at", "value", "unit", "quality").rows()] == wanted
+    assert found.heads.select("epoch", "seq").row(0) == ("2026-11-01", 512)
+
+
+def test_the_table_of_formats_names_every_profile() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "formats.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(NAMES)

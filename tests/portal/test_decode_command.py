@@ -9,7 +9,8 @@ import typer
 import zstandard
 from typer.testing import CliRunner, Result
 
-from config.errors import BadInputError
+from config.errors import BadInputError, SettingsError
+from ingest.profiles.sparkplug_b import Payload
 from portal.cli.decode import command
 
 TOPIC = "tce/v1/150621/91150621MA0EXAMPLE/gw-1/readings"
@@ -69,6 +70,41 @@ def test_an_unknown_profile_or_zone_is_wrong_usage(tmp_path, wrong) -> None:
 def test_a_bad_output_and_a_missing_file_are_told(tmp_path, arguments, where) -> None:
     with pytest.raises(BadInputError, match=where):
         decode("--profile", "kpm33b", *arguments, tmp_path / "missing.json")
+
+
+def test_a_log_of_sparkplug_has_its_payloads_in_hex_and_remembers_births(tmp_path) -> None:
+    birth = Payload(timestamp=1_795_147_200_000, seq=1)
+    birth.metrics.add(name="active_import", alias=7, datatype=10, double_value=1.5)
+    data = Payload(timestamp=1_795_147_260_000, seq=2)
+    data.metrics.add(alias=7, double_value=2.5)
+    log, out = tmp_path / "sparkplug.log", tmp_path / "out.csv"
+    lines = [f"spBv1.0/plant/{kind}/node/E-1 {one.SerializeToString().hex()}" for kind, one in (("DBIRTH", birth), ("DDATA", data))]
+    log.write_text("\n".join(lines))
+    decode("--profile", "sparkplug_b", log, "--out", out)
+    assert pl.read_csv(out).select("meter", "register", "read_at", "value").rows() == [
+        ("E-1", "active_import", "2026-11-20T12:00:00+08:00", 1.5), ("E-1", "active_import", "2026-11-20T12:01:00+08:00", 2.5),
+    ]
+    payload = tmp_path / "birth.bin"
+    payload.write_bytes(birth.SerializeToString())
+    assert ",1.5," in decode("--profile", "sparkplug_b", "--topic", "spBv1.0/plant/DBIRTH/node/E-1", payload)
+
+
+def test_a_mapping_file_is_a_profile_and_a_bad_one_is_told(tmp_path) -> None:
+    mapping, payload = tmp_path / "map.toml", tmp_path / "payload.json"
+    time = '[time]\nfrom = "item.t"\nformat = "s"\n'
+    mapping.write_text(f'meter = "item.id"\nknown = ["id", "t"]\n{time}[fields]\nv = {{ register = "main", unit = "m3" }}\n')
+    payload.write_text('{"id": "W-1", "t": 1795147200, "v": 5}')
+    assert decode("--profile", mapping, payload).splitlines()[1] == ",,W-1,main,2026-11-20T12:00:00+08:00,5.0,m3,good"
+    mapping.write_text('meter = "id"')
+    with pytest.raises(SettingsError, match="starts with id"):
+        decode("--profile", mapping, payload)
+
+
+def test_an_upload_of_nhjc_on_its_own_names_its_enterprise_itself(tmp_path) -> None:
+    file = tmp_path / "upload.json"
+    item = {"dataCode": "00-1", "dataValue": "5", "statType": "1", "statDate": "2026-11-20 00:00:00"}
+    file.write_text(json.dumps({"deviceId": "d", "enterpriseCode": "any", "data": [item]}))
+    assert decode("--profile", "nhjc", file).splitlines()[1] == ",,d,00-1_day,2026-11-20T00:00:00+08:00,5.0,,good"
 
 
 def test_what_is_rejected_is_counted_where_no_file_takes_it(tmp_path) -> None:
