@@ -27,16 +27,18 @@ def rebuilt(site: Site, folder: Path, *, upto: Mapping[int, int], progress: Call
     Args:
         site: where the live tables are.
         folder: an empty folder.
-        upto: the last message of each lane (`Ledger.cursors`).
+        upto: the last message of each lane (`Ledger.cursors`). They are settled in the order of the live ledger, as far as it knows.
         progress: told how many messages are settled.
     """
     shadow = site.beside(folder)
     shadow.__dict__["quarantine"] = _Apart()
     settler, roller = Settler(shadow), Roller(shadow)
-    done = 0
-    while settled := settler.once(upto=upto):
-        done += settled
-        progress(done)
+    done, reached = 0, dict.fromkeys(upto, 0)
+    for lane, last in [*site.ledger.runs(), *upto.items()]:
+        reached[lane] = max(reached[lane], min(last, upto[lane]))
+        while settled := settler.once(upto=reached):
+            done += settled
+            progress(done)
     while roller.once():
         pass
     day = site.ledger.get_state(EVALUATED_ON)

@@ -82,27 +82,20 @@ class Settler:
             ServiceUnavailableError, StoreFullError: nothing of the batch counts yet; call again.
         """
         self._look_at_store()
-        last = self.site.journal.last_id()
         worked = self._settle_next(LIVE, upto)
         again = 0
         while self._again and not again:
             again = self._append_again(min(self._again))
-        worked = worked + again or self._settle_next(HISTORY, upto)
-        if not worked and upto is None:
-            self._pass_over(last)
-        return worked
+        return worked + again or self._settle_next(HISTORY, upto)
 
     def _settle_next(self, lane: int, upto: Mapping[int, int] | None) -> int:
-        messages = self._read(lane, self.site.ledger.cursor(lane), None if upto is None else upto[lane])
+        last, cursor = self.site.journal.last_id(), self.site.ledger.cursor(lane)
+        messages = self._read(lane, cursor, None if upto is None else upto[lane])
         if messages:
             self._settle(messages, lane)
+        elif upto is None and cursor < last:  # the cursor passes the messages of the other lane, so that they are not looked through again
+            self.site.ledger.settle(schemas.empty(schemas.SETTLEMENT), last, lane=lane)
         return len(messages)
-
-    def _pass_over(self, last: int) -> None:
-        """Move the cursor of a lane that had nothing beyond the messages of the other, so that no old segment is looked through again."""
-        for lane, cursor in self.site.ledger.cursors().items():
-            if cursor < last:
-                self.site.ledger.settle(schemas.empty(schemas.SETTLEMENT), last, lane=lane)
 
     def _read(self, lane: int, after: int, upto: int | None) -> list[Message]:
         messages = self.site.journal.read(after, BATCH_MESSAGES, lane, max_bytes=BATCH_BYTES[lane])

@@ -42,12 +42,12 @@ _SCHEMA: Final = """
         mqtt_rows INTEGER NOT NULL, -- how many MQTT messages the journal had with this one: the redelivery window counts in them
         digest BLOB NOT NULL, chain BLOB NOT NULL, payload BLOB NOT NULL);
     CREATE INDEX redelivered ON message (mid, digest) WHERE mid > 0;
-    CREATE INDEX of_lane ON message (lane);
+    CREATE INDEX history ON message (id) WHERE lane = 1;
     PRAGMA user_version = 2"""
 _VERSION: Final = 2
 _FROM_VERSION_1: Final = """
     ALTER TABLE message ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;
-    CREATE INDEX of_lane ON message (lane);
+    CREATE INDEX history ON message (id) WHERE lane = 1;
     PRAGMA user_version = 2"""
 _INSERT: Final = (
     "INSERT INTO message (id, door, topic, identity, content_type, received_us, mid, retained, lane, mqtt_rows, digest, chain, payload) "
@@ -242,18 +242,16 @@ class Journal:
         return found
 
     def count(self, after: int, lane: int) -> int:
-        """How many messages a lane has above `after`."""
-        total = 0
+        """How many messages a lane has above `after`; ids that were never given, after a lost tail, count as live ones."""
+        history, last_id = 0, self.last_id()
         with self._reading:
             for name in self._segments_from(after):
                 with self._told(name):
                     db = self._reader(name)
-                    if _version(db) == 1:
-                        query, values = "SELECT count(*) FROM message WHERE id > ? AND ? = 0", (after, lane)
-                    else:
-                        query, values = "SELECT count(*) FROM message INDEXED BY of_lane WHERE id > ? AND lane = ?", (after, lane)
-                    total += db.execute(query, values).fetchone()[0]
-        return total
+                    if _version(db) > 1:
+                        query = "SELECT count(*) FROM message INDEXED BY history WHERE lane = 1 AND id > ? AND id <= ?"
+                        history += db.execute(query, (after, last_id)).fetchone()[0]
+        return history if lane == HISTORY else max(0, last_id - after) - history
 
     def last_id(self) -> int:
         """Id of the last message, 0 while there is none."""
@@ -409,10 +407,9 @@ class Journal:
                     yield ()
                     return
                 query = f"SELECT {_FIELDS_1} FROM message WHERE {where}"  # noqa: S608 - constant names
-            elif lane is None:
-                query = f"SELECT {_FIELDS} FROM message WHERE {where}"  # noqa: S608 - constant names
             else:
-                query, values = f"SELECT {_FIELDS} FROM message INDEXED BY of_lane WHERE lane = ? AND {where}", (lane, *values)  # noqa: S608 - the same
+                source = {None: "message WHERE", LIVE: "message WHERE lane = 0 AND", HISTORY: "message INDEXED BY history WHERE lane = 1 AND"}[lane]
+                query = f"SELECT {_FIELDS} FROM {source} {where}"  # noqa: S608 - constant names
             with closing(db.execute(query, values)) as rows:
                 yield rows
 

@@ -7,7 +7,7 @@ consistent state, marks and cursor together; the journal, which is synced, then 
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -43,7 +43,10 @@ _SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS settlement (
         message INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT, enterprise TEXT, gateway TEXT, epoch TEXT, seq INTEGER,
         decoded INTEGER NOT NULL, stored INTEGER NOT NULL, duplicate INTEGER NOT NULL, conflicting INTEGER NOT NULL, rejected INTEGER NOT NULL,
-        position INTEGER); -- order of settling
+        lane INTEGER NOT NULL DEFAULT 0);
+    -- The order of settling: runs of one lane, each with the position of its first message.
+    CREATE TABLE IF NOT EXISTS run (
+        position INTEGER PRIMARY KEY, lane INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, size INTEGER NOT NULL);
     -- Cursors, and sums over all settlements, kept up with each of them: adding up millions of rows for a page takes a second.
     CREATE TABLE IF NOT EXISTS number (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS sequence (
@@ -62,12 +65,11 @@ _SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS memory (lane INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (lane, name)) WITHOUT ROWID"""
 # Of version 0, settled in the order of the messages: positions and receipts go on from there, and its marks count at once.
 _FROM_VERSION_0: Final = """
-    ALTER TABLE settlement ADD COLUMN position INTEGER;
-    UPDATE settlement SET position = message;
+    ALTER TABLE settlement ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;
+    INSERT INTO run SELECT 1, 0, min(message), max(message), count(*) FROM settlement HAVING count(*) > 0;
+    UPDATE number SET value = (SELECT count(*) FROM settlement WHERE message <= value) WHERE name = 'receipt_cursor';
     UPDATE dirty SET oldest = 0, newest = 0"""
-_VERSION_1: Final = """
-    CREATE UNIQUE INDEX settled ON settlement (position);
-    PRAGMA user_version = 1"""
+_RUN: Final = 65_536  # settlements in a run at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,9 @@ class Ledger:
             with told(path), transaction(self._db):
                 is_old = bool(self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'settlement'").fetchone())
                 is_new = not self._db.execute("PRAGMA user_version").fetchone()[0]
-                steps = [_SCHEMA, *([_FROM_VERSION_0] if is_new and is_old else []), *([_VERSION_1] if is_new else [])]
-                for statement in ";".join(steps).split(";"):
+                for statement in (_SCHEMA + (";" + _FROM_VERSION_0 if is_new and is_old else "")).split(";"):
                     self._db.execute(statement)
+                self._db.execute("PRAGMA user_version = 1")
         except DamagedFileError as error:
             raise self._damaged(error) from error
 
@@ -146,10 +148,9 @@ class Ledger:
             if not rows.is_empty():
                 for name, added in _sums(rows, self._earlier(db, rows)).items():
                     db.execute("INSERT INTO number VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value", (name, added))
-                position = db.execute("SELECT coalesce(max(position), 0) FROM settlement").fetchone()[0] + 1
-                marks = ", ".join("?" * len(SETTLED))
-                numbered = rows.with_columns(position=pl.int_range(position, position + pl.len()))
-                db.executemany(f"INSERT OR REPLACE INTO settlement VALUES ({marks})", numbered.iter_rows())  # noqa: S608 - question marks
+                marks = ", ".join("?" * len(SETTLEMENT))
+                db.executemany(f"INSERT OR REPLACE INTO settlement VALUES ({marks}, {lane:d})", rows.iter_rows())  # noqa: S608 - question marks
+                _go_on(db, lane, rows["message"])
                 counted = rows.drop_nulls([*_SOURCE, "seq"]).filter(pl.col("seq") >= 1).sort(*_SOURCE, "seq")
                 if registered is not None:
                     counted = counted.join(registered, on=["enterprise", "gateway"], how="semi", maintain_order="left")
@@ -208,8 +209,25 @@ class Ledger:
 
     def settled(self, after: int, limit: int) -> pl.DataFrame:
         """SETTLED in the order of settling, above that position, at most `limit`."""
-        names = ", ".join(SETTLED)
-        return self._frame(f"SELECT {names} FROM settlement WHERE position > ? ORDER BY position LIMIT ?", SETTLED, after, limit)  # noqa: S608 - names
+        names = ", ".join(SETTLEMENT)
+        of_run = (
+            f"SELECT {names}, ? + row_number() OVER (ORDER BY message) - 1 FROM settlement "  # noqa: S608 - names
+            "WHERE message BETWEEN ? AND ? AND lane = ? ORDER BY message LIMIT ? OFFSET ?"
+        )
+        found: list[tuple[object, ...]] = []
+        with self._read() as db:
+            begin = db.execute("SELECT coalesce(max(position), 0) FROM run WHERE position <= ?", (after + 1,)).fetchone()[0]
+            with closing(db.execute("SELECT position, lane, first, last FROM run WHERE position >= ? ORDER BY position", (begin,))) as runs:
+                for position, lane, first, last in runs:
+                    found += db.execute(of_run, (position, first, last, lane, limit - len(found), max(0, after + 1 - position)))
+                    if len(found) == limit:
+                        break
+        return pl.DataFrame(found, schema=SETTLED, orient="row")
+
+    def runs(self) -> list[tuple[int, int]]:
+        """Lane and last message of each run of messages of one lane, in the order of settling."""
+        with self._read() as db:
+            return db.execute("SELECT lane, last FROM run ORDER BY position").fetchall()
 
     def receipt_cursor(self) -> int:
         """Position of the last settlement that its gateway has a receipt for."""
@@ -312,6 +330,16 @@ class Ledger:
 
 def _cursor(lane: int) -> str:
     return f"cursor_{lane}" if lane else "cursor"
+
+
+def _go_on(db: sqlite3.Connection, lane: int, messages: pl.Series) -> None:
+    """Enter that messages of a lane were settled next: the last run goes on, or a new one begins."""
+    first, last, size = messages.min(), messages.max(), messages.len()
+    row = db.execute("SELECT position, lane, last, size FROM run ORDER BY position DESC LIMIT 1").fetchone()
+    if row and row[1] == lane and row[2] < first and row[3] < _RUN:
+        db.execute("UPDATE run SET last = ?, size = size + ? WHERE position = ?", (last, size, row[0]))
+    else:
+        db.execute("INSERT INTO run VALUES (?, ?, ?, ?, ?)", (row[0] + row[3] if row else 1, lane, first, last, size))
 
 
 def _settled_batch(db: sqlite3.Connection) -> int:

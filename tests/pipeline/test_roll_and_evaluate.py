@@ -11,6 +11,7 @@ from pipeline.rebuild import rebuilt
 from pipeline.roll import Roller
 from pipeline.settle import Settler
 from pipeline.site import Site
+from store.journal import HISTORY, LIVE
 
 E1, C1 = ("E-1", "active_import"), ("C-1", "feed")
 MIDNIGHT = datetime(2024, 12, 31, 16, tzinfo=UTC)  # local 2025-01-01
@@ -123,6 +124,22 @@ def test_everything_derived_again_from_the_journal_is_equal(site, deliver, tmp_p
     evaluate(site)
     shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursors())
     assert shadow.derived.hashes() == site.derived.hashes()
+    shadow.readings().close()
+
+
+@pytest.mark.parametrize("lanes", [(HISTORY, LIVE, LIVE), (LIVE, HISTORY, LIVE), (LIVE, LIVE, HISTORY), (HISTORY, LIVE, HISTORY)])
+@pytest.mark.parametrize("pauses", [(), (0,), (0, 1)])
+def test_rebuilding_settles_the_lanes_in_the_order_in_which_they_were_settled(site, deliver, tmp_path, lanes, pauses):
+    """Which copy of an instant counts hangs on it: a value that comes again is the message that was settled first."""
+    hourly_year(deliver, hours=48)
+    for number, (lane, value) in enumerate(zip(lanes, (4901.0, 4902.0, 4901.0), strict=True)):
+        deliver(90 + number, [(*E1, MIDNIGHT + timedelta(hours=49), value)], received_at=datetime(2026, 1, 2 + number, tzinfo=UTC), lane=lane)
+        if number in pauses:
+            catch_up(site)
+    catch_up(site)
+    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursors())
+    assert shadow.derived.hashes() == site.derived.hashes()
+    assert shadow.ledger.totals() == site.ledger.totals()
     shadow.readings().close()
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from config.errors import StoreFullError, StoreUnavailableError
 from config.schemas import SETTLEMENT, conform, empty
+from store import ledger as ledger_module
 from store.journal import HISTORY, LIVE
 from store.ledger import GAP, MARK, SEQUENCE, SETTLED, Ledger
 
@@ -323,8 +324,20 @@ def test_what_was_settled_comes_in_the_order_of_settling_though_its_messages_are
     found = ledger.settled(0, 10)
     assert found.schema == SETTLED
     assert found.select("message", "position").rows() == [(1, 1), (5, 2), (2, 3), (3, 4), (6, 5), (4, 6)]
-    assert ledger.settled(2, 2)["message"].to_list() == [2, 3]
+    for after in range(7):
+        for limit in range(1, 7):
+            assert ledger.settled(after, limit).equals(found.filter(pl.col("position") > after).head(limit))
+    assert ledger.runs() == [(LIVE, 5), (HISTORY, 3), (LIVE, 6), (HISTORY, 4)]
     assert ledger.settlements(2, 2)["message"].to_list() == [3, 4]
+
+
+def test_what_is_settled_in_many_batches_of_a_lane_is_one_run_until_it_is_long(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "_RUN", 5)
+    for message in range(1, 13, 2):
+        settled(ledger, settlement(message), settlement(message + 1))
+    assert ledger.runs() == [(LIVE, 6), (LIVE, 12)]
+    for after in range(12):
+        assert ledger.settled(after, 5).select("message", "position").rows() == [(n, n) for n in range(after + 1, min(after + 6, 13))]
 
 
 OLD = """
@@ -352,6 +365,6 @@ def test_a_ledger_without_lanes_goes_on_and_resends_no_receipt(tmp_path: Path) -
         ledger.close()
     ledger = Ledger(tmp_path / "old.sqlite")
     settled(ledger, settlement(9, 3), batch=ledger.mark_dirty(marks((3, JUNE_1))))
-    assert ledger.settled(0, 10).select("message", "position").rows() == [(3, 3), (8, 8), (9, 9)]
+    assert ledger.settled(0, 10).select("message", "position").rows() == [(3, 1), (8, 2), (9, 3)]
     assert ledger.dirty()["register_key"].to_list() == [1, 2, 3]
     ledger.close()
