@@ -1,15 +1,17 @@
-"""The control of the kill test: `tcewatch` with acknowledgement before the commit, as it must never be."""
+"""The control of the kill test: `tcewatch` that acknowledges on arrival, before the commit, as it must never be."""
 
-import paho.mqtt.client as mqtt
-
+from ingest.collector import Collector
+from ingest.connection import Connection
 from portal.cli.main import main
 
-original = mqtt.Client.__init__
+original = Collector._advance
 
 
-def automatic(self: mqtt.Client, *args: object, **named: object) -> None:
-    original(self, *args, **(named | {"manual_ack": False}))  # type: ignore[arg-type]
+def advance(self: Collector, connection: Connection) -> None:
+    original(self, connection)
+    connection.acknowledge([packet_id for packet_id, _ in self._pending if packet_id])
+    self._pending = [(0, arrival) for _, arrival in self._pending]
 
 
-mqtt.Client.__init__ = automatic  # type: ignore[method-assign,assignment]
+Collector._advance = advance  # type: ignore[method-assign]
 main()

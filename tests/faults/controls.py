@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as mqtt
 import polars as pl
 
 import store.duckdb
-import store.readings
+import store.journal
+from ingest.collector import Collector
+from ingest.connection import Connection
 from portal.cli.main import main
 from store.journal import Journal
 from store.readings import Appended, judge
@@ -16,12 +18,24 @@ from store.readings import Appended, judge
 
 def acknowledges_on_arrival() -> None:
     """The broker forgets a message before the journal has it."""
-    original = mqtt.Client.__init__
+    original = Collector._advance
 
-    def automatic(self: mqtt.Client, *args: Any, **named: Any) -> None:
-        original(self, *args, **(named | {"manual_ack": False}))
+    def advance(self: Collector, connection: Connection) -> None:
+        original(self, connection)
+        connection.acknowledge([packet_id for packet_id, _ in self._pending if packet_id])
+        self._pending = [(0, arrival) for _, arrival in self._pending]
 
-    mqtt.Client.__init__ = automatic
+    Collector._advance = advance
+
+
+def does_not_sync() -> None:
+    """A commit is in the memory of the machine, not on its disk."""
+    original = store.journal.connect
+
+    def connect(path: Path, **named: Any) -> Any:
+        return original(path, **(named | {"synchronous": "NORMAL"}))
+
+    store.journal.connect = connect
 
 
 def forgets_redeliveries() -> None:
@@ -49,7 +63,8 @@ def takes_every_reading_for_new() -> None:
 
 
 CONTROLS: dict[str, Callable[[], None]] = {
-    one.__name__: one for one in (acknowledges_on_arrival, forgets_redeliveries, answers_before_it_has_stored, takes_every_reading_for_new)
+    one.__name__: one
+    for one in (acknowledges_on_arrival, does_not_sync, forgets_redeliveries, answers_before_it_has_stored, takes_every_reading_for_new)
 }
 
 if __name__ == "__main__":

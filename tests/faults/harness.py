@@ -266,11 +266,15 @@ class Plant:
         return process
 
     def connected(self, *services: str, **how: Any) -> subprocess.Popen[bytes]:
-        """Start and wait until it is the broker's subscriber."""
-        before = self.log().count("connected ")
+        """Start and wait until it has both its sessions at the broker."""
+        before = self.connects()
         process = self.start(*services, **how)
-        wait_for(lambda: self.log().count("connected ") > before or process.poll() is not None, "connecting")
+        wait_for(lambda: self.connects() >= before + 2 or process.poll() is not None, "connecting")
         return process
+
+    def connects(self) -> int:
+        """How often a session was taken up."""
+        return self.log().count("connected ")
 
     def end(self, name: str, how: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; the exit code."""
@@ -303,15 +307,18 @@ class Plant:
         assert done.returncode in {0, 3}, done.stderr.decode()
         return bool(json.loads(done.stdout)["equal"])
 
-    def rest(self, expected: int = 0, *, seconds: float = 60.0, quiet_s: float = 1.0) -> None:
-        """Wait until `expected` messages are in the journal and all that is there is settled; then until nothing more comes."""
+    def rest(self, expected: int = 0, *, seconds: float = 60.0, quiet_s: float = 1.0, whole: bool = True) -> None:
+        """Wait until `expected` messages are in the journal, all that is there is settled, and nothing more comes.
+
+        `whole`: no id of the journal is without its message.
+        """
         journal, ledger = self.site.journal, self.site.ledger
         deadline = time.monotonic() + seconds
-        last, since = -1, time.monotonic()
+        last, since = (-1, -1), time.monotonic()
         while True:
-            now = journal.last_id()
-            if now != last or ledger.totals().received < now:
-                last, since = now, time.monotonic()
+            now, settled = journal.last_id(), ledger.totals().received
+            if (now, settled) != last or (whole and settled < now):
+                last, since = (now, settled), time.monotonic()
             elif now >= expected and time.monotonic() - since >= quiet_s:
                 return
             assert time.monotonic() < deadline, f"{now} of {expected} messages, {ledger.totals()}\n{self.log()[-3000:]}"
