@@ -15,7 +15,7 @@ from tests.portal.conftest import Clock, TestClient, form_token
 from tests.portal.seeded import CARBIDE, FERRO, FOREIGN, NOW, PASSWORD, POISON
 
 OPEN = {"/login", "/language/{language}", "/health/live", "/health/ready", "/metrics"}  # /metrics has a rule of its own, tested below
-VALUES = {"park": "P1", "enterprise": CARBIDE, "number": "1", "message": "19", "index": "-1", "table": "limits"}
+VALUES = {"park": "P1", "enterprise": CARBIDE, "gateway": "GW-1", "number": "1", "message": "19", "index": "-1", "table": "limits"}
 
 
 def every_route(app: FastAPI) -> list[APIRoute]:
@@ -234,7 +234,8 @@ def test_what_is_out_of_scope_looks_like_what_does_not_exist(log_in: Callable[[s
 
 
 @pytest.mark.parametrize(
-    "path", ["/parks/P1", "/parks/P1/live", f"/enterprises/{CARBIDE}", f"/enterprises/{CARBIDE}/registers", "/alerts/1", "/cases/1"]
+    "path", ["/parks/P1", "/parks/P1/live", f"/enterprises/{CARBIDE}", f"/enterprises/{CARBIDE}/registers", "/alerts/1", "/cases/1",
+             f"/gateways/{CARBIDE}/GW-1/conformity"]
 )
 def test_pages_out_of_scope_are_not_there(log_in: Callable[[str], Any], path: str) -> None:
     assert log_in("viewer").get(path).status_code == 404

@@ -2,6 +2,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,7 @@ import portal
 from config.errors import StoreUnavailableError
 from config.settings import SiteSettings
 from ingest.reasons import REASONS
+from pipeline.conformity import recent, report
 from pipeline.site import Site
 from portal import views
 from portal.app import create_app
@@ -30,7 +32,8 @@ from tests.portal.seeded import CARBIDE, FERRO, FOREIGN, NOW, Health, Running
 
 FOLDER = Path(portal.__file__).parent
 PAGES = ["/", "/parks/P1", f"/enterprises/{CARBIDE}", f"/enterprises/{FERRO}?grain=month", "/alerts", "/alerts?show=all", "/alerts/1", "/cases/1",
-         "/quarantine", "/quarantine?reason=not_json", "/quarantine/19/-1", "/service", "/api/docs"]
+         "/quarantine", "/quarantine?reason=not_json", "/quarantine/19/-1", "/service", f"/gateways/{CARBIDE}/GW-1/conformity?seconds=86400",
+         "/api/docs"]
 
 
 @pytest.fixture
@@ -240,6 +243,20 @@ def test_the_service_page_shows_that_both_balances_close_and_who_has_gaps(browse
     assert text.count("平衡</span>") == 2
     assert "不平衡" not in text
     assert text.count("有缺口") == 1
+
+
+def test_the_conformity_of_a_gateway_is_shown_with_evidence_and_what_to_do(site: Site, browser: Any) -> None:
+    address = f"/gateways/{CARBIDE}/GW-1/conformity"
+    found = report(site, CARBIDE, "GW-1", recent(site, CARBIDE, "GW-1", NOW - timedelta(days=1)), at=NOW)
+    for language in LANGUAGES:
+        browser.cookies.set("tcewatch_language", language)
+        text = unescape(browser.get(f"{address}?seconds=86400").text)
+        for one in found.checks:
+            assert getattr(one.evidence, language) in text
+            assert getattr(one.remedy, language) in text
+    assert {one.verdict for one in found.checks} > {"pass", "fail"}
+    assert browser.get(f"/gateways/{CARBIDE}/GW-9/conformity").status_code == 404
+    assert browser.get(f"{address}?seconds=0").status_code == 404
 
 
 def test_a_service_that_died_is_seen_by_health_without_saying_why_to_strangers(site: Site, clock: Clock) -> None:
