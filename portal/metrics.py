@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from config.errors import TcewatchError
+from pipeline import quality
 from portal import views
 from portal.context import NotLoggedInError, Portal, portal_of
 from portal.scope import ForbiddenError
@@ -51,11 +52,24 @@ class SiteCollector(Collector):
         yield GaugeMetricFamily("tcewatch_messages_waiting", "Messages in the journal that are not settled yet", value=site.waiting())
 
     def _gateways(self) -> Families:
+        site, now = self._portal.site, self._portal.clock()
+        registered = site.register.gateways().select("enterprise", "gateway")
         missing = GaugeMetricFamily("tcewatch_gateway_messages_missing", "Messages missing by sequence", labels=["enterprise", "gateway"])
-        each = self._portal.site.ledger.sequences().group_by("enterprise", "gateway").agg(pl.col("missing").sum())
-        for enterprise, gateway, count in each.sort("enterprise", "gateway").iter_rows():
+        each = site.ledger.sequences().join(registered, on=["enterprise", "gateway"], how="semi").group_by("enterprise", "gateway")
+        for enterprise, gateway, count in each.agg(pl.col("missing").sum()).sort("enterprise", "gateway").iter_rows():
             missing.add_metric([enterprise, gateway], count)
         yield missing
+        fleet = registered.join(quality.gateways(site, now), on=["enterprise", "gateway"], how="left")
+        gateways = GaugeMetricFamily("tcewatch_gateways", "Registered gateways by status", labels=["status"])
+        for status in ("online", "offline", "silent", "unknown"):
+            gateways.add_metric([status], int((fleet["status"].fill_null("unknown") == status).sum()))
+        yield gateways
+        yield GaugeMetricFamily("tcewatch_gateways_clock_wrong", "Gateways whose clock is wrong", value=int(fleet["clock_wrong"].sum()))
+        signs = quality.registers(site, now)
+        registers = GaugeMetricFamily("tcewatch_registers", "Registers that show a sign", labels=["sign"])
+        for sign in ("stale", "frozen"):
+            registers.add_metric([sign], int(signs[sign].sum()))
+        yield registers
 
     def _findings(self) -> Families:
         alerts = GaugeMetricFamily("tcewatch_alerts_open", "Open alerts", labels=["severity"])

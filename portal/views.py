@@ -19,6 +19,7 @@ from config.schemas import ENERGY, ENERGY_SUM, INSTANT, INTENSITY, VERDICT, conf
 from config.units import FIVE_MEDIA
 from monitors.energy import sum_energy
 from monitors.quantities import quantities
+from pipeline import quality
 from pipeline.replay import sent
 from pipeline.site import Site
 from portal.context import Portal, ServiceHealth
@@ -441,17 +442,41 @@ def operation(portal: Portal, scope: Scope) -> Operation:
     site = portal.site
     return Operation(
         totals=site.ledger.totals(), waiting=site.waiting(),
-        gateways=gateways(site, scope).to_dicts(),
+        gateways=gateways(portal, scope).to_dicts(),
         services=sorted(running(portal).values(), key=lambda one: one.name), apart=set(running(portal)) <= {"portal"},
         stores=stores(portal), outbox=dict(site.outbox.counts()),
     )
 
 
-def gateways(site: Site, scope: Scope) -> pl.DataFrame:
-    """Registered gateways, and those that sent, with the sequence of each of their epochs (SEQUENCE)."""
-    known = scope.rows(site.register.gateways()).select("enterprise", "gateway", "region", "name_zh", "name_en", "software")
+def gateways(portal: Portal, scope: Scope) -> pl.DataFrame:
+    """Registered gateways, how each is now (STATUS), and the sequence of each of its epochs (SEQUENCE)."""
+    site, sender = portal.site, ["enterprise", "gateway"]
+    known = scope.rows(site.register.gateways()).select(*sender, "region", "name_zh", "name_en", registered_software="software")
+    told = scope.rows(quality.gateways(site, portal.clock())).drop("epoch")
+    software = pl.coalesce("software", "registered_software").alias("software")
     counted = scope.rows(site.ledger.sequences()).drop("last_message")
-    return known.join(counted, on=["enterprise", "gateway"], how="full", coalesce=True).sort("enterprise", "gateway", "epoch")
+    rows = known.join(told, on=sender, how="left").with_columns(software).drop("registered_software").join(counted, on=sender, how="left")
+    return rows.sort(*sender, "epoch")
+
+
+def signs(portal: Portal, scope: Scope) -> pl.DataFrame:
+    """REGISTER_LIVENESS of the visible registers that are stale or frozen, the longest silent first."""
+    rows = scope.rows(quality.registers(portal.site, portal.clock()))
+    return rows.filter(pl.col("stale") | pl.col("frozen")).sort("stale", "last_at", descending=[True, False])
+
+
+def data_quality(portal: Portal, scope: Scope, of: Literal["readings", "messages"], first: date, last: date) -> pl.DataFrame:
+    """Completeness by local day, first..last, both included: of registers by slots, or of gateways by their own count."""
+    site = portal.site
+    return scope.rows(quality.readings_by_day(site, first, last, portal.clock()) if of == "readings" else quality.messages(site, first, last))
+
+
+def completeness_by_day(portal: Portal, scope: Scope, days: int) -> pl.DataFrame:
+    """enterprise, day, completeness_ratio of the last days: slots that came of all that were due in an enterprise."""
+    today = portal.today()
+    rows = data_quality(portal, scope, "readings", today - timedelta(days=days - 1), today)
+    summed = rows.group_by("enterprise", "day").agg(pl.col("received", "due").sum())
+    return summed.select("enterprise", "day", completeness_ratio=pl.col("received") / pl.col("due")).sort("enterprise", "day")
 
 
 def stores(portal: Portal) -> dict[str, str]:

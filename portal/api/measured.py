@@ -66,6 +66,21 @@ def consumption(
     return listed(frame, ["enterprise", "meter", "register", "start"], paging, "consumption")
 
 
+@router.get("/data-quality", summary="Completeness by day", tags=["measured"])
+def data_quality(
+    portal: PortalOf, scope: ApiScope, paging: PagingOf,
+    first: Annotated[date, Query(alias="from", description="First local day.")],
+    last: Annotated[date, Query(alias="to", description="Last local day, included.")],
+    of: Literal["readings", "messages"] = "readings", enterprise: Name = None,
+) -> Response:
+    """Of each register: slots of 15 minutes that were due and received. Of each gateway (`of=messages`): messages by its own count."""
+    scope.require("readings")
+    _check_days(first, last, views.registers(portal.site, scope).height, MAX_REGISTER_DAYS["day"])
+    frame = views.data_quality(portal, scope, of, first, last)
+    keys = ["enterprise", "meter", "register", "day"] if of == "readings" else ["enterprise", "gateway", "day"]
+    return listed(frame if enterprise is None else frame.filter(pl.col("enterprise") == enterprise), keys, paging, "data-quality")
+
+
 @router.get("/energy", summary="Energy on both bases", tags=["evaluated"])
 def energy(
     portal: PortalOf, scope: ApiScope, paging: PagingOf, by: Literal["enterprise", "carrier"] = "enterprise",

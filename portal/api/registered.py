@@ -51,11 +51,11 @@ def enterprise(portal: PortalOf, scope: ApiScope, enterprise: str) -> JSONRespon
     return _one(scope.rows(portal.site.register.enterprises()), "enterprise", enterprise)
 
 
-@router.get("/gateways", summary="Gateways and how far they have counted")
+@router.get("/gateways", summary="Gateways, how they are and how far they have counted")
 def gateways(portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: Name = None) -> Response:
-    """Gateways with the sequence of each of their epochs."""
+    """Gateways with status, clock offset and rhythm, one row for each of their epochs with its sequence."""
     scope.require("register")
-    return listed(_of(views.gateways(portal.site, scope), enterprise), ["enterprise", "gateway", "epoch"], paging, "gateways")
+    return listed(_of(views.gateways(portal, scope), enterprise), ["enterprise", "gateway", "epoch"], paging, "gateways")
 
 
 @router.get("/meters", summary="Meters")

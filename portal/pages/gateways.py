@@ -1,0 +1,31 @@
+"""Gateways: whether they are there, how their clocks go, how far they have counted, and how complete their data are."""
+
+from datetime import timedelta
+from typing import Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from portal import views
+from portal.context import PageScope, PortalOf, SessionOf
+from portal.pages.render import page
+
+router = APIRouter(include_in_schema=False)
+DAYS: Final = 7
+SIGNS_SHOWN: Final = 50
+
+
+@router.get("/gateways")
+def gateways_page(request: Request, portal: PortalOf, session: SessionOf, scope: PageScope) -> HTMLResponse:
+    """Gateways, signs of registers that are not alive, and completeness of the last days."""
+    today = portal.today()
+    complete: dict[str, dict[str, float]] = {}
+    for enterprise, day, ratio in views.completeness_by_day(portal, scope, DAYS).iter_rows():
+        complete.setdefault(enterprise, {})[str(day)] = ratio
+    signs = views.signs(portal, scope)
+    context = {
+        "scope": scope, "names": views.names(portal.site, scope), "gateways": views.gateways(portal, scope).to_dicts(),
+        "signs": signs.head(SIGNS_SHOWN).to_dicts(), "sign_count": signs.height, "complete": complete,
+        "days": [str(today - timedelta(days=back)) for back in range(DAYS)],
+    }
+    return page(request, "gateways.html", session, context)
