@@ -21,6 +21,7 @@ MESSAGE_REASONS: Final[dict[str, Text]] = {
     "unpacked_too_large": Text("报文解压后超过4 MiB，请拆分后发送。", "The message unpacks to more than 4 MiB; split it."),
     "bad_compression": Text("报文无法解压。", "The message cannot be unpacked as gzip or zstd."),
     "not_json": Text("报文不是有效的JSON。", "The message is not valid JSON."),
+    "too_many_names": Text("该网关的Sparkplug节点和设备名称过多。", "The gateway has more than 10,000 names of Sparkplug nodes and devices."),
     "not_sparkplug": Text("报文不是可读取的Sparkplug B（Protobuf）报文。", "The message is not a Sparkplug B payload (Protobuf) that can be read."),
     "not_an_object": Text("报文不是JSON对象。", "The message is not a JSON object."),
     "wrong_version": Text("报文版本v不是1。", "The message's version v is not 1."),

@@ -2,8 +2,9 @@
 
 A birth names the metrics of a node or device with their types and aliases; data messages may say the alias alone. What
 a birth said is kept in the memory: `sparkplug_b/{enterprise}/{gateway}/{group}/{node}` -> JSON with the session (bdSeq,
-last seq, whether it is alive, since when its aliases hold) and, under `.../metrics`, the metrics. A gap in the sequence
-(0 to 255, then 0 again) or a metric of no known birth calls for a rebirth.
+last seq, whether it is alive, since when its aliases hold, the number of its birth), and under `.../metrics` and
+`.../metrics/{device}` what the node and its devices have, each with the number of the node's birth that it followed. A gap
+in the sequence (0 to 255, then 0 again) or a metric of no known birth calls for a rebirth.
 """
 
 import json
@@ -32,6 +33,7 @@ _BOOLEAN: Final = 11
 _STRUCTURES: Final = frozenset({"dataset_value", "template_value", "extension_value"})
 _QUALITIES: Final = {192: "good", 0: "bad"}  # the property "Quality"; 500 is stale
 _SEQUENCE: Final = 256
+MAX_NAMES: Final = 10_000  # of nodes and devices that are remembered for one gateway
 _ANY_METRIC: Final = Names()
 _SCHEMA: Final = {  # message -> field -> number, type; "+" is repeated, "|" is one of the metric's values
     "Payload": {"timestamp": (1, "uint64"), "metrics": (2, "+Metric"), "seq": (3, "uint64"), "body": (5, "bytes")},
@@ -79,30 +81,32 @@ class _Metric(NamedTuple):
     name: str
     alias: int | None
     datatype: int
-    device: str | None
 
 
 class _Known:
-    """The metrics of a node by name and by alias."""
+    """The metrics of a node or of one of its devices, by name and by alias."""
 
-    def __init__(self, metrics: list[_Metric]) -> None:
-        self.metrics = metrics
-        self._by_name = {(one.device, one.name): one for one in metrics}
+    def __init__(self, birth: int, metrics: list[_Metric]) -> None:
+        self.birth = birth  # of the node
+        self._by_name = {one.name: one for one in metrics}
         self._by_alias = {one.alias: one for one in metrics if one.alias is not None}
 
-    def find(self, metric: Any, device: str | None) -> _Metric | None:
+    def find(self, metric: Any) -> _Metric | None:
         """The metric that a data message means; one with a name and a type of its own needs no birth."""
         if metric.HasField("name") and metric.name:
             if metric.HasField("datatype") and metric.datatype:
-                return _Metric(metric.name, None, metric.datatype, device)
-            return self._by_name.get((device, metric.name))
-        found = self._by_alias.get(metric.alias) if metric.HasField("alias") else None
-        return found if found is not None and found.device == device else None
+                return _Metric(metric.name, None, metric.datatype)
+            return self._by_name.get(metric.name)
+        return self._by_alias.get(metric.alias) if metric.HasField("alias") else None
 
 
-@lru_cache(256)
+_NOTHING: Final = _Known(-1, [])
+
+
+@lru_cache(64)
 def _known(text: str) -> _Known:
-    return _Known([_Metric(*one) for one in json.loads(text)])
+    birth, metrics = json.loads(text)
+    return _Known(birth, [_Metric(*one) for one in metrics])
 
 
 class _Session(NamedTuple):
@@ -112,6 +116,7 @@ class _Session(NamedTuple):
     seq: int | None = None  # the last one; None: no birth is known
     alive: bool | None = None  # None: neither birth nor death is known
     since_ms: int | None = None  # the present aliases do not speak for messages sent earlier; None: no earlier session is known
+    birth: int = 0  # how many births and deaths of the node are known
 
 
 class _Place(NamedTuple):
@@ -134,7 +139,7 @@ def read(payload: bytes, sender: Sender, memory: MutableMapping[str, str], *, re
             session do not speak for it.
 
     Raises:
-        UndecodableError: `unknown_topic`, `not_sparkplug`, `too_many_readings`; the memory is as before.
+        UndecodableError: `unknown_topic`, `not_sparkplug`, `too_many_readings`, `too_many_names`; the memory is as before.
     """
     place = _place(sender.topic)
     if place is None or place.kind in ("NCMD", "DCMD"):
@@ -146,26 +151,36 @@ def read(payload: bytes, sender: Sender, memory: MutableMapping[str, str], *, re
 def _read(said: Any, place: _Place, sender: Sender, memory: MutableMapping[str, str], *, replayed: bool) -> Content:
     name = f"sparkplug_b/{sender.enterprise}/{sender.gateway}/{place.group}/{place.node}"
     session = _Session(*json.loads(memory[name])) if name in memory else _Session()
-    known = _known(memory.get(f"{name}/metrics", "[]"))
     match place.kind:
         case "NDEATH":
             return _death(said, session, name, memory)
         case "NBIRTH":
             return _node_birth(said, session, name, memory, sender, place)
+    of_device = f"{name}/metrics" if place.device is None else f"{name}/metrics/{place.device}"
     after, gap = _next(session, said)
-    content = Content()
-    lacking = False
+    content, lacking = Content(), False
     if place.kind == "DBIRTH":
-        metrics = [one for one in known.metrics if one.device != place.device] + _born(said, place.device)
-        _check_count(metrics)
-        content = _readings(said, _Known(metrics), sender, place, None)[0]
-        memory[f"{name}/metrics"] = _as_json(metrics)
+        metrics = _born(said)
+        content = _readings(said, _Known(session.birth, metrics), sender, place, None)[0]
+        _remember(memory, of_device, json.dumps([session.birth, metrics]))
     elif place.kind == "DDEATH":
-        memory[f"{name}/metrics"] = _as_json([one for one in known.metrics if one.device != place.device])
+        if of_device in memory:
+            memory[of_device] = json.dumps([-1, []])
     else:
+        known = _known(memory[of_device]) if of_device in memory else _NOTHING
+        known = known if known.birth == session.birth else _NOTHING  # what was said before the node's last birth or death is over
         content, lacking = _readings(said, known, sender, place, session.since_ms if replayed else None)
-    memory[name] = json.dumps(after)
+    if name in memory:
+        memory[name] = json.dumps(after)
     return content._replace(commands=[_rebirth(place, said)] if gap or lacking else ())
+
+
+def _remember(memory: MutableMapping[str, str], name: str, text: str) -> None:
+    """Keep what a birth or death said, unless the names of the gateway are endless."""
+    gateway = "/".join(name.split("/", 3)[:3]) + "/"
+    if name not in memory and sum(known.startswith(gateway) for known in memory) >= MAX_NAMES:
+        raise UndecodableError("too_many_names")
+    memory[name] = text
 
 
 def _place(topic: str) -> _Place | None:
@@ -195,13 +210,12 @@ def _parsed(payload: bytes) -> Any:
 
 
 def _node_birth(said: Any, before: _Session, name: str, memory: MutableMapping[str, str], sender: Sender, place: _Place) -> Content:
-    metrics = _born(said, None)
-    content = _readings(said, _Known(metrics), sender, place, None)[0]
-    bd_seq = _bd_seq(said)
+    metrics, birth, bd_seq = _born(said), before.birth + 1, _bd_seq(said)
+    content = _readings(said, _Known(birth, metrics), sender, place, None)[0]
     again = before.alive is None or (before.alive and before.bd_seq == bd_seq)  # not the start of another session
     since_ms = before.since_ms if again else _timestamp(said)
-    memory[name] = json.dumps(_Session(bd_seq, said.seq % _SEQUENCE, alive=True, since_ms=since_ms))
-    memory[f"{name}/metrics"] = _as_json(metrics)  # a node's birth is followed by those of its devices
+    _remember(memory, f"{name}/metrics", json.dumps([birth, metrics]))
+    memory[name] = json.dumps(_Session(bd_seq, said.seq % _SEQUENCE, alive=True, since_ms=since_ms, birth=birth))
     return content._replace(state=State("online"))
 
 
@@ -209,8 +223,7 @@ def _death(said: Any, before: _Session, name: str, memory: MutableMapping[str, s
     bd_seq = _bd_seq(said)
     if before.alive and before.bd_seq != bd_seq:
         return Content()  # the will of an earlier session, late; the present one lives
-    memory[name] = json.dumps(_Session(bd_seq, None, alive=False, since_ms=before.since_ms))
-    memory.pop(f"{name}/metrics", None)
+    _remember(memory, name, json.dumps(_Session(bd_seq, None, alive=False, since_ms=before.since_ms, birth=before.birth + 1)))
     return Content(state=State("offline"))
 
 
@@ -221,16 +234,10 @@ def _next(session: _Session, said: Any) -> tuple[_Session, bool]:
     return session._replace(seq=session.seq if seq is None or session.seq is None else seq), gap
 
 
-def _born(said: Any, device: str | None) -> list[_Metric]:
+def _born(said: Any) -> list[_Metric]:
     return [
-        _Metric(metric.name, metric.alias if metric.HasField("alias") else None, metric.datatype, device)
-        for metric in said.metrics if is_name(metric.name)
+        _Metric(metric.name, metric.alias if metric.HasField("alias") else None, metric.datatype) for metric in said.metrics if is_name(metric.name)
     ]
-
-
-def _check_count(metrics: list[_Metric]) -> None:
-    if len(metrics) > MAX_READINGS:
-        raise UndecodableError("too_many_readings")
 
 
 def _readings(said: Any, known: _Known, sender: Sender, place: _Place, since_ms: int | None) -> tuple[Content, bool]:
@@ -240,7 +247,7 @@ def _readings(said: Any, known: _Known, sender: Sender, place: _Place, since_ms:
     older = since_ms is not None and sent_ms is not None and sent_ms < since_ms  # its aliases were those of an earlier session
     names = sender.mapping if isinstance(sender.mapping, Names) else _ANY_METRIC
     for metric in said.metrics:
-        found = known.find(metric, place.device)
+        found = known.find(metric)
         if older and not metric.name:
             found = None
         if found is None:
@@ -334,10 +341,6 @@ def _own_timestamp(metric: Any, said: Any) -> int | None:
 def _shown(metric: Any, kind: str | None) -> Any:
     value = getattr(metric, kind) if kind is not None else None
     return value.hex() if isinstance(value, bytes) else value
-
-
-def _as_json(metrics: list[_Metric]) -> str:
-    return json.dumps(metrics)
 
 
 def _rebirth(place: _Place, said: Message) -> tuple[str, bytes]:

@@ -13,6 +13,7 @@ from sent import STEEL, message
 from config.settings import RouteSettings
 from ingest.content import State
 from ingest.decode import Decodings, decode
+from ingest.profiles import sparkplug_b
 from ingest.profiles.sparkplug_b import Payload
 from ingest.routes import Routes
 
@@ -267,10 +268,38 @@ known = ["*/Voltage/**"]
     ]
 
 
+def test_a_birth_of_the_node_ends_what_its_devices_said_before() -> None:
+    host = Host()
+    host.hear(NODE_BIRTH, DEVICE_BIRTH, NODE_BIRTH)
+    assert said(host.hear(data(1.0, 1))) == [("E-1", "7", None, "unknown_alias")]
+
+
+def test_data_of_a_node_that_was_never_born_is_not_remembered() -> None:
+    host = Host()
+    host.hear(data(1.0, 2), ("DDEATH/node/E-1", payload(seq=3)))
+    assert host.memory == {}
+
+
 def test_a_metric_without_any_time_stamp_counts_as_of_its_arrival_only_where_the_route_says_so() -> None:
     birth = ("DBIRTH/node/E-1", payload(ENERGY, seq=1, at_ms=None))
     assert Host().hear(birth).readings["fault"].to_list() == ["bad_timestamp"]
     assert Host(time="arrival").hear(birth).readings.select("fault", "quality").row(0) == (None, 1)
+
+
+@pytest.mark.parametrize("kind", ["DBIRTH", "NBIRTH", "NDEATH"])
+def test_a_gateway_cannot_fill_the_memory_with_names(kind, monkeypatch) -> None:
+    monkeypatch.setattr(sparkplug_b, "MAX_NAMES", 10)
+    host = Host()
+    host.hear(NODE_BIRTH, DEVICE_BIRTH)
+    other = dict(host.memory)
+    host.memory |= {f"sparkplug_b/{STEEL}/gw-t/plant/node{number}": "[]" for number in range(20)}  # another gateway's
+    to = {"DBIRTH": "DBIRTH/node/d{}", "NBIRTH": "NBIRTH/n{}", "NDEATH": "NDEATH/n{}"}[kind]
+    found = host.hear(*((to.format(number), payload(bd(1), seq=0)) for number in range(20)))
+    assert found.heads["reason"].to_list()[-1] == "too_many_names"
+    assert found.heads["reason"][0] is None
+    assert len(host.memory) <= 20 + 11
+    assert said(host.hear(data(1.0, 2)))[0][2] == 1.0
+    assert other.keys() <= host.memory.keys()
 
 
 @given(st.lists(st.sampled_from([
