@@ -1,19 +1,11 @@
-"""Broker -> journal, and receipts back. The work itself is ingest's; here it gets a site's adapters."""
+"""Broker -> journal. The work itself is ingest's; here it gets a site's adapters."""
 
 import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from functools import partial
-from itertools import chain
 
 from config.settings import Settings
 from ingest.collector import Collector
-from ingest.gateways import ReceiptPublisher, talk
-from ingest.requests import BackfillRequester, CommandPublisher
-from ingest.sandbox import answers
-from pipeline.quality import windows
 from pipeline.site import Site
-from store.journal import HISTORY, Message
+from store.journal import HISTORY
 
 
 def collectors(site: Site, stop: threading.Event) -> tuple[Collector, Collector]:
@@ -25,29 +17,3 @@ def collectors(site: Site, stop: threading.Event) -> tuple[Collector, Collector]
 def routed(settings: Settings) -> tuple[str, ...]:
     """The topic filters of a site's routes."""
     return tuple(route.topic for route in settings.routes)
-
-
-def speaking(site: Site) -> Callable[[threading.Event], None]:
-    """What the platform says to gateways until told to stop: receipts, requests for back-fill, commands."""
-    requests = BackfillRequester(site.fleet, site.ledger, regions=partial(_regions, site), windows=partial(windows, site))
-    parts = (receipts(site).once, requests.once, CommandPublisher(site.fleet).once)
-    return partial(talk, site.settings.mqtt, parts)
-
-
-def receipts(site: Site) -> ReceiptPublisher:
-    """Tells the gateways what became of their messages."""
-    def sandbox(messages: Iterator[Message]) -> list[tuple[str, bytes]]:
-        if (first := next(messages, None)) is None:
-            return []
-        settings = site.settings
-        return answers(
-            chain([first], messages), site.register.registers(history=True), settings.screen, max_payload_bytes=settings.mqtt.max_payload_bytes,
-            regions=_regions(site), at=datetime.now(UTC),
-        )
-
-    return ReceiptPublisher(site.settings.mqtt, site.ledger, site.quarantine, site.journal, regions=partial(_regions, site), sandbox=sandbox)
-
-
-def _regions(site: Site) -> dict[tuple[str, str], str]:
-    rows = site.register.gateways().select("enterprise", "gateway", "region").iter_rows()
-    return {(enterprise, gateway): region for enterprise, gateway, region in rows}

@@ -5,20 +5,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
-from alerts.channels.file import FileChannel
-from ingest.collector import Collector
-from pipeline import send, settle, watch
-from pipeline.collect import collectors, speaking
-from pipeline.evaluate import Evaluator
 from pipeline.loop import Loop
-from pipeline.roll import Roller
-from pipeline.send import Sender
-from pipeline.settle import Settler
 from pipeline.site import Site as Site
-from pipeline.watch import Watcher
+
+if TYPE_CHECKING:
+    from ingest.collector import Collector
 
 SERVICES = ("collect", "settle", "roll", "evaluate", "watch", "send")
 STOP_WITHIN_S = 10.0
@@ -108,24 +103,38 @@ def _health(service: Service) -> ServiceHealth:
 
 
 def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Service]:
-    """The named services of a site."""
+    """The named services of a site. Each brings its own modules: a process that runs one of them need not load what the others use."""
     services: list[Service] = []
     for name in names:
         match name:
             case "collect":
+                from pipeline.collect import collectors
+
                 live, history = collectors(site, stop)
                 services += [_collecting("collect", live), _collecting("backfill", history)]
             case "settle":
-                services += [_loop("settle", Settler(site).once, settle.PAUSE_S, eager=True), Service("receipts", speaking(site))]
+                from pipeline.answer import speaking
+                from pipeline.settle import PAUSE_S, Settler
+
+                services += [_loop("settle", Settler(site).once, PAUSE_S, eager=True), Service("receipts", speaking(site))]
             case "roll":
+                from pipeline.roll import Roller
+
                 services.append(_loop("roll", Roller(site).once, site.settings.roll.interval_s))
             case "evaluate":
+                from pipeline.evaluate import Evaluator
+
                 services.append(_loop("evaluate", Evaluator(site, _now).once, site.settings.roll.evaluate_interval_s))
             case "watch":
-                services.append(_loop("watch", Watcher(site, _now).once, watch.PAUSE_S))
+                from pipeline import watch
+
+                services.append(_loop("watch", watch.Watcher(site, _now).once, watch.PAUSE_S))
             case "send":
+                from alerts.channels.file import FileChannel
+                from pipeline import send
+
                 channels = {one.name: FileChannel(one, site.data_dir) for one in site.settings.alerts.channels}
-                services.append(_loop("send", Sender(site, channels, _now).once, send.PAUSE_S, eager=True))
+                services.append(_loop("send", send.Sender(site, channels, _now).once, send.PAUSE_S, eager=True))
             case _:
                 raise ValueError(f"no service {name!r}; there are {', '.join(SERVICES)}")
     return services
@@ -136,7 +145,7 @@ def _loop(name: str, once: Callable[[], object], pause_s: float, *, eager: bool 
     return Service(name, loop.run, lambda: loop.problem)
 
 
-def _collecting(name: str, one: Collector) -> Service:
+def _collecting(name: str, one: "Collector") -> Service:
     def figures() -> dict[str, int]:
         return {} if one.broker_dropped is None else {"broker_messages_dropped": one.broker_dropped}
 

@@ -1,27 +1,31 @@
-"""One site's adapters, built from its settings; each is opened on first use and closed together."""
+"""One site's adapters, built from its settings; each is loaded and opened on first use, and all are closed together."""
+
+from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
-
-from config import tables
 from config.errors import StoreUnavailableError
 from config.settings import Settings
-from store.audit import AuditLog
-from store.casebook import Casebook
-from store.confirmations import Confirmations
-from store.database import Database
-from store.derived import DerivedTables
-from store.figures import Figures
-from store.fleet import Fleet
 from store.journal import Journal
-from store.ledger import Ledger
-from store.outbox import Outbox
-from store.people import People
-from store.quarantine import Quarantine
-from store.readings import ReadingStore
-from store.register import RegisterStore
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from store.audit import AuditLog
+    from store.casebook import Casebook
+    from store.confirmations import Confirmations
+    from store.database import Database
+    from store.derived import DerivedTables
+    from store.figures import Figures
+    from store.fleet import Fleet
+    from store.ledger import Ledger
+    from store.outbox import Outbox
+    from store.people import People
+    from store.quarantine import Quarantine
+    from store.readings import ReadingStore
+    from store.register import RegisterStore
 
 
 class Site:
@@ -38,6 +42,8 @@ class Site:
     @cached_property
     def database(self) -> Database:
         """The register, people, figures, cases: its schema is brought up to date on first use."""
+        from store.database import Database
+
         self._make(self.data_dir)
         database = Database(self.settings.database_url)
         database.upgrade()
@@ -45,34 +51,50 @@ class Site:
 
     @cached_property
     def register(self) -> RegisterStore:
+        from store.register import RegisterStore
+
         return RegisterStore(self.database, zone=self.settings.site.zone)
 
     @cached_property
     def people(self) -> People:
+        from store.people import People
+
         return People(self.database)
 
     @cached_property
     def figures(self) -> Figures:
+        from store.figures import Figures
+
         return Figures(self.database)
 
     @cached_property
     def quarantine(self) -> Quarantine:
+        from store.quarantine import Quarantine
+
         return Quarantine(self.database)
 
     @cached_property
     def casebook(self) -> Casebook:
+        from store.casebook import Casebook
+
         return Casebook(self.database)
 
     @cached_property
     def outbox(self) -> Outbox:
+        from store.outbox import Outbox
+
         return Outbox(self.database)
 
     @cached_property
     def audit(self) -> AuditLog:
+        from store.audit import AuditLog
+
         return AuditLog(self.database)
 
     @cached_property
     def confirmations(self) -> Confirmations:
+        from store.confirmations import Confirmations
+
         return Confirmations(self.database)
 
     @cached_property
@@ -81,14 +103,20 @@ class Site:
 
     @cached_property
     def ledger(self) -> Ledger:
+        from store.ledger import Ledger
+
         return Ledger(self._make(self.data_dir) / "ledger.sqlite")
 
     @cached_property
     def fleet(self) -> Fleet:
+        from store.fleet import Fleet
+
         return Fleet(self._make(self.data_dir) / "gateways.sqlite", zone=self.settings.site.zone)
 
     @cached_property
     def derived(self) -> DerivedTables:
+        from store.derived import DerivedTables
+
         return DerivedTables(self._make(self.data_dir / "derived"))
 
     def waiting(self) -> int:
@@ -97,10 +125,14 @@ class Site:
 
     def limits(self) -> pl.DataFrame:
         """LIMIT: the shipped rows and the site's own."""
+        from config import tables
+
         return tables.limits(self.settings.site.tables_dir)
 
     def coefficients(self) -> pl.DataFrame:
         """COEFFICIENT: the shipped rows and the site's own."""
+        from config import tables
+
         return tables.coefficients(self.settings.site.tables_dir)
 
     def readings(self) -> ReadingStore:
@@ -120,7 +152,7 @@ class Site:
                 self._readings = InfluxReadingStore(self.settings.store.influxdb, self.register.names)
         return self._readings
 
-    def beside(self, folder: Path) -> "Site":
+    def beside(self, folder: Path) -> Site:
         """A site in another folder, on DuckDB, that shares this one's database and journal."""
         section = self.settings.site.model_copy(update={"data_dir": folder})
         store = self.settings.store.model_copy(update={"readings": "duckdb"})

@@ -7,11 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, DateTime, Dialect, Engine, Select, Table, create_engine, event, text
+from sqlalchemy import Connection, DateTime, Dialect, Engine, Select, Table, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
@@ -22,6 +18,7 @@ from config.errors import Problem, SettingsError, StoreFullError, StoreUnavailab
 from store.sqlite import use_wal
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+NEWEST: Final = max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))  # files are named by their revision
 BUSY_TIMEOUT_MS: Final = 15_000
 # By name, since each driver has classes of its own; sqlite3's plain DatabaseError is a file that is none or is damaged.
 _CANNOT_BE_USED: Final = frozenset({"OperationalError", "InterfaceError", "DatabaseError", "AdminShutdown", "CannotConnectNow"})
@@ -68,22 +65,28 @@ class Database:
         Raises:
             StoreUnavailableError: the database cannot be reached, or a newer program has already changed its tables.
         """
-        scripts = Config()
-        scripts.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-        directory = ScriptDirectory.from_config(scripts)
         with self._translated(), self._writing.begin() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-            current = MigrationContext.configure(connection).get_current_revision()
-            if current == directory.get_current_head():
-                return
-            if current is not None and current not in {script.revision for script in directory.walk_revisions()}:
-                raise StoreUnavailableError(
-                    self.where, f"its tables are of revision {current}, which this program does not know",
-                    "A newer tcewatch has used it: install that version, or restore a backup.",
-                )
-            scripts.attributes["connection"] = connection
-            command.upgrade(scripts, "head")
+            begun = inspect(connection).has_table("alembic_version")
+            current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if begun else None
+            if current != NEWEST:
+                self._migrate(connection, current)
+
+    def _migrate(self, connection: Connection, current: str | None) -> None:
+        from alembic import command  # half the time of a start, and needed at the first one only
+        from alembic.config import Config
+        from alembic.script import ScriptDirectory
+
+        scripts = Config()
+        scripts.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        if current is not None and current not in {script.revision for script in ScriptDirectory.from_config(scripts).walk_revisions()}:
+            raise StoreUnavailableError(
+                self.where, f"its tables are of revision {current}, which this program does not know",
+                "A newer tcewatch has used it: install that version, or restore a backup.",
+            )
+        scripts.attributes["connection"] = connection
+        command.upgrade(scripts, "head")
 
     @contextmanager
     def session(self) -> Iterator[Session]:

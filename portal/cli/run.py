@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import signal
 import socket
 import sys
@@ -12,15 +13,12 @@ from typing import Annotated, TextIO
 
 import structlog
 import typer
-import uvicorn
 
 from config.errors import BadInputError, PortInUseError, Problem, StoreUnavailableError
 from pipeline.services import LEAVE_WITHIN_S, SERVICES, STOP_WITHIN_S, Service, Services, build
 from pipeline.site import Site
 from portal import log as logs
-from portal.app import create_app
 from portal.cli.common import SettingsOption, settings_from
-from portal.health import health_app
 
 ALL = (*SERVICES, "portal")
 log = structlog.get_logger("run")
@@ -48,8 +46,12 @@ def command(
     if set(wanted) & {"settle", "roll"}:
         site.readings()  # a store that another process holds is told before anything starts
     running = Services(build(site, [name for name in wanted if name != "portal"], stop), stop)
-    app = create_app(site, services=running) if "portal" in wanted else health_app(site, services=running)
-    running.add(http_service(app, listener, "portal" if "portal" in wanted else "health"))
+    if "portal" in wanted:
+        from portal.app import create_app
+
+        running.add(http_service(create_app(site, services=running), listener))
+    else:
+        running.add(health_service(site, running, listener))
     sys.exit(serve(running, site, listener, locks))
 
 
@@ -69,19 +71,35 @@ def serve(running: Services, site: Site, listener: socket.socket, locks: Sequenc
     return 0
 
 
-def http_service(app: object, listener: socket.socket, name: str = "portal") -> Service:
-    """The pages, or (name health) health and metrics alone, as a service beside the others."""
+def http_service(app: object, listener: socket.socket) -> Service:
+    """The pages as a service beside the others."""
+    return Service("portal", lambda stop: _serve_http(app, listener, stop))
+
+
+def health_service(site: Site, running: Services, listener: socket.socket) -> Service:
+    """Health and metrics alone, loaded when somebody asks for the first time: a service that nobody asks has its processor to itself."""
+    def run(stop: threading.Event) -> None:
+        while not select.select([listener], [], [], 0.2)[0]:
+            if stop.is_set():
+                return
+        from portal.health import health_app
+
+        _serve_http(health_app(site, services=running), listener, stop)
+
+    return Service("health", run)
+
+
+def _serve_http(app: object, listener: socket.socket, stop: threading.Event) -> None:
+    import uvicorn
+
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2))  # type: ignore[arg-type]
 
-    def run(stop: threading.Event) -> None:
-        def leave() -> None:
-            stop.wait()
-            server.should_exit = True
+    def leave() -> None:
+        stop.wait()
+        server.should_exit = True
 
-        threading.Thread(target=leave, daemon=True).start()
-        server.run(sockets=[listener])
-
-    return Service(name, run)
+    threading.Thread(target=leave, daemon=True).start()
+    server.run(sockets=[listener])
 
 
 def listen(host: str, port: int, what: str) -> socket.socket:
