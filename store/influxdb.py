@@ -55,7 +55,7 @@ _OTHER_TYPE: Final = (
 )
 _PROXY: Final = "Check [store.influxdb] url, and what stands between here and InfluxDB."
 _INSTANT_KEY: Final = ["register_key", "read_at"]
-_OF_VALUE: Final = ' |> filter(fn: (r) => r._field == "value")'
+_OF_ARRIVAL: Final = ' |> filter(fn: (r) => r._field == "received_at")'  # the field that nobody else would write
 _FAR: Final = pl.Schema({"register_key": pl.UInt32(), "far": INSTANT})
 _KEYED: Final = pl.Schema({"register_key": pl.UInt32(), "copy": pl.UInt8(), "read_at": INSTANT})
 
@@ -97,11 +97,14 @@ class InfluxReadingStore:
 
     def latest(self, register_keys: Sequence[int] | None = None) -> pl.DataFrame:
         asked = self._registers(register_keys)
-        found = self._fields(self._from(asked, _EARLIEST, _LATEST), " |> last()")
+        source = self._from(asked, _EARLIEST, _LATEST)
+        found, is_whole = self._fields(source, " |> last()")
+        if not is_whole:
+            found = self._kept(self._farthest(asked, _EARLIEST, _LATEST, "last").rename({"far": "read_at"}), tuple(_FIELDS))
         return found.filter(pl.col("copy") == 0).sort("register_key")
 
     def count(self) -> int:
-        counted = self._ask(f"{self._from(None, _EARLIEST, _LATEST)}{_OF_VALUE} |> count() |> group() |> sum()", pl.Int64())
+        counted = self._ask(f"{self._from(None, _EARLIEST, _LATEST)}{_OF_ARRIVAL} |> count() |> group() |> sum()", pl.Int64())
         return int(counted["_value"].sum())
 
     def ready(self) -> None:
@@ -257,14 +260,14 @@ class InfluxReadingStore:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def _kept(self, repeated: pl.DataFrame) -> pl.DataFrame:
-        """READING without quality and arrival, all copies at those instants, read in stretches of time that lie close together."""
+    def _kept(self, repeated: pl.DataFrame, fields: Sequence[str] = _JUDGED) -> pl.DataFrame:
+        """READING of these fields, all copies at those instants, read in stretches of time that lie close together."""
         if repeated.is_empty():
             return empty(READING)
         instants = repeated.select(_INSTANT_KEY).unique()
         stretches = instants.sort("read_at").with_columns(stretch=(pl.col("read_at").diff() > _NEAR).fill_null(value=False).cum_sum())
         found = [
-            self._read(part.select("register_key").unique(), _first(part), _first(part, last=True) + timedelta(microseconds=1), _JUDGED)
+            self._read(part.select("register_key").unique(), _first(part), _first(part, last=True) + timedelta(microseconds=1), fields)
             for part in stretches.partition_by("stretch")
         ]
         return pl.concat(found).join(instants, on=_INSTANT_KEY, how="semi")
@@ -274,25 +277,36 @@ class InfluxReadingStore:
         start, end = max(start, _EARLIEST), min(end, _LATEST)
         if start >= end or (asked is not None and asked.is_empty()):
             return empty(READING)
-        found = self._fields(self._from(asked, start, end), "", fields)
+        found, is_whole = self._fields(self._from(asked, start, end), "", fields)
+        if not is_whole:
+            # A row was just being written, or the server hides some: where somebody else has written another type under a field
+            # of ours, it stops at the week in which that happened, and says nothing. Week by week it gives all there is.
+            arrivals = self._keyed(self._ask(f"{self._from(asked, start, end)}{_OF_ARRIVAL} |> group()", pl.String()))
+            weeks = arrivals.select(week=pl.col("read_at").dt.truncate("1w")).unique().to_series()
+            sources = [self._from(asked, max(start, week), min(end, week + timedelta(weeks=1))) for week in weeks]
+            found = pl.concat([empty(READING), *(self._fields(source, "", fields)[0] for source in sources)])
         return found if asked is None else found.join(asked, on="register_key", how="semi")
 
     def _farthest(self, asked: pl.DataFrame | None, start: datetime, end: datetime, which: Literal["first", "last"]) -> pl.DataFrame:
         """register_key and `far`, the first or last read_at within start <= read_at < end, of the registers that have one."""
         if start >= end or (asked is not None and asked.is_empty()):
             return pl.DataFrame(schema=_FAR)
-        answer = self._ask(f"{self._from(asked, start, end)}{_OF_VALUE} |> {which}() |> group()", pl.Float64())
+        answer = self._ask(f"{self._from(asked, start, end)}{_OF_ARRIVAL} |> {which}() |> group()", pl.String())  # of whatever type
         of_all = self._keyed(answer).group_by("register_key").agg(far=pl.col("read_at").min() if which == "first" else pl.col("read_at").max())
         return of_all if asked is None else of_all.join(asked, on="register_key", how="semi")
 
-    def _fields(self, source: str, then: str, fields: Sequence[str] = tuple(_FIELDS)) -> pl.DataFrame:
-        """READING from one query for each field, at the same time: a pivot on the server takes twice as long."""
+    def _fields(self, source: str, then: str, fields: Sequence[str] = tuple(_FIELDS)) -> tuple[pl.DataFrame, bool]:
+        """READING from one query for each field, at the same time, and whether all fields had the same rows.
+
+        A pivot on the server takes twice as long.
+        """
         queries = {name: f'{source} |> filter(fn: (r) => r._field == "{name}"){then} |> group()' for name in fields}
         answers = self._readers.map(lambda name: self._keyed(self._ask(queries[name], _FIELDS[name])).rename({"_value": name}), fields)
         first, *others = answers
-        for other in others:  # a row that is just being written lacks a field in some answers: it is not there yet
+        most = max(first.height, *(other.height for other in others))
+        for other in others:
             first = first.join(other, on=_KEYED.names())
-        return conform(first, READING)
+        return conform(first, READING), first.height == most
 
     def _from(self, asked: pl.DataFrame | None, start: datetime, end: datetime) -> str:
         """The part of a query that reads: bucket, time, registers (perhaps more than asked). Only checked ids get into it."""
@@ -332,8 +346,9 @@ class InfluxReadingStore:
         present = {name: dtype for name, dtype in wanted.items() if name.encode() in head}
         try:
             frame = pl.read_csv(body, columns=list(present), schema_overrides=present)
-        except pl.exceptions.ComputeError as error:  # somebody else has written other types under our measurement
-            raise self._unavailable(f"its answer is not ours to read: {str(error).splitlines()[0]}") from error
+        except pl.exceptions.ComputeError:  # somebody else has written another type under our measurement: no reading of ours
+            frame = pl.read_csv(body, columns=list(present), infer_schema=False)
+            frame = frame.with_columns(pl.col("_value").cast(value, strict=False)).drop_nulls("_value")
         return conform(frame, pl.Schema(wanted))
 
     def _fact(self, path: str, key: str, **query: str) -> Any:
