@@ -48,6 +48,7 @@ NEAR_LIMIT: Final = 0.9
 WORTH_PACKING_BYTES: Final = 1024
 RENEW_WITHIN: Final = timedelta(days=30)
 _LISTED: Final = 10
+_SHOWN_CHARS: Final = 64
 _WEIGHT: Final[Mapping[Verdict, int]] = {"fail": 0, "warn": 1, "pass": 2, "not_checked": 3}
 _OF_REGISTERS: Final = ("unknown_meter", "unknown_register", "register_not_valid", "wrong_gateway")
 _OF_CLOCK: Final = ("not_from_the_future", "not_too_old")
@@ -194,8 +195,8 @@ def _schema(sent: _Sent) -> Check:
             f"{sent.heads.height}条报文、{sent.readings.height}条读数均符合v1格式（docs/payloads）。",
             f"All {sent.heads.height} messages and {sent.readings.height} readings fit version 1 (docs/payloads).",
         ))
-    problems = [_reasons(unread["reason"], Text("条报文无法读取", "messages cannot be read")),
-                _reasons(faulty["fault"], Text("条读数无法读取", "readings cannot be read"))]
+    problems = [_reasons(unread["reason"], Text("无法读取的报文", "messages that cannot be read")),
+                _reasons(faulty["fault"], Text("无法读取的读数", "readings that cannot be read"))]
     return Check("schema", "fail", _joined(problems), Text(
         "对照docs/payloads中的JSON Schema修改报文。", "Compare the message with the JSON Schema in docs/payloads.",
     ))
@@ -225,8 +226,8 @@ def _sequence(sent: _Sent) -> Check:
     odd = [epoch for epoch in epochs if not _is_instant(epoch)]
     numbered = sum(map(len, counts.values()))
     evidence = Text(
-        f"{numbered}条带序号的报文，{len(epochs)}个epoch；缺号区间{len(gaps)}个，重发{repeated}条，逆序{backwards}次",
-        f"{numbered} numbered messages in {len(epochs)} epochs; {len(gaps)} gaps, {repeated} sent again, {backwards} out of order",
+        f"带序号的报文{numbered}条，epoch {len(epochs)}个，缺号区间{len(gaps)}个，重发{repeated}条，逆序{backwards}次",
+        f"Numbered messages {numbered}, epochs {len(epochs)}, gaps {len(gaps)}, sent again {repeated}, out of order {backwards}",
     )
     if reused:
         return Check("sequence", "fail", Text(
@@ -258,11 +259,11 @@ def _clock(sent: _Sent, bounds: ScreenSettings) -> Check:
     middle, spread = float(median(offsets)), float(offsets.quantile(0.95, "nearest") - offsets.quantile(0.05, "nearest"))  # type: ignore[operator]
     freshest = float(offsets[0])
     evidence = Text(
-        f"到达时刻减最新读数时刻：中位数{middle:.1f}秒，波动{spread:.1f}秒（5%～95%），最小{freshest:.1f}秒",
-        f"arrival minus newest reading: median {middle:.1f} s, spread {spread:.1f} s (5 % to 95 %), least {freshest:.1f} s",
+        f"到达时刻减最新读数时刻：中位数{_span(middle, 0)}，波动{_span(spread, 0)}（5%～95%），最小{_span(freshest, 0)}",
+        f"Arrival minus newest reading: median {_span(middle, 1)}, spread {_span(spread, 1)} (5 % to 95 %), least {_span(freshest, 1)}",
     )
     ahead = sent.rejected.filter(pl.col("message").is_in(live), pl.col("broken_rules").list.contains("not_from_the_future")).height
-    ntp = Text("用NTP校时；ts写读数的时刻，不是发送的时刻。", "Keep the clock by NTP; `ts` is the time of the reading, not of the sending.")
+    ntp = Text("用NTP校时；ts写读数的时刻，不是发送的时刻。", "Keep the clock by NTP; ts is the time of the reading, not of the sending.")
     if ahead:
         return Check("clock", "fail", Text(
             f"{evidence.zh}；{ahead}条读数超前{bounds.clock_skew_s}秒以上，被拒绝。",
@@ -291,8 +292,8 @@ def _registers(sent: _Sent, known: pl.DataFrame, gateway: str, at: datetime) -> 
         findings.append(Text(f"已登记但没有读数：{_list(silent)}", f"registered, but no reading came: {_list(silent)}"))
     if not broken.is_empty():
         listed = _list(broken.select(names).to_series().drop_nulls())
-        findings.insert(0, _joined([_reasons(broken["rule"], Text("条读数不被接受", "readings are not accepted")), Text(listed, listed)]))
-        return Check("registers", "fail", _joined(findings), Text(
+        reasons = _reasons(broken["rule"], Text("不被接受的读数", "readings that are not accepted"))
+        return Check("registers", "fail", _joined([reasons, Text(listed, listed), *findings]), Text(
             "用平台登记的计量器具编号和寄存器名；缺少的请运行单位登记。",
             "Use meters and registers as the platform has them; have the operator register what is missing.",
         ))
@@ -333,7 +334,7 @@ def _values(sent: _Sent) -> Check:
     if broken.is_empty():
         return Check("values", "pass", Text("数值均在量程之内。", "Every value is within its range."))
     listed = _list(broken.select(pl.format("{}/{} = {}", "meter", "register", "value")).to_series().drop_nulls())
-    reasons = _reasons(broken["rule"], Text("条读数不被接受", "readings are not accepted"))
+    reasons = _reasons(broken["rule"], Text("不被接受的读数", "readings that are not accepted"))
     return Check("values", "fail", _joined([reasons, Text(listed, listed)]), Text(
         "检查倍率、量程、时间和表计的故障值。", "Check factor, range, time, and what the meter sends on a fault.",
     ))
@@ -387,7 +388,7 @@ def _state(said: str | None) -> Check:
     )
     return Check("state", "warn", found, Text(
         "连接后在state主题上发布保留的online，并把保留的offline设为遗嘱。",
-        "Publish online, retained, on `state` after connecting; set offline, retained, as last will.",
+        "Publish online, retained, on state after connecting; set offline, retained, as last will.",
     ))
 
 
@@ -439,7 +440,7 @@ def _reasons(codes: pl.Series, counted: Text) -> Text:
     counts = codes.value_counts(sort=True).rows()
     zh = "；".join(f"{REASONS[code].zh.rstrip('。')}（{code}，{count}）" for code, count in counts[:_LISTED])
     en = "; ".join(f"{REASONS[code].en.rstrip('.')} ({code}, {count})" for code, count in counts[:_LISTED])
-    return Text(f"{len(codes)}{counted.zh}：{zh}", f"{len(codes)} {counted.en}: {en}")
+    return Text(f"{counted.zh}（{len(codes)}条）：{zh}", f"{counted.en} ({len(codes)}): {en}")
 
 
 def _joined(parts: Sequence[Text]) -> Text:
@@ -448,8 +449,16 @@ def _joined(parts: Sequence[Text]) -> Text:
     return Text("；".join(part.zh for part in some) + "。", f"{en[:1].upper()}{en[1:]}.")
 
 
+def _span(seconds: float, language: int) -> str:
+    """A span of time in a unit that fits; language 0 is Chinese, 1 English."""
+    for size, *units in ((86_400, "天", " d"), (3600, "小时", " h")):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.1f}{units[language]}"
+    return f"{seconds:.1f}{('秒', ' s')[language]}"
+
+
 def _list(names: Iterable[object]) -> str:
-    distinct = sorted({str(name) for name in names})
+    distinct = sorted({str(name)[:_SHOWN_CHARS] for name in names})
     return ", ".join(distinct[:_LISTED]) + (f", ... ({len(distinct)})" if len(distinct) > _LISTED else "")
 
 
