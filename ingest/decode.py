@@ -38,7 +38,6 @@ _SAID: Final = pl.Schema({  # a reading as its message has it; its time stamp is
 })
 _NUMBERED_DOORS: Final = frozenset({"mqtt", "http"})  # where a gateway speaks and its gaps are counted
 _SIZE_LIMITED_DOORS: Final = _NUMBERED_DOORS
-_REPLAYED: Final = "replay"  # the door of what comes again from quarantine
 _HEAD_BYTES: Final = 4096  # where epoch and seq of a message that is too large are looked for
 _ISO_WITH_OFFSET: Final = "%Y-%m-%dT%H:%M:%S%.f%z"
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -77,7 +76,8 @@ class Decodings:
 
 
 def decode(
-    messages: Sequence[Message], routes: Routes, *, max_payload_bytes: int = 65_536, memory: MutableMapping[str, str] | None = None
+    messages: Sequence[Message], routes: Routes, *, max_payload_bytes: int = 65_536, memory: MutableMapping[str, str] | None = None,
+    replayed: bool = False,
 ) -> Decodings:
     """Read journal messages.
 
@@ -86,7 +86,8 @@ def decode(
         routes: who sends on which topic.
         max_payload_bytes: larger messages from gateways are `payload_too_large`, unread (contract: 64 KiB as sent).
         memory: what formats with a memory know of their senders, changed in place: the same messages from the same memory say the
-            same and leave the same. What is replayed from quarantine reads it and changes nothing.
+            same and leave the same.
+        replayed: they come again from quarantine, out of their order: they change nothing in the memory and ask for nothing.
 
     Returns:
         The readings (those that could not be read carry `fault` and `raw`), a head for each message with its outcome
@@ -105,7 +106,7 @@ def decode(
             if sender.kind == "sandbox":
                 batch.skip(message, sender)
             else:
-                batch.take(message, sender, _read(message, sender, max_payload_bytes, memory))
+                batch.take(message, sender, _read(message, sender, max_payload_bytes, memory, replayed=replayed))
         except UndecodableError as error:
             batch.refuse(message, sender, error)
         except Exception:  # noqa: BLE001 - a fault in one profile must not stop the messages of others; the message is kept
@@ -147,7 +148,7 @@ def weight(message: Message) -> int:
     return min(size if size >= 0 else _USUAL_RATIO * len(payload), MAX_UNPACKED_BYTES)  # -1: packed as a stream, which does not say
 
 
-def _read(message: Message, sender: Sender, max_payload_bytes: int, memory: MutableMapping[str, str]) -> Content:
+def _read(message: Message, sender: Sender, max_payload_bytes: int, memory: MutableMapping[str, str], *, replayed: bool) -> Content:
     if len(message.payload) > max_payload_bytes and message.door in _SIZE_LIMITED_DOORS:
         epoch, seq = salvaged(message.payload[:_HEAD_BYTES])
         raise UndecodableError("payload_too_large", epoch=epoch, seq=seq)
@@ -157,7 +158,7 @@ def _read(message: Message, sender: Sender, max_payload_bytes: int, memory: Muta
     if sender.kind == "state":
         return Content(state=read_state(payload))
     if sender.profile in STATEFUL:
-        content = STATEFUL[sender.profile](payload, sender, memory, replayed=message.door == _REPLAYED)
+        content = STATEFUL[sender.profile](payload, sender, memory, replayed=replayed)
     else:
         content = PROFILES[sender.profile](payload, sender)
     if sender.numbered and content.seq is None and message.door in _NUMBERED_DOORS and not (content.lost and not content.size):

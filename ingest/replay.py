@@ -66,7 +66,7 @@ def decode_all(
         message.id: original._replace(id=message.id, lane=message.lane)
         for message in replays if (original := originals[message.id]) is not None
     }
-    again = decode(list(opened.values()), routes, max_payload_bytes=max_payload_bytes, memory=dict(memory))
+    again = decode(list(opened.values()), routes, max_payload_bytes=max_payload_bytes, memory=dict(memory), replayed=True)
     readings = _asked_for(again.readings, replays)
     heads = pl.concat([fresh.heads, _heads(again.heads, readings, replays)]).sort("message")
     return [opened.get(message.id, message) for message in messages], Decodings(

@@ -114,7 +114,7 @@ def test_a_field_that_no_list_has_is_told() -> None:
 
 @pytest.mark.parametrize(("time", "door", "outcome"), [
     ("message", "mqtt", (None, "bad_timestamp", 0)), ("arrival", "mqtt", (NOON.replace(minute=1), None, 1)),
-    ("arrival", "http", (NOON.replace(minute=1), None, 1)), ("arrival", "replay", (None, "bad_timestamp", 0)),
+    ("arrival", "http", (NOON.replace(minute=1), None, 1)),
     ("arrival", "file", (None, "bad_timestamp", 0)),
 ])
 def test_the_arrival_stands_in_for_a_missing_time_stamp_only_where_the_route_says_so(time, door, outcome) -> None:

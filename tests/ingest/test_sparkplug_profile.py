@@ -55,9 +55,9 @@ class Host:
         self.routes = Routes([RouteSettings(topic="spBv1.0/#", enterprise=STEEL, gateway="gw-s", profile="sparkplug_b", **route)])
         self.memory: dict[str, str] = {}
 
-    def hear(self, *sent: tuple[str, bytes], door: str = "mqtt") -> Decodings:
+    def hear(self, *sent: tuple[str, bytes], door: str = "mqtt", replayed: bool = False) -> Decodings:
         messages = [message(raw, number, topic=_topic(to), door=door) for number, (to, raw) in enumerate(sent, 1)]
-        return decode(messages, self.routes, memory=self.memory)
+        return decode(messages, self.routes, memory=self.memory, replayed=replayed)
 
 
 def _topic(to: str) -> str:
@@ -122,7 +122,7 @@ def test_an_alias_of_no_known_birth_waits_in_quarantine_and_a_replay_after_the_b
     assert asked(early) == ["spBv1.0/plant/NCMD/node"]
     host.hear(NODE_BIRTH, DEVICE_BIRTH)
     before = dict(host.memory)
-    replayed = host.hear(data(99.0, 8), door="replay")
+    replayed = host.hear(data(99.0, 8), replayed=True)
     assert said(replayed) == [("E-1", "active_import", 99.0, None)]
     assert (replayed.commands, host.memory) == ([], before)
 
@@ -132,16 +132,16 @@ def test_the_aliases_of_a_new_session_do_not_speak_for_a_replay_of_an_earlier_on
     host.hear(NODE_BIRTH, ("NDEATH/node", payload(bd(3))))
     host.hear(("NBIRTH/node", payload(bd(4), seq=0, at_ms=AT_MS + 60_000)))
     host.hear(("DBIRTH/node/E-1", payload({**ENERGY, "name": "reactive_import"}, seq=1, at_ms=AT_MS + 60_000)))
-    assert said(host.hear(data(99.0, 8), door="replay")) == [("E-1", "7", None, "unknown_alias")]
+    assert said(host.hear(data(99.0, 8), replayed=True)) == [("E-1", "7", None, "unknown_alias")]
     later = ("DDATA/node/E-1", payload({"alias": 7, "double_value": 1.0}, seq=8, at_ms=AT_MS + 60_000))
-    assert said(host.hear(later, door="replay")) == [("E-1", "reactive_import", 1.0, None)]
+    assert said(host.hear(later, replayed=True)) == [("E-1", "reactive_import", 1.0, None)]
 
 
 def test_a_replayed_birth_or_death_changes_nothing() -> None:
     host = Host()
     host.hear(NODE_BIRTH, DEVICE_BIRTH)
     before = dict(host.memory)
-    found = host.hear(("NDEATH/node", payload(bd(3))), ("NBIRTH/node", payload(bd(9), seq=0)), door="replay")
+    found = host.hear(("NDEATH/node", payload(bd(3))), ("NBIRTH/node", payload(bd(9), seq=0)), replayed=True)
     assert (found.states, host.memory) == ([], before)
 
 
