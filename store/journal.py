@@ -8,12 +8,20 @@ run ahead. Whoever can rewrite everything, head included, is found only by compa
 
 Every message has a lane: live ones are settled first, history when no live one waits. Ids rise over both. Segments of version 1
 have no lanes: all their messages are live. The newest one is brought to version 2 when it is written to, older ones stay as they are.
+
+An old segment may be archived: `YYYY-MM-DD.sqlite.zst` is the file as it was, packed, behind a frame that zstd skips and that tells
+where its ids begin. It is read like any other, from a copy without a name that is gone with its connection.
 """
 
 import hashlib
+import os
+import shutil
 import sqlite3
+import struct
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -21,9 +29,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
+import zstandard
 
-from config.errors import JournalCorruptError
-from store.sqlite import DamagedFileError, connect, told, transaction
+from config.errors import JournalCorruptError, StoreFullError, StoreUnavailableError
+from store.sqlite import NO_SPACE, DamagedFileError, connect, opened_copy, told, transaction
 
 LIVE, HISTORY = 0, 1  # lanes
 LANES: Final = (LIVE, HISTORY)
@@ -32,6 +41,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _HEAD: Final = "head.sqlite"
 _SEGMENTS: Final = "????-??-??.sqlite"
+_ARCHIVED: Final = ".zst"
+_PARTIAL: Final = ".partial"  # of an archive that is being written
+_UNPACKED: Final = "unpacked-"  # a copy that is being opened
+_LEFT_AFTER_S: Final = 3600.0  # a copy that has not been opened by then never will be
+_BESIDE: Final = ("-wal", "-shm")
+_SKIPPABLE: Final = 0x184D2A50  # magic number of a frame that zstd skips (RFC 8878, 3.1.2)
+_NOTE: Final = struct.Struct("<IIq")  # that frame: magic number, bytes that follow, last id before the segment
+_FRAME_HEADER: Final = 18  # bytes of a zstd frame's header at most
+_LEVEL: Final = 9
 _OPEN_SEGMENTS: Final = 4
 _NO_CHAIN: Final = bytes(32)
 _SCHEMA: Final = """
@@ -110,6 +128,13 @@ class ChainCheck(NamedTuple):
         return not self.broken
 
 
+class Segment(NamedTuple):
+    """One file of the journal."""
+
+    name: str  # YYYY-MM-DD.sqlite
+    last_id: int  # 0: without messages
+
+
 class _Tail(NamedTuple):
     id: int
     chain: bytes
@@ -119,9 +144,10 @@ class _Tail(NamedTuple):
 class Journal:
     """Raw messages in order of arrival. Several processes may hold it open, and several may append."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, reserve_bytes: int = 0) -> None:
+        """`reserve_bytes`: with less free space than that nothing is kept any more, before the disk is full for everybody."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self._folder, self._reserve_bytes = folder, reserve_bytes
         self._writing, self._reading = threading.Lock(), threading.Lock()
         self._writer: tuple[str, sqlite3.Connection] | None = None
         self._readers: dict[str, sqlite3.Connection] = {}
@@ -157,6 +183,7 @@ class Journal:
         """
         if not arrivals:
             return []
+        self._check_room(0)
         day = max(arrival.received_at for arrival in arrivals).astimezone(UTC).date().isoformat()
         with self._writing, self._appending(day) as (name, db, tail):
             ids: list[int] = []
@@ -283,13 +310,64 @@ class Journal:
         for name in names:
             try:
                 # Connections of its own: reading goes on beside a long check.
-                with self._told(name), closing(connect(self._folder / name, synchronous="FULL", create=False)) as db:
+                with self._told(name), closing(self._open(name)) as db:
                     check.segment(name, db)
             except JournalCorruptError:
                 check.broken.append(Break(name, 0, "the file cannot be read"))
                 check.last = None
         check.end(names[-1] if names else "", settled)
         return ChainCheck(check.checked, tuple(check.broken))
+
+    def closed_segments(self) -> list[Segment]:
+        """Segments that are written to no more and not archived yet, oldest first."""
+        with self._reading:
+            with self._told(_HEAD):
+                newest = self._head_reader.execute("SELECT segment FROM head").fetchone()[0]
+            found = []
+            for path in sorted(self._folder.glob(_SEGMENTS)):
+                if path.name < newest:
+                    with self._told(path.name):
+                        tail = _tail_of(self._reader(path.name))
+                    found.append(Segment(path.name, tail.id if tail else 0))
+            return found
+
+    def archive(self, name: str) -> None:
+        """Pack a closed segment with messages, read it back, and take the plain file away. Cut short anywhere, it is begun again by the next call.
+
+        Raises:
+            JournalCorruptError: it is not as it was written; it stays as it is.
+            StoreFullError, StoreUnavailableError: it stays as it is.
+        """
+        self._tidy()
+        plain, packed = self._folder / name, self._folder / f"{name}{_ARCHIVED}"
+        partial = packed.with_name(packed.name + _PARTIAL)
+        with self._reading:
+            self._drop_reader(name)
+        try:
+            with self._told(name), closing(connect(plain, synchronous="FULL", create=False)) as db:
+                if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    raise StoreUnavailableError(plain, "it is being read", "It is archived later.")
+                origin = db.execute("SELECT previous_id FROM origin").fetchone()[0]
+                tail = _tail_of(db)
+            with plain.open("rb") as source, partial.open("wb") as target:
+                target.write(_NOTE.pack(_SKIPPABLE, _NOTE.size - 8, origin))
+                size = os.fstat(source.fileno()).st_size
+                zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).copy_stream(source, target, size=size)
+                target.flush()
+                os.fsync(target.fileno())
+            self._check_archive(name, partial, tail)
+            partial.replace(packed)
+            _sync_folder(self._folder)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise StoreFullError(packed, error) from error
+            raise StoreUnavailableError(packed, error, "Check that the folder is there and writable.") from error
+        finally:
+            partial.unlink(missing_ok=True)
+        with self._reading:  # no one finds the plain file and loses it before it is open
+            self._drop_reader(name)
+            for end in ("", *_BESIDE):
+                plain.with_name(name + end).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close all files."""
@@ -347,6 +425,8 @@ class Journal:
         query = "SELECT id FROM message WHERE mid = ? AND mid > 0 AND digest = ? AND mqtt_rows > ? ORDER BY id DESC LIMIT 1"
         with self._reading:
             for name in reversed(self._segments()):
+                if not (self._folder / name).exists():  # archived: too long ago for a redelivery
+                    break
                 with self._told(name):
                     db = self._reader(name)
                     if not _version(db):
@@ -369,11 +449,77 @@ class Journal:
         if name not in self._readers:
             while len(self._readers) >= _OPEN_SEGMENTS:
                 self._readers.pop(next(iter(self._readers))).close()
-            self._readers[name] = connect(self._folder / name, synchronous="FULL", create=False)
+            self._readers[name] = self._open(name)
         return self._readers[name]
 
+    def _drop_reader(self, name: str) -> None:
+        if name in self._readers:
+            self._readers.pop(name).close()
+
+    def _open(self, name: str) -> sqlite3.Connection:
+        """A connection to read a segment by."""
+        try:
+            return connect(self._folder / name, synchronous="FULL", create=False)
+        except StoreUnavailableError:
+            if not (packed := self._folder / f"{name}{_ARCHIVED}").exists():
+                raise
+            return self._open_archive(packed)
+
+    def _open_archive(self, packed: Path) -> sqlite3.Connection:
+        """An archive, unpacked into a file that has no name any more once it is open.
+
+        Raises:
+            DamagedFileError: it is not what was packed.
+            StoreFullError: there is no room for it.
+        """
+        try:
+            with packed.open("rb") as source:
+                previous_id = _noted(source.read(_NOTE.size))
+                self._check_room(zstandard.frame_content_size(source.read(_FRAME_HEADER)))
+                source.seek(_NOTE.size)
+                with tempfile.NamedTemporaryFile(prefix=_UNPACKED, dir=self._folder) as target:
+                    zstandard.ZstdDecompressor().copy_stream(source, target)
+                    target.flush()
+                    db = opened_copy(Path(target.name))
+            if db.execute("SELECT previous_id FROM origin").fetchone()[0] != previous_id:
+                db.close()
+                raise DamagedFileError(f"{packed.name} does not begin where it says")
+            return db
+        except zstandard.ZstdError as error:
+            raise DamagedFileError(f"{packed.name}: {error}") from error
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise StoreFullError(packed, error) from error
+            raise StoreUnavailableError(packed, error, "Check that the folder is there and writable.") from error
+
+    def _check_archive(self, name: str, packed: Path, tail: _Tail | None) -> None:
+        """Unpack it again and walk along its chain to the end that it has to have."""
+        with self._told(packed.name), closing(self._open_archive(packed)) as db:
+            check = _Check(0, _NO_CHAIN)
+            check.segment(name, db)
+            if check.broken or _tail_of(db) != tail:
+                raise JournalCorruptError(self._folder / name, check.broken[0].message if check.broken else 0)
+
+    def _tidy(self) -> None:
+        """Remove what a crash, or a process that was reading meanwhile, has left beside the segments."""
+        for copy in self._folder.glob(f"{_UNPACKED}*"):
+            with suppress(FileNotFoundError):
+                if copy.stat().st_mtime < time.time() - _LEFT_AFTER_S:
+                    copy.unlink()
+        for packed in self._folder.glob(_SEGMENTS + _ARCHIVED):
+            plain = packed.with_suffix("")
+            if not plain.exists():
+                for end in _BESIDE:
+                    plain.with_name(plain.name + end).unlink(missing_ok=True)
+
+    def _check_room(self, needed: int) -> None:
+        """Raise StoreFullError where less than the reserve would be left."""
+        if self._reserve_bytes and shutil.disk_usage(self._folder).free - needed < self._reserve_bytes:
+            raise StoreFullError(self._folder, f"less than {self._reserve_bytes >> 20} MB are free, which are kept in reserve")
+
     def _on_disk(self) -> list[str]:
-        return sorted(path.name for path in self._folder.glob(_SEGMENTS))
+        plain = {path.name for path in self._folder.glob(_SEGMENTS)}
+        return sorted(plain | {path.name.removesuffix(_ARCHIVED) for path in self._folder.glob(_SEGMENTS + _ARCHIVED)})
 
     def _segments(self) -> list[str]:
         """Names of the segments, oldest first; the folder is listed again only when the head names a new one."""
@@ -389,14 +535,23 @@ class Journal:
         for name in reversed(self._segments()):
             if name not in self._previous_ids:
                 with self._told(name):
-                    db = self._reader(name)
-                    if not _version(db):
-                        continue
-                    self._previous_ids[name] = db.execute("SELECT previous_id FROM origin").fetchone()[0]
+                    previous_id = self._previous_id(name)
+                if previous_id is None:
+                    continue
+                self._previous_ids[name] = previous_id
             wanted.append(name)
             if self._previous_ids[name] <= after:
                 break
         return wanted[::-1]
+
+    def _previous_id(self, name: str) -> int | None:
+        """Id of the last message before a segment; None: it is not begun. An archive tells without being unpacked."""
+        packed = self._folder / f"{name}{_ARCHIVED}"
+        if packed.exists():
+            with packed.open("rb") as file:
+                return _noted(file.read(_NOTE.size))
+        db = self._reader(name)
+        return int(db.execute("SELECT previous_id FROM origin").fetchone()[0]) if _version(db) else None
 
     @contextmanager
     def _rows(self, name: str, lane: int | None, where: str, *values: int) -> Iterator[Iterable[_Row]]:
@@ -452,7 +607,7 @@ class _Check:
         last_id, last_chain = self.last
         if message != last_id + 1:
             self.broken.append(Break(name, last_id + 1, f"messages {last_id + 1} to {message - 1} are gone"))
-        if digest != _digest(topic, payload):
+        if not (isinstance(topic, str) and isinstance(payload, bytes)) or digest != _digest(topic, payload):
             self.broken.append(Break(name, message, "topic or payload is not what was written"))
         elif chain != _chain(last_chain, (message, door, topic, identity, content_type, received_us, mid, bool(retained)), lane, digest):
             self.broken.append(Break(name, message, "the row or the one before it is not what was written"))
@@ -464,6 +619,22 @@ class _Check:
         last_id, expected = self.last[0] if self.last else 0, max(self.head_id, settled)
         if last_id < expected and (self.last or not self.broken):  # behind a file that cannot be read nothing is known
             self.broken.append(Break(name, last_id + 1, f"the tail is gone: messages {last_id + 1} to {expected} were written or settled"))
+
+
+def _noted(note: bytes) -> int:
+    """What an archive says of where its ids begin."""
+    if len(note) < _NOTE.size or (found := _NOTE.unpack(note))[:2] != (_SKIPPABLE, _NOTE.size - 8):
+        raise DamagedFileError("it does not begin as an archive does")
+    return int(found[2])
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming in it survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _storable(text: str) -> str:

@@ -51,6 +51,23 @@ def connect(path: Path, *, synchronous: Literal["FULL", "NORMAL"], create: bool 
     return db
 
 
+def opened_copy(path: Path) -> sqlite3.Connection:
+    """Open a file to read from that nobody changes; it may be unlinked while it is open.
+
+    Raises:
+        StoreUnavailableError: it cannot be opened.
+        DamagedFileError: it is no database.
+    """
+    with told(path):
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA user_version").close()
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """All or nothing; the write lock is taken at once, so that what is read inside stays true until the end."""

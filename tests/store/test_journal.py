@@ -1,14 +1,19 @@
+import io
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -347,6 +352,222 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "journal" / "head.sqlite").mkdir()
     with pytest.raises(StoreUnavailableError, match=r"head\.sqlite"):
         Journal(tmp_path / "journal")
+
+
+def test_less_free_space_than_the_reserve_keeps_nothing_and_goes_on_by_itself(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", megabytes=8) as disk:
+        journal = Journal(disk / "journal", reserve_bytes=4 << 20)
+        assert journal.append([arrival()]) == [1]
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(5 << 20))
+        for _ in range(2):
+            with pytest.raises(StoreFullError, match="less than 4 MB are free, which are kept in reserve"):
+                journal.append([arrival()])
+        without = Journal(disk / "journal")
+        assert without.append([arrival()]) == [2]  # SQLite itself is far from full
+        without.close()
+        ballast.unlink()
+        assert journal.append([arrival()]) == [3]
+        assert journal.verify() == (3, ())
+        journal.close()
+
+
+# --- archive ------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def week(folder: Path) -> Iterator[Journal]:
+    """Six days of three messages, of which the first four are archived."""
+    journal = Journal(folder)
+    for day in range(6):
+        journal.append([arrival(b"%d/%d" % (day, n) * 50, mid=3 * day + n + 1, lane=n % 2, received_at=NOON + day * DAY) for n in range(3)])
+    before = journal.read(0, 100)
+    for segment in journal.closed_segments()[:4]:
+        journal.archive(segment.name)
+    assert journal.read(0, 100) == before
+    yield journal
+    journal.close()
+
+
+def days_in(folder: Path) -> dict[str, list[int]]:
+    """Days of the segments by suffix, and nothing else is in the folder."""
+    found: dict[str, list[int]] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith("head"):
+            name, _, suffix = path.name.partition(".")
+            found.setdefault(suffix, []).append(int(name[-2:]))
+    return {suffix: days for suffix, days in found.items() if not suffix.startswith("sqlite-")}
+
+
+def test_archived_segments_are_packed_and_read_like_any_other(folder: Path, week: Journal) -> None:
+    assert days_in(folder) == {"sqlite.zst": [21, 22, 23, 24], "sqlite": [25, 26]}
+    assert [segment.name for segment in week.closed_segments()] == ["2026-11-25.sqlite"]  # today's is written to
+    again = Journal(folder)
+    for journal in (week, again):
+        assert [message.id for message in journal.read(0, 100)] == list(range(1, 19))
+        assert [message.id for message in journal.read(4, 5, HISTORY)] == [5, 8, 11, 14, 17]
+        assert [message.id for message in journal.read(7, 2, LIVE)] == [9, 10]
+        assert [journal.get(message).payload[:3] for message in (1, 12, 18)] == [b"0/0", b"3/2", b"5/2"]  # type: ignore[union-attr]
+        assert (journal.count(0, HISTORY), journal.count(0, LIVE), journal.last_id()) == (6, 12, 18)
+        assert journal.verify() == (18, ())
+    assert week.append([arrival(received_at=NOON + 5 * DAY)]) == [19]
+    again.close()
+    assert days_in(folder) == {"sqlite.zst": [21, 22, 23, 24], "sqlite": [25, 26]}  # no copy stays
+
+
+def test_reading_new_messages_unpacks_nothing(week: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = Journal(week._folder)
+    monkeypatch.setattr(Journal, "_open_archive", lambda *_: pytest.fail("unpacked"))
+    assert [message.id for message in again.read(12, 100)] == list(range(13, 19))
+    assert again.get(15) is not None
+    assert (again.last_id(), again.count(12, LIVE)) == (18, 4)
+    assert again.append([arrival(b"x", mid=9, dup=True, received_at=NOON + 5 * DAY)]) == [19]
+    again.close()
+
+
+def test_a_reader_that_had_the_plain_file_open_goes_on(folder: Path) -> None:
+    journal = Journal(folder)
+    for day in range(2):
+        journal.append([arrival(received_at=NOON + day * DAY)] * 3)
+    reader = Journal(folder)
+    assert len(reader.read(0, 2)) == 2
+    journal.archive("2026-11-21.sqlite")
+    assert [message.id for message in reader.read(0, 9)] == [1, 2, 3, 4, 5, 6]
+    assert reader.verify() == (6, ())
+    journal.close()
+    reader.close()
+
+
+def test_zstd_s_own_tools_unpack_an_archive_to_the_segment(folder: Path, week: Journal) -> None:
+    packed = (folder / "2026-11-22.sqlite.zst").read_bytes()
+    unpacked = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(packed), read_across_frames=True).read()
+    assert unpacked[:15] == b"SQLite format 3"
+    assert len(packed) < len(unpacked) / 10
+    (folder / "2026-11-22.sqlite").write_bytes(unpacked)  # as one who wants it back would do
+    assert week.verify() == (18, ())
+
+
+class EndedError(BaseException):
+    """The process ended here."""
+
+
+def ends(*_: object, **__: object) -> None:
+    raise EndedError
+
+
+@pytest.mark.parametrize("step", ["copy_stream", "fsync", "unpack", "rename", "sync_folder", "unlink_first", "unlink_second"])
+def test_an_archiving_cut_short_anywhere_loses_nothing_and_is_begun_again(folder: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    journal = Journal(folder)
+    for day in range(2):
+        journal.append([arrival(b"%d" % day, received_at=NOON + day * DAY)] * 3)
+    with monkeypatch.context() as patch:
+        match step:
+            case "copy_stream":
+                patch.setattr(zstandard, "ZstdCompressor", lambda **_: SimpleNamespace(copy_stream=ends))
+            case "fsync":
+                patch.setattr(os, "fsync", ends)
+            case "unpack":
+                patch.setattr(Journal, "_open_archive", ends)
+            case "rename":
+                patch.setattr(Path, "replace", ends)
+            case "sync_folder":
+                patch.setattr(journal_module, "_sync_folder", ends)
+            case _:
+                original, seen = Path.unlink, list[str]()
+
+                def unlink(path: Path, *, missing_ok: bool = False) -> None:
+                    if path.name.endswith(".sqlite" if step == "unlink_first" else ".sqlite-wal"):
+                        seen.append(path.name)
+                        raise EndedError
+                    original(path, missing_ok=missing_ok)
+
+                patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(EndedError):
+            journal.archive("2026-11-21.sqlite")
+    journal.close()
+    journal = Journal(folder)
+    assert [message.id for message in journal.read(0, 9)] == [1, 2, 3, 4, 5, 6]
+    assert journal.verify() == (6, ())
+    for segment in journal.closed_segments():
+        journal.archive(segment.name)
+    journal._tidy()
+    assert days_in(folder) == {"sqlite.zst": [21], "sqlite": [22]}
+    assert [path.name for path in folder.glob("2026-11-21*")] == ["2026-11-21.sqlite.zst"]
+    assert journal.verify() == (6, ())
+    journal.close()
+
+
+@pytest.mark.parametrize("where", [4, 9, 200, -3])
+def test_a_damaged_archive_is_told_by_name(folder: Path, week: Journal, where: int) -> None:
+    path = folder / "2026-11-23.sqlite.zst"
+    content = bytearray(path.read_bytes())
+    content[where] ^= 0xFF
+    path.write_bytes(content)
+    week.close()
+    again = Journal(folder)
+    broken = again.verify().broken
+    assert broken
+    assert {place.segment for place in broken} <= {"2026-11-23.sqlite", "2026-11-24.sqlite"}
+    again.close()
+
+
+def test_a_segment_that_is_not_as_it_was_written_is_not_archived(folder: Path) -> None:
+    journal = Journal(folder)
+    for day in range(2):
+        journal.append([arrival(b"%d" % n, received_at=NOON + day * DAY) for n in range(5)])
+    change(folder, "UPDATE message SET payload = 'x' WHERE id = 3")
+    with pytest.raises(JournalCorruptError, match="from message 3 on"):
+        journal.archive("2026-11-21.sqlite")
+    assert days_in(folder) == {"sqlite": [21, 22]}
+    assert len(journal.read(0, 100)) == 10
+    journal.close()
+
+
+def test_a_segment_that_is_being_read_is_archived_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.sqlite.BUSY_TIMEOUT_S", 0.05)
+    journal = Journal(folder)
+    for day in range(2):
+        journal.append([arrival(received_at=NOON + day * DAY)] * 3)
+    with closing(sqlite3.connect(folder / "2026-11-21.sqlite")) as db:
+        rows = db.execute("SELECT * FROM message")
+        rows.fetchone()
+        with pytest.raises(StoreUnavailableError, match="archived later"):
+            journal.archive("2026-11-21.sqlite")
+        rows.close()
+    journal.archive("2026-11-21.sqlite")
+    assert days_in(folder) == {"sqlite.zst": [21], "sqlite": [22]}
+    journal.close()
+
+
+def test_a_disk_without_room_for_the_archive_or_a_copy_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", megabytes=8) as disk:
+        journal = Journal(disk / "journal")
+        journal.append([arrival(os.urandom(20_000))] * 100)
+        journal.append([arrival(received_at=NOON + DAY)])
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(shutil.disk_usage(disk).free - (2 << 20)))
+        with pytest.raises(StoreFullError):
+            journal.archive("2026-11-21.sqlite")
+        assert journal.verify() == (101, ())
+        assert days_in(disk / "journal") == {"sqlite": [21, 22]}
+        ballast.unlink()
+        journal.archive("2026-11-21.sqlite")
+        ballast.write_bytes(bytes(shutil.disk_usage(disk).free - (1 << 20)))
+        again = Journal(disk / "journal")
+        with pytest.raises(StoreFullError):
+            again.get(1)
+        ballast.unlink()
+        assert again.get(1) is not None
+        again.close()
+        journal.close()
+
+
+def test_copies_that_a_crash_has_left_are_removed(folder: Path, week: Journal) -> None:
+    old, new = folder / "unpacked-old", folder / "unpacked-new"
+    for path, age_s in ((old, 4000), (new, 3000)):
+        path.write_bytes(b"")
+        os.utime(path, (time.time() - age_s,) * 2)
+    week.archive("2026-11-25.sqlite")
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 # --- evidence -----------------------------------------------------------------------------------------------------------
