@@ -113,7 +113,7 @@ VERDICT: Final = pl.Schema({  # one row for each edition that the period touches
     "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(),
 })
 SETTLEMENT: Final = pl.Schema({  # what became of one journal message
-    "message": pl.Int64(), "outcome": pl.String(),  # decoded, undecodable, state, lost, sandbox
+    "message": pl.Int64(), "outcome": pl.String(),  # decoded, undecodable, state, lost, sandbox, replayed
     "reason": pl.String(), "enterprise": pl.String(), "gateway": pl.String(), "epoch": pl.String(), "seq": pl.Int64(),
     "decoded": pl.UInt32(), "stored": pl.UInt32(), "duplicate": pl.UInt32(), "conflicting": pl.UInt32(), "rejected": pl.UInt32(),
 })

@@ -87,6 +87,24 @@ def read_table(path: str, columns: Sequence[Column], problems: list[Problem], *,
     Returns:
         The table, with null for a wrong cell; None where it cannot be read or lacks a column.
     """
+    table = read_cells(path, columns, problems)
+    if table is None:
+        return None
+    frame = table.frame
+    parsed = {}
+    for column in columns:
+        if column.name in table.given:
+            parsed[column.name] = parse_column(table, column, problems, zone, day_zone)
+        elif not column.required:
+            parsed[column.name] = pl.repeat(column.default, frame.height, dtype=_TYPES[column.type], eager=True)
+    if any(column.name not in parsed for column in columns):
+        return None
+    extras = [column for column in frame.columns if column not in parsed]
+    return table._replace(frame=pl.DataFrame([*(values.alias(key) for key, values in parsed.items()), *(frame[extra] for extra in extras)]))
+
+
+def read_cells(path: str, columns: Sequence[Column], problems: list[Problem]) -> Table | None:
+    """A table with its cells as they stand; None where it cannot be read. A column that must be there and is not is a problem."""
     raw = _raw(path, problems)
     if raw is None:
         return None
@@ -94,21 +112,11 @@ def read_table(path: str, columns: Sequence[Column], problems: list[Problem], *,
     frame = _without_empty_end(frame)
     table = Table(name, frame, first_row, frozenset(frame.columns))
     head = f"{name} row 1" if first_row > 1 else name
-    lacking = [column for column in columns if column.required and column.name not in table.given]
     problems.extend(
         Problem(f"{head} column {column.name}", "the column is missing", f"Add it ({column.help}); there are {', '.join(frame.columns) or 'none'}")
-        for column in lacking
+        for column in columns if column.required and column.name not in table.given
     )
-    parsed = {}
-    for column in columns:
-        if column.name in table.given:
-            parsed[column.name] = _parse(table, column, problems, zone, day_zone)
-        elif not column.required:
-            parsed[column.name] = pl.repeat(column.default, frame.height, dtype=_TYPES[column.type], eager=True)
-    if lacking:
-        return None
-    extras = [column for column in frame.columns if column not in parsed]
-    return table._replace(frame=pl.DataFrame([*(values.alias(key) for key, values in parsed.items()), *(frame[extra] for extra in extras)]))
+    return table
 
 
 def read_tables(
@@ -288,7 +296,7 @@ def _without_empty_end(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.head(last)
 
 
-def _texts(values: pl.Series) -> pl.Series:
+def cell_texts(values: pl.Series) -> pl.Series:
     """The cells as trimmed texts; an empty one is null. A whole number, as a spreadsheet keeps it, loses its `.0`."""
     if values.dtype.is_float():
         whole = values.cast(pl.Int64, strict=False)
@@ -300,24 +308,24 @@ def _texts(values: pl.Series) -> pl.Series:
     return texts.set(texts == "", None) if (texts == "").any() else texts
 
 
-def _parse(table: Table, column: Column, problems: list[Problem], zone: str | None, day_zone: str) -> pl.Series:
-    """One column with its declared type; every cell that does not fit becomes a problem."""
+def parse_column(table: Table, column: Column, problems: list[Problem], zone: str | None = None, day_zone: str = "UTC") -> pl.Series:
+    """One column with its declared type; every cell that does not fit becomes a problem, and null."""
     raw = table.frame[column.name]
     match column.type:
         case "text" | "period":
-            cells = values = _texts(raw)
+            cells = values = cell_texts(raw)
             if column.type == "period":
                 values = values.set(~_is_period(values), None)
         case "number":
-            cells = raw if raw.dtype.is_numeric() else _texts(raw)
+            cells = raw if raw.dtype.is_numeric() else cell_texts(raw)
             values = cells.cast(pl.Float64, strict=False)
             finite = values.is_finite()
             values = values if finite.all() else values.set(~finite, None)
         case "flag":
-            cells = raw if raw.dtype == pl.Boolean else _texts(raw)
+            cells = raw if raw.dtype == pl.Boolean else cell_texts(raw)
             values = cells if raw.dtype == pl.Boolean else cells.str.to_lowercase().replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)
         case "day":
-            cells = raw if raw.dtype == pl.Date else _texts(raw)
+            cells = raw if raw.dtype == pl.Date else cell_texts(raw)
             values = cells if raw.dtype == pl.Date else cells.str.replace(r"[T ]00:00:00$", "").str.to_date("%Y-%m-%d", strict=False)
         case "instant" | "day or instant":
             cells, values = _instants(raw, zone, day_zone if column.type == "day or instant" else None)
@@ -358,7 +366,7 @@ def _instants(raw: pl.Series, zone: str | None, day_zone: str | None) -> tuple[p
         return raw, _in_zone(raw.dt.cast_time_unit("us"), zone)
     if raw.dtype == pl.Date:
         return raw, _in_zone(raw.cast(pl.Datetime("us")), day_zone)
-    cells = _texts(raw)
+    cells = cell_texts(raw)
     values = cells.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC")
     rest = (values.is_null() & cells.is_not_null()).arg_true()
     if rest.is_empty():
