@@ -41,6 +41,17 @@ def gateway_status(fleet: pl.DataFrame, now: datetime) -> pl.DataFrame:
     )
 
 
+def usual_intervals(received: pl.DataFrame) -> pl.DataFrame:
+    """register_key, usual_interval_s: the median time between readings, null where there was only one.
+
+    Args:
+        received: RECEIVED; a run of a single reading tells by its distance from the run before.
+    """
+    runs = received.sort("register_key", "start")
+    since = ((pl.col("first_at") - pl.col("last_at").shift(1)).dt.total_microseconds() / 1e6).over("register_key")
+    return runs.with_columns(each=pl.coalesce("interval_s", since)).group_by("register_key").agg(usual_interval_s=pl.col("each").median())
+
+
 def register_liveness(received: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """Which registers are stale, and which are frozen.
 
@@ -58,8 +69,7 @@ def register_liveness(received: pl.DataFrame, now: datetime) -> pl.DataFrame:
     since = pl.when(pl.col("changed_at") == pl.col("last_change")).then("unchanged").when(pl.col("start") > pl.col("last_change")).then("readings")
     rows = runs.group_by("register_key").agg(
         pl.col("last_change").first().alias("changed_at"), last_at=pl.col("last_at").max(), unchanged=since.sum(),
-        usual_interval_s=pl.col("interval_s").median(),
-    )
+    ).join(usual_intervals(received), on="register_key", how="left")
     quiet_s = (pl.lit(now, INSTANT) - pl.col("last_at")).dt.total_microseconds() / 1e6
     stale = quiet_s > USUAL_INTERVALS * pl.col("usual_interval_s").fill_null(DEFAULT_INTERVAL_S)
     frozen = (pl.col("last_at") - pl.col("changed_at") >= FROZEN_FOR) & (pl.col("unchanged") >= FROZEN_READINGS)

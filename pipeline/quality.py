@@ -8,7 +8,7 @@ import polars as pl
 from config import calendar
 from config.schemas import COMPLETENESS, LIVENESS, MESSAGES_BY_DAY, conform
 from monitors.completeness import SLOT, completeness, due_spans, messages_by_day, missing_windows
-from monitors.liveness import LOOK_BACK, gateway_status, register_liveness
+from monitors.liveness import LOOK_BACK, gateway_status, register_liveness, usual_intervals
 from pipeline.site import Site
 from store.fleet import ASKED_WINDOW, FLEET
 
@@ -49,15 +49,14 @@ def messages(site: Site, first: date, last: date) -> pl.DataFrame:
 def windows(site: Site, now: datetime) -> pl.DataFrame:
     """ASKED_WINDOW up to `end`: where registers of known gateways have no readings, of the last six months, LATE and longer ago.
 
-    What is no longer than a register's usual interval is no gap.
+    Where readings come less often than every slot, what lies between two of them is no gap.
     """
     zone = site.settings.site.zone
     today = calendar.local_day(now, zone)
     received = site.derived.read("received", today - timedelta(days=KEPT_DAYS), today).collect()
     spans = due_spans(received, site.register.registers(), calendar.day_span(today - timedelta(days=KEPT_DAYS), zone)[0], now - LATE)
-    usual = received.group_by("register_key").agg(usual_s=pl.col("interval_s").median().fill_null(0.0))
-    found = missing_windows(received, spans).join(usual, on="register_key", how="left").filter(
-        (pl.col("end") - pl.col("start")).dt.total_seconds() > pl.max_horizontal(pl.col("usual_s").fill_null(0.0), SLOT.total_seconds() - 1)
+    found = missing_windows(received, spans).join(usual_intervals(received), on="register_key", how="left").filter(
+        (pl.col("end") - pl.col("start") + SLOT).dt.total_seconds() > pl.col("usual_interval_s").fill_null(0.0)
     )
     senders = site.register.registers().group_by("register_key").agg(pl.col("gateway").drop_nulls().last(), *(pl.col(name).last() for name in _NAMES))
     named = found.join(senders.filter(pl.col("gateway").is_not_null()), on="register_key")
