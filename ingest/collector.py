@@ -8,6 +8,7 @@ connection ends is forgotten and comes again with the next one.
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -28,13 +29,15 @@ _BATCH_BYTES: Final = 8 * 1024 * 1024
 _LONGEST_WAIT_S: Final = 4.0  # a broker that is back is noticed within 5 s
 _SHORTEST_WAIT_S: Final = 1.0
 _TAKEN_OVER_WAIT_S: Final = 60.0  # two programs with one client id: the longer both wait, the less they harm each other
-_UNDISTURBED_S: Final = 3 * _TAKEN_OVER_WAIT_S
+_UNDISTURBED_S: Final = 6 * _TAKEN_OVER_WAIT_S
+_SUSPICIOUS_ENDS: Final = 3
 _STEADY_AFTER_S: Final = 5.0  # a connection that ends sooner counts as a failed try
 _STORE_RETRY_S: Final = 1.0
 _QUIET_STEP_S: Final = 0.2
 _DROPPED: Final = "$SYS/broker/publish/messages/dropped"  # Mosquitto's own count since its start; others say nothing there
 _VERSION: Final = "$SYS/broker/version"
 _OLDEST_SAFE_MOSQUITTO: Final = (2, 0, 22)  # older ones lose messages or do not honour the window
+_NO_ANSWER: Final = "it does not answer a subscription"
 _log: Final = structlog.get_logger("collect")
 
 
@@ -64,6 +67,7 @@ class Collector:
         self.ignored_own = 0  # receipts and requests of the platform itself
         self.broker_dropped: int | None = None  # messages that the broker has dropped since its start, for whomever; None: it does not tell
         self._taken_over_at: float | None = None
+        self._ends: deque[float] = deque(maxlen=_SUSPICIOUS_ENDS)  # of connections to a broker that was there again at once
 
     @property
     def problem(self) -> str:
@@ -71,8 +75,12 @@ class Collector:
         if self._store_problem or self._broker_problem:
             return self._store_problem or self._broker_problem
         if self._taken_over_at is not None and time.monotonic() - self._taken_over_at < _UNDISTURBED_S:
-            return f"another program uses the client id {self.client_id} and takes messages away: end it, or give it an id of its own"
+            return self._other_program
         return ""
+
+    @property
+    def _other_program(self) -> str:
+        return f"another program seems to use the client id {self.client_id} and to take messages away: end it, or give it an id of its own"
 
     @property
     def notice(self) -> str:
@@ -108,27 +116,39 @@ class Collector:
             on_message=self._take, enough=self._is_batch,
         )
         try:
-            connection.open()
+            try:
+                connection.open()
+            except BrokerUnavailableError:
+                self._ends.clear()
+                raise
             connection.subscribe(self._topics)
             if self._lane == LIVE:
                 connection.watch(_DROPPED)
-            self.connected, self._broker_problem = True, ""
-            _log.info("connected", host=settings.host, port=settings.port, client_id=self.client_id, topics=self._topics)
+            granted_by = time.monotonic() + _LONGEST_WAIT_S
             while connection.alive and not self._stop.is_set():
                 self._advance(connection)
+                if not self.connected and connection.subscribed:
+                    self.connected, self._broker_problem = True, ""
+                    _log.info("connected", host=settings.host, port=settings.port, client_id=self.client_id, topics=self._topics)
+                elif not self.connected and time.monotonic() > granted_by:
+                    raise BrokerUnavailableError(settings.host, settings.port, _NO_ANSWER)
             if self._stop.is_set():
                 self._commit(connection)
-            elif connection.taken_over:
-                self._taken_over_at = time.monotonic()
-                raise BrokerUnavailableError(
-                    settings.host, settings.port, f"another program has come with the client id {self.client_id}: end it, or give it an id of its own"
-                )
             elif not self._store_problem:
+                if self._is_taken_over(connection):
+                    self._taken_over_at = time.monotonic()
+                    raise BrokerUnavailableError(settings.host, settings.port, self._other_program)
                 raise BrokerUnavailableError(settings.host, settings.port, f"the connection ended: {connection.gone}")
         finally:
             self.connected = False
             self._pending, self._pending_bytes = [], 0
             connection.close()
+
+    def _is_taken_over(self, connection: Connection) -> bool:
+        """Whether another client has come with our client id: told by the broker, or guessed where it just closes (Mosquitto 2.0)."""
+        now = time.monotonic()
+        self._ends.append(now)
+        return connection.taken_over or (len(self._ends) == _SUSPICIOUS_ENDS and now - self._ends[0] < _UNDISTURBED_S)
 
     def _advance(self, connection: Connection) -> None:
         linger_s = self._settings.linger_ms / 1000
@@ -231,7 +251,7 @@ def probe(settings: MqttSettings, routes: Sequence[str] = ()) -> Probe:
         connection.subscribe(topics)
         _step_until(connection, lambda: connection.subscribed, _LONGEST_WAIT_S)
         if not connection.subscribed:
-            raise BrokerUnavailableError(settings.host, settings.port, "it does not answer a subscription")
+            raise BrokerUnavailableError(settings.host, settings.port, _NO_ANSWER)
         _step_until(connection, lambda: {_VERSION, _DROPPED} <= said.keys(), _SHORTEST_WAIT_S)  # retained: they come at once or never
     finally:
         connection.close()

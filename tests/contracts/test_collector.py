@@ -9,10 +9,12 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from structlog.testing import capture_logs
 
 from config.errors import BrokerUnavailableError, StoreFullError
 from config.settings import MqttSettings
-from ingest.collector import Collector, probe
+from ingest.collector import Collector, _version_warnings, probe
+from ingest.connect import connection_to
 from ingest.embedded import EmbeddedBroker
 from ingest.simulate import Outgoing, Publisher
 from store.journal import HISTORY, LIVE, Arrival, Journal, Message
@@ -34,7 +36,7 @@ class Running:
     def __init__(self, settings: MqttSettings, journal: Journal, **kind: object) -> None:
         self.journal, self.stop, self.error = journal, threading.Event(), None
         self.collector = Collector(settings, journal, stop=self.stop, **kind)
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -302,6 +304,71 @@ def test_an_error_while_a_message_is_taken_ends_the_collector_too(mosquitto, jou
         send(mosquitto.port, (TOPIC, b"1"))
         until(lambda: not running.alive, "the end")
     assert isinstance(running.error, ZeroDivisionError)
+
+
+@pytest.mark.needs("mosquitto")
+def test_two_programs_with_one_client_id_give_way_to_each_other_ever_longer_say_so_and_lose_nothing(mosquitto, journal, tmp_path) -> None:
+    class Impatient(threading.Event):
+        """Notes how long it is to wait, and does not."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.waits: list[float] = []
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.waits.append(timeout or 0.0)
+            return super().wait(min(timeout or 0.0, 0.05))
+
+    settings, stop = MqttSettings(port=mosquitto.port), Impatient()
+    collector = Collector(settings, journal, stop=stop)
+    thread = threading.Thread(target=collector.run, daemon=True)
+    thread.start()
+    for number in range(7):
+        until(lambda: collector.connected, "the connection")
+        send(mosquitto.port, (TOPIC, b"%d" % number))
+        until(lambda number=number: journal.last_id() > number, "the message")
+        other = connection_to(settings, settings.client_id, session_expiry_s=3600)
+        other.open()
+        until(lambda number=number: len(stop.waits) == number + 2, "giving way")
+        other.close()
+    until(lambda: collector.connected, "the connection")
+    assert "another program seems to use the client id tcewatch-collector" in collector.problem  # connected again, and still told
+    stop.set()
+    thread.join(10)
+    assert stop.waits[1:8] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0]
+    assert [int(one.payload) for one in journal.read(0, 10)] == list(range(7))
+
+
+@pytest.mark.needs("mosquitto")
+def test_messages_that_the_broker_drops_are_told_by_the_live_session_and_by_the_probe(start_mosquitto, journal) -> None:
+    broker = start_mosquitto("max_queued_messages 10", "max_inflight_messages 5", "sys_interval 1")
+    settings = {"port": broker.port}
+    with collecting(journal, lane=HISTORY, **settings):
+        pass
+    with capture_logs() as logs, collecting(journal, **settings) as running:
+        until(lambda: running.collector.broker_dropped is not None, "the broker's count")
+        assert (running.collector.broker_dropped, running.collector.notice) == (0, "")
+        send(broker.port, *[(TOPIC.replace("readings", "backfill"), b"%d" % number) for number in range(50)])  # the other session is away
+        until(lambda: running.collector.broker_dropped, "the dropped ones")
+        assert running.collector.broker_dropped >= 35
+        assert f"has dropped {running.collector.broker_dropped} messages" in running.collector.notice
+        assert running.collector.problem == ""  # it works
+    assert [one["since_its_start"] for one in logs if one["event"] == "the broker has dropped messages"]
+    found = probe(MqttSettings(**settings))
+    assert any("dropped" in one for one in found.warnings)
+
+
+@pytest.mark.parametrize(("version", "count"), [
+    ("mosquitto version 2.0.21", 1), ("mosquitto version 1.6.12", 1),
+    ("mosquitto version 2.0.22", 0), ("mosquitto version 2.1.2", 0), ("EMQX 5", 0), ("", 0),
+])
+def test_only_a_mosquitto_that_is_known_to_lose_messages_is_warned_of(version, count) -> None:
+    assert len(list(_version_warnings(version))) == count
+
+
+@pytest.mark.needs("mosquitto")
+def test_the_probe_tells_the_version_of_the_broker(mosquitto) -> None:
+    assert "mosquitto version" in probe(MqttSettings(port=mosquitto.port)).found
 
 
 @pytest.mark.needs("mosquitto")

@@ -281,7 +281,7 @@ def test_a_message_that_the_codec_refuses_ends_in_the_journal_and_is_acknowledge
 
     stop, journal = threading.Event(), Journal(tmp_path / "journal")
     collector = Collector(MqttSettings(port=broken_broker(script)), journal, stop=stop, lane=1)
-    thread = threading.Thread(target=collector.run)
+    thread = threading.Thread(target=collector.run, daemon=True)
     thread.start()
     until(lambda: journal.last_id() == 5 or not thread.is_alive())
     stop.set()
@@ -327,7 +327,7 @@ def test_a_collector_that_met_garbage_says_so_and_comes_back(broken_broker, tmp_
 
     stop, journal = threading.Event(), Journal(tmp_path / "journal")
     collector = Collector(MqttSettings(port=broken_broker(spoiled, good)), journal, stop=stop, lane=1)
-    thread = threading.Thread(target=collector.run)
+    thread = threading.Thread(target=collector.run, daemon=True)
     with capture_logs() as logs:
         thread.start()
         until(lambda: journal.last_id() == 1 or not thread.is_alive())
