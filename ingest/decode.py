@@ -72,7 +72,7 @@ class Decodings:
     heads: pl.DataFrame  # SETTLEMENT, one row for each message; stored, duplicate, conflicting, rejected are 0
     lost: pl.DataFrame  # LOST
     states: list[GatewayState] = field(default_factory=list)
-    commands: list[Command] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)  # the newest for each topic
 
 
 def decode(
@@ -203,7 +203,7 @@ class _Batch:
         self._count = 0
         self._faults: dict[int, Fault] = {}
         self._states: list[GatewayState] = []
-        self._commands: list[Command] = []
+        self._commands: dict[str, Command] = {}
 
     def refuse(self, message: Message, sender: Sender | None, error: UndecodableError) -> None:
         epoch, seq = (error.epoch, error.seq) if sender and sender.numbered else (None, None)
@@ -217,7 +217,7 @@ class _Batch:
         if content.state is not None:
             self._states.append(GatewayState(message.id, sender.enterprise, sender.gateway, content.state))
         if content.commands:
-            self._commands += [Command(topic, payload, message.id) for topic, payload in content.commands]
+            self._commands |= {topic: Command(topic, payload, message.id) for topic, payload in content.commands}
         outcome = "decoded"
         if count == 0 and content.state is not None:
             outcome = "state"
@@ -267,7 +267,7 @@ class _Batch:
         heads = conform(heads.with_columns(pl.lit(0).alias(name) for name in SETTLEMENT if name not in _HEAD), SETTLEMENT)
         lost = pl.DataFrame(self._lost, schema=LOST, orient="row")
         if sources.is_empty():
-            return Decodings(empty(DECODED), heads, lost, self._states, self._commands)
+            return Decodings(empty(DECODED), heads, lost, self._states, list(self._commands.values()))
         received_at = (pl.Series("received_at", self._received) * 1e6).round().cast(pl.Int64).cast(INSTANT)  # quicker than instants one by one
         sources = sources.select("message", "enterprise", "gateway", received_at, pl.col("decoded").alias("count"))
         of_reading = sources.select(pl.int_range(pl.len(), dtype=pl.UInt32).repeat_by("count").explode()).to_series()
@@ -279,7 +279,7 @@ class _Batch:
         readings = pl.concat([sources[of_reading], index, said], how="horizontal").with_columns(
             read_at, pl.col("quality").to_physical().cast(pl.UInt8).fill_null(0), *_fault_columns(faults, said.height)
         )
-        return Decodings(readings.select(DECODED.names()), heads, lost, self._states, self._commands)
+        return Decodings(readings.select(DECODED.names()), heads, lost, self._states, list(self._commands.values()))
 
 
 def _at_arrival(content: Content, message: Message) -> Content:

@@ -94,13 +94,17 @@ def test_a_service_without_the_portal_has_health_and_does_not_call_it_portal_and
         process.communicate()
 
 
-def test_check_lists_broker_register_and_people_together(tmp_path):
-    (tmp_path / "tcewatch.toml").write_text("[mqtt]\nport = 1\n")
+def test_check_lists_broker_register_people_and_routes_together(tmp_path):
+    route = '[[routes]]\ntopic = "{0}"\nenterprise = "e"\ngateway = "g"\nprofile = "{1}"\n'
+    (tmp_path / "tcewatch.toml").write_text(route.format("a", "nope") + route.format("b", "mapping") + 'mapping = "map.toml"\n[mqtt]\nport = 1\n')
+    (tmp_path / "map.toml").write_text('meter = "sn"\n[fields]\nep = { register = "r", unit = "furlong" }\n')
     done = call("check", folder=tmp_path)
     assert done.returncode == 3
-    assert "cannot be reached" in done.stdout
-    assert "tcewatch register import" in done.stdout
-    assert "tcewatch user add" in done.stdout
+    for told in (
+        "cannot be reached", "tcewatch register import", "tcewatch user add",
+        "route a: there is no profile nope", "map.toml meter: starts with sn", "map.toml fields.ep.unit: is no known unit",
+    ):
+        assert told in done.stdout
 
 
 def test_a_bad_register_file_lists_its_rows_and_writes_nothing(tmp_path):
