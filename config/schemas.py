@@ -125,8 +125,9 @@ RECEIVED: Final = pl.Schema({  # what came of a register on a local day: neighbo
     "day": pl.Date(),
 })
 WINDOW: Final = pl.Schema({"register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT})  # [start, end) without a reading
-COMPLETENESS: Final = pl.Schema({  # slots of 15 minutes that were due and that have a reading, by local day
-    "register_key": pl.UInt32(), "day": pl.Date(), "due": pl.UInt32(), "received": pl.UInt32(), "completeness_ratio": pl.Float64(),
+COMPLETENESS: Final = pl.Schema({  # slots (of 15, 30 or 60 minutes) that were due and that have a reading, by local day
+    "register_key": pl.UInt32(), "day": pl.Date(), "interval_min": pl.UInt32(),
+    "due": pl.UInt32(), "received": pl.UInt32(), "completeness_ratio": pl.Float64(),
 })
 MESSAGES_BY_DAY: Final = pl.Schema({  # messages by the gateway's own count: due = received + missing + lost
     "enterprise": pl.String(), "gateway": pl.String(), "day": pl.Date(), "due": pl.Int64(), "received": pl.Int64(),

@@ -1,9 +1,11 @@
-"""How complete the data are: slots of 15 minutes that are due and that have a reading, the windows without any, and messages by day.
+"""How complete the data are: slots that are due and that have a reading, the windows without any, and messages by day.
 
-Real-time collection is every 15 minutes (national specification for key energy users, granularity; 30 or 60 minutes may be
-allowed, and then show as that much less). Completeness = points that came / points due.
+Real-time collection is every 15 minutes; 30 minutes or an hour may be allowed (national specification for key energy users,
+granularity). So a register that is usually read so on a day owes a reading for every half hour or hour of it, else for every
+15 minutes. Completeness = points that came / points due.
 """
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -13,7 +15,9 @@ from config import calendar
 from config.schemas import COMPLETENESS, INSTANT, MESSAGES_BY_DAY, RECEIVED, WINDOW, conform
 
 SLOT: Final = timedelta(minutes=15)
+JITTER: Final = 1.1  # readings that come a tenth of their interval late keep their interval
 _SLOT: Final = "15m"
+_US: Final = timedelta(microseconds=1)
 _BAD: Final = 2  # position in READING_QUALITY
 _SENDER: Final = ["enterprise", "gateway", "epoch"]
 
@@ -75,7 +79,7 @@ def due_spans(received: pl.DataFrame, registers: pl.DataFrame, start: datetime, 
 
 
 def completeness(received: pl.DataFrame, spans: pl.DataFrame, zone: str) -> pl.DataFrame:
-    """Slots due and received of each register on each local day.
+    """Slots due and received of each register on each local day, each slot as long as the interval at which it is usually read.
 
     Args:
         received: RECEIVED.
@@ -93,13 +97,34 @@ def completeness(received: pl.DataFrame, spans: pl.DataFrame, zone: str) -> pl.D
     due = spans.lazy().join(days.lazy(), how="cross").with_columns(
         start=pl.max_horizontal("start", "from"), end=pl.min_horizontal("end", "to"),
     ).filter(pl.col("start") < pl.col("end"))
-    # Every slot of a run has a reading, and several runs of a day are apart: what overlaps adds up.
-    came = received.lazy().join(due, on=["register_key", "day"], suffix="_due").group_by("register_key", "day").agg(
-        received=_slots(pl.max_horizontal("start", "start_due"), pl.min_horizontal("end", "end_due")).clip(0).sum()
-    )
-    both = due.select("register_key", "day", due=_slots(pl.col("start"), pl.col("end"))).join(came, on=["register_key", "day"], how="left")
-    rows = both.with_columns(pl.col("received").fill_null(0)).with_columns(completeness_ratio=pl.col("received") / pl.col("due"))
+    # The interval of a day is that of its readings: 15, 30 or 60 minutes, the next one above, with a little room for jitter.
+    usual_s = pl.col("usual_interval_s").fill_null(0.0) / JITTER
+    slots = pl.when(usual_s <= 900).then(1).when(usual_s <= 1800).then(2).otherwise(4).cast(pl.Int64)
+    slot_us = slots * pl.lit(SLOT // _US, pl.Int64)
+    due = due.join(usual_intervals(received, ["register_key", "day"]).lazy(), on=["register_key", "day"], how="left").with_columns(slot_us=slot_us)
+    inside = received.lazy().join(due, on=["register_key", "day"], suffix="_due").with_columns(
+        first=pl.max_horizontal("start", "start_due").dt.epoch("us") // pl.col("slot_us"),
+        last=(pl.min_horizontal("end", "end_due").dt.epoch("us") - 1) // pl.col("slot_us"),
+    ).filter(pl.col("first") <= pl.col("last"), pl.col("start") < pl.col("end_due"), pl.col("end") > pl.col("start_due"))
+    # Two runs may lie in one half hour: a slot that the run before reached already counts once.
+    reached = pl.max_horizontal("first", pl.col("last").shift(1).over("register_key", "day", order_by="start") + 1)
+    came = inside.with_columns(first=reached).group_by("register_key", "day").agg(received=(pl.col("last") - pl.col("first") + 1).clip(0).sum())
+    owed = (pl.col("end").dt.epoch("us") - 1) // pl.col("slot_us") - pl.col("start").dt.epoch("us") // pl.col("slot_us") + 1
+    rows = due.with_columns(interval_min=pl.col("slot_us") // pl.lit(60_000_000, pl.Int64), due=owed).join(came, on=["register_key", "day"], how="left")
+    rows = rows.with_columns(pl.col("received").fill_null(0)).with_columns(completeness_ratio=pl.col("received") / pl.col("due"))
     return conform(rows.sort("register_key", "day").collect(), COMPLETENESS)
+
+
+def usual_intervals(received: pl.DataFrame, by: Sequence[str] = ("register_key",)) -> pl.DataFrame:
+    """`by`, usual_interval_s: the median time between readings, null where there was only one.
+
+    Args:
+        received: RECEIVED; a run of a single reading tells by its distance from the run before.
+        by: register_key, and perhaps day.
+    """
+    runs = received.sort("register_key", "start")
+    since = ((pl.col("first_at") - pl.col("last_at").shift(1)).dt.total_microseconds() / 1e6).over("register_key")
+    return runs.with_columns(each=pl.coalesce("interval_s", since)).group_by(by).agg(usual_interval_s=pl.col("each").median())
 
 
 def missing_windows(received: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
@@ -152,10 +177,6 @@ def messages_by_day(highest: pl.DataFrame, gaps: pl.DataFrame) -> pl.DataFrame:
     ).with_columns(received=pl.col("due") - pl.col("missing") - pl.col("lost"))
     ratio = pl.when(pl.col("due") > 0).then(pl.col("received") / pl.col("due"))
     return conform(rows.with_columns(completeness_ratio=ratio).sort("enterprise", "gateway", "day"), MESSAGES_BY_DAY)
-
-
-def _slots(start: pl.Expr, end: pl.Expr) -> pl.Expr:
-    return (end - start).dt.total_microseconds() // (SLOT // timedelta(microseconds=1))
 
 
 def _days(first: date, last: date) -> list[date]:

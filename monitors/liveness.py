@@ -6,6 +6,7 @@ from typing import Final
 import polars as pl
 
 from config.schemas import INSTANT, LIVENESS, conform
+from monitors.completeness import usual_intervals
 
 USUAL_INTERVALS: Final = 3  # without a message, or a reading, for longer than so many usual intervals: silent, stale
 DEFAULT_INTERVAL_S: Final = 900.0  # the usual interval of who has not shown one yet
@@ -39,17 +40,6 @@ def gateway_status(fleet: pl.DataFrame, now: datetime) -> pl.DataFrame:
         .when(pl.col("last_message_at").is_not_null() | (pl.col("state") == "online")).then(pl.lit("online")),
         clock_wrong=(offset_s < -CLOCK_AHEAD_S) | (offset_s > behind_s),
     )
-
-
-def usual_intervals(received: pl.DataFrame) -> pl.DataFrame:
-    """register_key, usual_interval_s: the median time between readings, null where there was only one.
-
-    Args:
-        received: RECEIVED; a run of a single reading tells by its distance from the run before.
-    """
-    runs = received.sort("register_key", "start")
-    since = ((pl.col("first_at") - pl.col("last_at").shift(1)).dt.total_microseconds() / 1e6).over("register_key")
-    return runs.with_columns(each=pl.coalesce("interval_s", since)).group_by("register_key").agg(usual_interval_s=pl.col("each").median())
 
 
 def register_liveness(received: pl.DataFrame, now: datetime) -> pl.DataFrame:

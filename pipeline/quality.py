@@ -7,8 +7,8 @@ import polars as pl
 
 from config import calendar
 from config.schemas import COMPLETENESS, LIVENESS, MESSAGES_BY_DAY, conform
-from monitors.completeness import SLOT, completeness, due_spans, messages_by_day, missing_windows
-from monitors.liveness import LOOK_BACK, gateway_status, register_liveness, usual_intervals
+from monitors.completeness import SLOT, completeness, due_spans, messages_by_day, missing_windows, usual_intervals
+from monitors.liveness import LOOK_BACK, gateway_status, register_liveness
 from pipeline.site import Site
 from store.fleet import ASKED_WINDOW, FLEET
 

@@ -73,7 +73,7 @@ def data_quality(
     last: Annotated[date, Query(alias="to", description="Last local day, included.")],
     of: Literal["readings", "messages"] = "readings", enterprise: Name = None,
 ) -> Response:
-    """Of each register: slots of 15 minutes that were due and received. Of each gateway (`of=messages`): messages by its own count."""
+    """Of each register: slots (15, 30 or 60 minutes) that were due and received. Of each gateway (`of=messages`): messages by its own count."""
     scope.require("readings")
     _check_days(first, last, views.registers(portal.site, scope).height, MAX_REGISTER_DAYS["day"])
     frame = views.data_quality(portal, scope, of, first, last)

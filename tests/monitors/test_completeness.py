@@ -74,14 +74,30 @@ def test_runs_end_with_the_local_day():
     assert runs.select("day", "slots").rows() == [(date(2025, 6, 2), 2), (date(2025, 6, 3), 2)]
 
 
-@given(slots=st.sets(st.integers(0, 200)), first=st.integers(0, 200), length=st.integers(1, 100))
-def test_what_came_and_what_lacks_are_together_what_was_due(slots, first, length):
-    start, end = MIDNIGHT + SLOT * first, MIDNIGHT + SLOT * (first + length)
-    days, windows = day_of(sorted(slots), start, end, valid_from=MIDNIGHT)
-    due = set(range(first, first + length))
+@pytest.mark.parametrize(("slots", "expected"), [
+    (range(0, 96, 4), (60, 24, 24)), (range(0, 96, 2), (30, 48, 48)), (range(0, 92, 4), (60, 24, 23)), (range(0, 96, 8), (60, 24, 12)),
+    ([*range(0, 80, 4), 81, 84, 85, 88, 92], (60, 24, 24)),  # an hour with two readings counts once
+    ([slot for slot in range(96) if slot % 3], (15, 96, 64)),  # every third is lost: still one that is read every 15 minutes
+])
+def test_a_register_that_is_usually_read_every_half_hour_or_hour_owes_as_many(slots, expected):
+    received = received_runs(readings(list(slots)), ZONE)
+    days = completeness(received, due_spans(received, registers(valid_from=MIDNIGHT), MIDNIGHT, NEXT), ZONE)
+    assert days.select("interval_min", "due", "received").row(0) == expected
+
+
+@given(lacking=st.sets(st.integers(0, 191), max_size=30), first=st.integers(0, 191), length=st.integers(1, 100))
+def test_what_came_and_what_lacks_are_together_what_was_due(lacking, first, length):
+    due = set(range(first, min(first + length, 192)))
+    days, windows = day_of(sorted(set(range(192)) - lacking), MIDNIGHT + SLOT * first, MIDNIGHT + SLOT * (max(due) + 1), valid_from=MIDNIGHT)
     assert sum(owed for _, owed, _ in days) == len(due)
-    assert sum(came for _, _, came in days) == len(due & slots)
-    assert {slot for begin, until in windows for slot in range(begin, until)} == due - slots
+    assert sum(came for _, _, came in days) == len(due - lacking)
+    assert {slot for begin, until in windows for slot in range(begin, until)} == due & lacking
+
+
+@given(slots=st.sets(st.integers(0, 200)), first=st.integers(0, 200), length=st.integers(1, 100))
+def test_never_more_comes_than_was_due(slots, first, length):
+    days, _ = day_of(sorted(slots), MIDNIGHT + SLOT * first, MIDNIGHT + SLOT * (first + length), valid_from=MIDNIGHT)
+    assert all(0 <= came <= owed <= 96 for _, owed, came in days)
 
 
 def sent(days: dict[int, int], gaps: list[tuple[int, int, bool]]) -> list[tuple[object, ...]]:
