@@ -32,6 +32,7 @@ class Identity:
     region: str
     enterprise: str
     gateway: str
+    routes: tuple[str, ...] = ()  # topic filters of the routes that are its own
 
     def __post_init__(self) -> None:
         if not OWN_TOPIC.fullmatch(f"{self.root}/readings"):
@@ -53,12 +54,12 @@ class Identity:
     @property
     def publishes(self) -> list[str]:
         """The topics that it may write."""
-        return [f"{self.root}/{kind}" for kind in WRITES]
+        return [*(f"{self.root}/{kind}" for kind in WRITES), *self.routes]
 
     @property
     def subscribes(self) -> list[str]:
-        """The topics that it may read."""
-        return [f"{self.root}/{kind}" for kind in READS]
+        """The topics that it may read: on those of a route a format may have commands."""
+        return [*(f"{self.root}/{kind}" for kind in READS), *self.routes]
 
 
 class AccessFiles:

@@ -41,7 +41,9 @@ def enroll(
         if revoke:
             told = _revoke(site, enterprise, gateway)
         else:
-            told = _grant(site, Identity(region_of(site, enterprise, gateway), enterprise, gateway), cert, _signer(ca_cert, ca_key), days, out)
+            region = region_of(site, enterprise, gateway)
+            routes = tuple(route.topic for route in site.settings.routes if (route.enterprise, route.gateway) == (enterprise, gateway))
+            told = _grant(site, Identity(region, enterprise, gateway, routes), cert, _signer(ca_cert, ca_key), days, out)
     if as_json:
         show_json({**told, "reload": RELOAD})
         return

@@ -20,6 +20,7 @@ from config.settings import MqttSettings
 from ingest import certificates
 from ingest.collector import Collector
 from ingest.connection import Received
+from ingest.enrolment import Identity
 from pipeline import services
 from pipeline.site import Site
 from store.journal import HISTORY, LIVE, Arrival, Journal
@@ -159,6 +160,23 @@ def test_a_refusal_that_mqtt_3_cannot_tell_shows_as_a_gap(works: Works, connect:
     works.settled(2)
     gaps = works.site.ledger.gaps().filter(pl.col("epoch") == epoch)
     assert gaps.select("from_seq", "to_seq", "lost").rows() == [(2, 2, False)]
+
+
+def test_a_route_opens_its_own_topics_to_its_own_gateway(mosquitto: Path, tmp_path: Path) -> None:
+    with running(mosquitto, tmp_path) as broker, clients(broker) as connect:
+        broker.access.grant(Identity(REGION, ENTERPRISE, "gw-1", ("shelly/+/status", "shelly/+/rpc")), "another")
+        with (broker.folder / "acl").open("a") as acl:
+            acl.write("\nuser tcewatch\ntopic write shelly/+/rpc\n")
+        broker.reload()
+        until(lambda: connect(GATEWAY, password="another").is_in, "the new password")
+        gateway, thief, platform = connect(GATEWAY, password="another"), connect(THIEF), connect("tcewatch", as_gateway=False)
+        gateway.subscribe("shelly/1/rpc")
+        thief.subscribe("#")
+        assert gateway.publish("shelly/1/status") in {"Success", "No matching subscribers"}
+        assert gateway.publish("shelly/1/other") == thief.publish("shelly/1/status") == "Not authorized"
+        assert platform.publish("shelly/1/rpc") == "Success"
+        gateway.wait(lambda: "shelly/1/rpc" in gateway.topics())
+        assert thief.got == []
 
 
 WILD = ("#", "+/+/+", "tce/v1/+/+/+/receipts", f"tce/v1/{REGION}/#", "$SYS/#", "$share/x/#", f"$share/x/{own('readings')}")

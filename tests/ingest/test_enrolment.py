@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.errors import BadInputError
@@ -75,6 +75,7 @@ def test_a_second_grant_replaces_topics_and_password(files: AccessFiles, tmp_pat
     assert (tmp_path / "passwords").read_text() == ""
 
 
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from([ONE, TWO, LONGER]), st.sampled_from(["grant", "cert", "revoke"])), max_size=8))
 def test_the_files_hold_what_the_last_word_on_each_was(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Identity, str]]) -> None:
     folder = tmp_path_factory.mktemp("access")

@@ -76,6 +76,18 @@ def test_enrolling_tells_all_that_an_integrator_enters_and_writes_the_hash_only(
     assert audited(site) == [("gateway.enroll", f"{ENTERPRISE}/gw-1", json.dumps({"by": "password", "region": "159901", "user": USER}))]
 
 
+def test_a_gateway_of_another_format_gets_the_topics_of_its_routes(site: Path) -> None:
+    routes = f'[[routes]]\ntopic = "shelly/#"\nenterprise = "{ENTERPRISE}"\ngateway = "gw-1"\nprofile = "shelly"\n'
+    with (site / "tcewatch.toml").open("a") as settings:
+        settings.write(routes + routes.replace("gw-1", "gw-2").replace("shelly/#", "other/#"))
+    found = told("enroll", ENTERPRISE, "gw-1")
+    assert found["publish"][-1] == found["subscribe"][-1] == "shelly/#"
+    acl = (site / "broker" / "acl").read_text()
+    assert "topic write shelly/#\n" in acl
+    assert "topic read shelly/#\n" in acl
+    assert "other/#" not in acl
+
+
 def test_as_text_the_password_is_shown_once_and_what_to_do_next_stands_apart(site: Path) -> None:
     done = call("enroll", ENTERPRISE, "gw-1")
     assert done.exit_code == 0
