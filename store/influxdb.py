@@ -359,19 +359,19 @@ class InfluxReadingStore:
         """
         try:
             answer, _ = _retrying(lambda: self._call("GET", path, query))
-            return answer[key]
+            return json.loads(answer)[key]
         except (ApiException, *_AWAY) as error:
             raise self._unavailable(error) from error
-        except (TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise self._unavailable(_NotInfluxDbError(answer)) from error
 
-    def _call(self, method: str, path: str, query: dict[str, str], body: bytes | None = None) -> tuple[Any, int]:
+    def _call(self, method: str, path: str, query: dict[str, str], body: bytes | None = None) -> tuple[bytes, int]:
         """What the server answers and its status, if that is a success."""
         headers = {"Content-Type": "text/plain; charset=utf-8" if body else "application/json", "Accept": "application/json"}
-        data, status, _ = self._client.api_client.call_api(  # type: ignore[no-untyped-call]
-            path, method, query_params=list(query.items()), header_params=headers, body=body, response_type="object",
+        answer = self._client.api_client.call_api(  # type: ignore[no-untyped-call]
+            path, method, query_params=list(query.items()), header_params=headers, body=body, _preload_content=False, _return_http_data_only=True,
         )
-        return data, status
+        return answer.data, answer.status
 
     def _keyed(self, answer: pl.DataFrame) -> pl.DataFrame:
         """register_key, copy, read_at and _value; series of no register of ours are left out."""
@@ -451,7 +451,7 @@ class _NotInfluxDbError(Exception):
         super().__init__(f"it answers as no InfluxDB does: {str(answer)[:100]!r}. {_PROXY}")
 
 
-_AWAY: Final = (HTTPError, OSError, UnicodeDecodeError, _NotInfluxDbError)
+_AWAY: Final = (HTTPError, OSError, _NotInfluxDbError)
 
 
 def _fit(readings: pl.DataFrame) -> bool:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 
 from config.errors import BadInputError, Problem, ServiceUnavailableError, StoreFullError, TcewatchError
 from config.settings import Settings
@@ -48,8 +49,9 @@ def _parts(settings: Settings, site: Site) -> dict[str, Callable[[], str | Probe
         "database": lambda: _ready(site.database),
         "register": lambda: _register(site),
         "people": lambda: _people(site),
+        "disk": lambda: _disk(site),
         "journal": lambda: f"{site.journal.last_id()} messages",
-        "readings": lambda: f"{settings.store.readings} {_ready(site.readings())}",
+        "readings": lambda: f"{settings.store.readings} {_readings(settings, site.readings())}",
         "routes": lambda: f"{len(Routes(settings.routes).topics)} topics of other formats",
         "broker": lambda: probe(settings.mqtt, routed(settings)),
     }
@@ -58,6 +60,24 @@ def _parts(settings: Settings, site: Site) -> dict[str, Callable[[], str | Probe
 def _ready(store: Database | ReadingStore) -> str:
     store.ready()
     return "ready"
+
+
+def _disk(site: Site) -> Probe:
+    site.check_reserve()
+    free_mb, warn_mb = site.free_mb(), site.settings.retention.warn_free_mb
+    warning = f"Less than {warn_mb} MB are free; enlarge the disk or move archives of the journal away."
+    return Probe(f"{free_mb:,.0f} MB free", (warning,) if free_mb < warn_mb else ())
+
+
+def _readings(settings: Settings, store: ReadingStore) -> str:
+    state, kept = _ready(store), store.keeps_for()
+    if kept is not None and kept < timedelta(days=settings.screen.max_age_days):
+        raise BadInputError([Problem(
+            f"bucket {settings.store.influxdb.bucket}", f"keeps readings for {kept.days} days, and {settings.screen.max_age_days} are accepted",
+            "Readings are deleted that nothing else shows, and older ones are refused. Keep them for ever: "
+            "influx bucket update --id ID --retention 0; or lower [screen] max_age_days.",
+        )])
+    return state
 
 
 def _register(site: Site) -> str:
