@@ -12,6 +12,7 @@ import polars as pl
 import structlog
 
 from config import failpoints, schemas
+from config.errors import StoreUnavailableError
 from config.settings import Settings
 from ingest.decode import Decodings, weight
 from ingest.replay import decode_all, original_of
@@ -70,7 +71,9 @@ class Settler:
         self._routes = Routes(self.site.settings.routes)
 
     def once(self, *, upto: Mapping[int, int] | None = None) -> int:
-        """Settle the next live messages of the journal; where none waits, or something is to be appended again, a batch of that or of history.
+        """Settle the next live messages of the journal; where none waits, a batch of history.
+
+        What a store may have lost comes before both: a repeat of a lost reading would be taken for the first.
 
         Args:
             upto: by lane, the last message to settle; all where it is left out.
@@ -82,11 +85,10 @@ class Settler:
             ServiceUnavailableError, StoreFullError: nothing of the batch counts yet; call again.
         """
         self._look_at_store()
-        worked = self._settle_next(LIVE, upto)
         again = 0
         while self._again and not again:
             again = self._append_again(min(self._again))
-        return worked + again or self._settle_next(HISTORY, upto)
+        return again or self._settle_next(LIVE, upto) or self._settle_next(HISTORY, upto)
 
     def _settle_next(self, lane: int, upto: Mapping[int, int] | None) -> int:
         last, cursor = self.site.journal.last_id(), self.site.ledger.cursor(lane)
@@ -147,7 +149,11 @@ class Settler:
         return sent, decodings, screen(decodings.readings, self._known_registers(), settings.screen), dict(memory.maps[0])
 
     def _append(self, accepted: pl.DataFrame) -> Appended:
-        appended = self.site.readings().append(accepted)
+        try:
+            appended = self.site.readings().append(accepted)
+        except StoreUnavailableError:
+            self._check_at_s = -math.inf  # when it answers again, it may be a new one
+            raise
         if not appended.refused.is_empty():
             self.site.quarantine.add(_refused(appended.refused, self.site.register.names()))
         return appended

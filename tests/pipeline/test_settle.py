@@ -280,6 +280,20 @@ def test_what_a_store_lost_after_its_answer_is_written_again_and_counts_once(sit
     assert not site.ledger.dirty().is_empty()  # the days that may have been computed without
 
 
+def test_a_repeat_of_what_the_store_lost_is_a_duplicate_all_the_same(site, deliver, store):
+    settler = Settler(site)
+    drain(settler)
+    hours(deliver, 0, 3)
+    drain(settler)
+    store.start_anew()
+    store.pass_s(1)
+    hours(deliver, 0, 3)
+    drain(settler)
+    totals = site.ledger.totals()
+    assert (totals.stored, totals.duplicate) == (3, 3)
+    assert store.values() == [0.0, 1.0, 2.0]
+
+
 def test_without_the_watermark_what_the_store_lost_stays_lost(site, deliver, store, monkeypatch):
     monkeypatch.setattr(Settler, "_look_at_store", lambda _self: None)
     settler = Settler(site)
@@ -352,7 +366,7 @@ def test_a_store_that_starts_anew_again_meanwhile_is_begun_again(site, deliver, 
         store.pass_s(1)
         settler.once()
     hours(deliver, 7, 8)
-    assert settler.once() == 3  # a live message, and a batch of what is appended again
+    assert settler.once() == 2  # a batch of what is appended again, before the live message
     drain(settler)
     assert store.values() == [float(hour) for hour in range(8)]
 
