@@ -100,6 +100,14 @@ class ReadingStore(Protocol):
         """
         ...
 
+    def keeps_for(self) -> timedelta | None:
+        """How old a reading may become before the store deletes it by itself; None: it deletes nothing.
+
+        Raises:
+            StoreUnavailableError
+        """
+        ...
+
     def close(self) -> None:
         """Let go of files and connections."""
         ...

@@ -215,6 +215,9 @@ class ReadingStoreContract:
         assert other.incarnation() == before
         other.close()
 
+    def test_nothing_is_deleted_by_itself(self, store: ReadingStore) -> None:
+        assert store.keeps_for() is None
+
     def test_copies_beyond_what_can_be_numbered_are_refused_and_said_so(self, store: ReadingStore) -> None:
         rows = [(message, 1, 0, float(message)) for message in range(1, 259)]
         appended = store.append(readings(*rows))

@@ -95,6 +95,17 @@ def test_a_wrong_token_and_a_missing_bucket_say_what_to_set(server: InfluxServer
         store.close()
 
 
+def test_how_long_the_bucket_keeps_its_readings_is_known(server: InfluxServer, bucket: str, store: ReadingStore) -> None:
+    assert store.keeps_for() is None
+    short = InfluxReadingStore(_settings(server, server.new_bucket("a-week", retention_s=7 * 86_400)), names)
+    assert short.keeps_for() == timedelta(days=7)
+    short.close()
+    missing = InfluxReadingStore(_settings(server, "elsewhere"), names)
+    with pytest.raises(StoreUnavailableError, match="Create the bucket"):
+        missing.keeps_for()
+    missing.close()
+
+
 def test_readings_beyond_the_retention_are_refused_and_the_rest_is_stored(server: InfluxServer) -> None:
     store = InfluxReadingStore(_settings(server, server.new_bucket("short", retention_s=7 * 86_400)), names)
     now = datetime.now(UTC)
@@ -126,12 +137,36 @@ def test_values_and_instants_that_the_server_cannot_hold_are_refused_before_they
     assert [row[3] for row in kept(store)] == [3.0]
 
 
-def test_a_key_without_a_name_and_a_name_that_is_no_id_never_reach_a_query(server: InfluxServer, bucket: str) -> None:
-    bad = names().head(1).with_columns(meter=pl.lit('M") |> drop()'))
-    for table, wanted in ((names().head(3), "register_key '7'"), (bad, "meter")):
-        store = InfluxReadingStore(_settings(server, bucket), lambda table=table: table)
-        with pytest.raises(UnknownCodeError, match=wanted):
-            store.append(readings((1, 7, 0, 1.0)))
+def test_a_key_without_a_name_never_reaches_the_server(server: InfluxServer, bucket: str) -> None:
+    store = InfluxReadingStore(_settings(server, bucket), lambda: names().head(3))
+    with pytest.raises(UnknownCodeError, match="register_key '7'"):
+        store.append(readings((1, 7, 0, 1.0)))
+    store.close()
+
+
+@pytest.mark.parametrize("text", [
+    'M") |> drop()', 'M" or true or r.meter == "', "M\nreading,meter=X value=1 1", "M\r\n", "M,enterprise=other", "M=1", "M value=9",
+    "M\\", '"', "${x}",
+    "M\x00", "", " ", "M 1", "\u200bM", "\uff2d", "M" * 65, "'; DROP TABLE reading; --", "../M", "M|", "#", "M\t", "\u2028",
+])
+@pytest.mark.parametrize("tag", ["enterprise", "meter", "register"])
+def test_a_name_that_is_no_id_never_reaches_a_line_or_a_query(server: InfluxServer, bucket: str, tag: str, text: str) -> None:
+    table = names().with_columns(pl.when(pl.col("register_key") == 1).then(pl.lit(text)).otherwise(pl.col(tag)).alias(tag))
+    store = InfluxReadingStore(_settings(server, bucket), lambda: table)
+    sent: list[object] = []
+    store._call = store._ask = lambda *what: sent.append(what)  # type: ignore[method-assign, assignment, func-returns-value]
+    for use in (lambda: store._lines(readings((1, 1, 0, 1.0))), lambda: store.span([1], at(0), at(1)), lambda: store.latest([1, 2])):
+        with pytest.raises(UnknownCodeError, match=tag):
+            use()
+    assert sent == []
+    store.close()
+
+
+def test_a_bucket_s_name_is_a_text_in_a_query(server: InfluxServer) -> None:
+    for name in ("b) |> drop()", "b\\", "b${1}"):
+        store = InfluxReadingStore(_settings(server, server.new_bucket(name)), names)
+        store.append(readings((1, 1, 0, 10.0)))
+        assert kept(store) == [(1, 0, 0, 10.0, 1)]
         store.close()
 
 
