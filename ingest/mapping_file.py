@@ -28,7 +28,7 @@ _EXAMPLE: Final = datetime(2026, 11, 20, 8, 15, 30, tzinfo=UTC)  # what a format
 _PLAIN: Final = {"field", "subexpression", "index", "index_expression", "or_expression", "literal", "identity", "current"}
 _GOES_ON: Final = {"subexpression", "index_expression", "projection", "value_projection", "filter_projection", "flatten", "pipe"}
 _FACTOR: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(/[0-9]{1,15})?")
-_LEVEL, _ALL_BELOW = r"([^.\[\]]*)", r".*"
+_LEVEL: Final = r"[^./\[\]]*"  # what a star matches: one name of a path
 BROKEN: Final = object()  # what an expression gives that cannot be evaluated: no text, no number, not nothing
 
 
@@ -121,10 +121,23 @@ def _format(text: str) -> str:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    if not 1 <= len(text) <= MAX_NAME_CHARS or text.count("*") > 8:
-        raise ValueError(f"has at most {MAX_NAME_CHARS} characters and 8 stars")
-    parts = re.split(r"(\*\*|\*)", text)
-    return re.compile("".join({"**": _ALL_BELOW, "*": _LEVEL}.get(part, re.escape(part)) for part in parts))
+    """A pattern with stars, matched in one pass however often its parts occur: a gateway chooses the names that are tried."""
+    if not 1 <= len(text) <= MAX_NAME_CHARS:
+        raise ValueError(f"has 1 to {MAX_NAME_CHARS} characters")
+    first, *others = re.split(r"(\*+)", text)
+    pairs = list(zip(others[::2], others[1::2], strict=True))  # a star and what follows it
+    made = re.escape(first)
+    for place, (star, after) in enumerate(pairs):
+        last = place == len(pairs) - 1
+        if star == "**" and last and (not after or (not first and place == 0)):
+            made += ".*" + re.escape(after)
+        elif star != "*":
+            raise ValueError("has ** elsewhere than at its end, or at its beginning as the only star")
+        elif last:
+            made += f"({_LEVEL}){re.escape(after)}"
+        else:
+            made += f"(?>({_LEVEL}?){re.escape(after)})"  # the first place where it fits is as good as any later one
+    return re.compile(made, re.DOTALL)
 
 
 MessageExpression = Annotated[Expression, BeforeValidator(_expression), AfterValidator(_of_message)]
@@ -193,6 +206,8 @@ class Names(_Table):
 
     def named(self, name: str) -> Named | None:
         """What a field is; None: it is not in the list and counts as unknown."""
+        if len(name) > MAX_NAME_CHARS:
+            return None
         if name in self._remembered:
             return self._remembered[name]
         if len(self._remembered) >= _REMEMBERED_NAMES:

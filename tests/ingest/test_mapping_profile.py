@@ -18,7 +18,7 @@ from config.schemas import READING_QUALITY
 from config.settings import RouteSettings, load
 from ingest.content import MAX_NAME_CHARS
 from ingest.decode import Decodings
-from ingest.mapping_file import Expression, Mapping
+from ingest.mapping_file import Expression, Mapping, _pattern
 from ingest.mapping_file import load as load_mapping
 from ingest.profiles import NAMES
 from ingest.profiles.mapping import leaves
@@ -202,7 +202,8 @@ c = { unit = "kWh" }
     ("meter = 'item.a'", "nothing would be read"), ("meter = 'item.a'\nunlisted = 'register'\nvalue = 'item.v'", "register and value go together"),
     ("meter = 'item.a'\nunlisted = 'register'\nerror = 'item.v'", "error belongs to register and value"),
     ("meter = 'item.a'\n[fields]\n'a*' = {register = 'r{2}'}", "has no star for {2}"),
-    ("meter = 'item.a'\nknown = ['" + "*" * 9 + "']\nunlisted='register'", "8 stars"),
+    ("meter = 'item.a'\nknown = ['a**b']\nunlisted='register'", "has ** elsewhere"),
+    ("meter = 'item.a'\nknown = ['']\nunlisted='register'", "has 1 to 256"), ("meter = 'item.a'\nknown = ['a***']\nunlisted='register'", "has **"),
     ("meter = 'item.a'\nmeter = 'b'", "cannot be read as TOML"), ("meter = 5", "must be text"), ("meter = '" + "a" * 501 + "'", "longer than 500"),
     ("meter = 'item.a || message.b[*].c'", "walk the whole message"), ("meter = 'max(message.b) || item.a'", "walk the whole message"),
     ("meter = '@'", "starts with @"), ("meter = 'item.a'\n[fields]\na = {register = 'r', factor = -1}", "must be a number above 0"),
@@ -253,6 +254,33 @@ def test_a_message_cannot_make_its_faults_larger_than_itself(wide) -> None:
     assert found.readings["raw"].str.len_chars().max() < 4 * MAX_NAME_CHARS
     deep = json.dumps({"boot": "b", "n": 1, "devices": [{long: dict.fromkeys(map(str, range(5_000)))}]}).encode()
     assert mapped(wide, gzip.compress(deep)).readings.select("fault").to_series().to_list() == ["unknown_field"]
+
+
+@pytest.mark.parametrize(("pattern", "name", "groups"), [
+    ("a", "a", ()), ("a", "ab", None), ("a*", "a", ("",)), ("a*", "a.b", None), ("a*", "a/b", None), ("a**", "a.b[0].c", ()), ("**.b", "x.y.b", ()),
+    ("**", "anything.at[0].all", ()), ("a[*].b", "a[12].b", ("12",)), ("*_at_*", "x_at_date_at_y", ("x", "date_at_y")), ("*.*", "a.b", ("a", "b")),
+    ("*a*b", "xaab", ("x", "a")), ("*_kwh", "a_kwh_kwh", ("a_kwh",)), ("*:*.e.**", "s:0.e.x", ("s", "0")),
+    ("*a", "aaa", ("aa",)), ("*a*", "baa", ("b", "a")),
+])
+def test_a_star_is_one_name_and_two_are_all_below(pattern, name, groups) -> None:
+    found = _pattern(pattern).fullmatch(name)
+    assert (None if found is None else found.groups()) == groups
+
+
+letters = st.text("ab.", max_size=7)
+
+
+@given(st.lists(st.text("ab.", min_size=1, max_size=2) | st.just("*"), min_size=1, max_size=6), letters)
+def test_a_pattern_matches_what_a_search_of_all_ways_would(parts, name) -> None:
+    text = re.sub(r"\*+", "*", "".join(parts))
+    every_way = re.compile("".join("[^./]*" if part == "*" else re.escape(part) for part in re.split(r"(\*)", text)))
+    assert bool(_pattern(text).fullmatch(name)) == bool(every_way.fullmatch(name))
+
+
+def test_no_name_keeps_a_pattern_busy_for_ever() -> None:  # one that tries all ways does not end here
+    for pattern in ("*a*a*a*a*a*a*a*a*b", "*:*:*:*:*:*.x", "*a*a*a*a**"):
+        for letter in "a:":
+            assert _pattern(pattern).fullmatch(letter * 256 + ".") is None or pattern.endswith("**")
 
 
 documents = st.recursive(

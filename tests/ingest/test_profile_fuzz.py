@@ -73,8 +73,8 @@ def check(content: Content) -> None:
         else:
             assert isinstance(value, float | int)
             assert math.isfinite(value)
-            assert content.meter[place]
-            assert content.register[place]
+            assert content.meter[place] is not None
+            assert content.register[place] is not None
 
 
 def tried(name: str, payload: bytes) -> None:
