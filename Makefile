@@ -16,8 +16,12 @@ INPUTS := $(VENV)/.uv pyproject.toml constraints.txt
 DEBIAN_PACKAGES ?= mosquitto chromium fonts-noto-cjk strace libfaketime
 # Passed on: make test ARGS="tests/store -x", make demo ARGS="--seconds 30 --no-browser --json"
 ARGS ?=
+# Of make soak.
+SECONDS ?= 3600
+SEED ?= $(shell date +%s)
+RATE ?= 40
 
-.PHONY: help install demo test lint bench screenshots influxd docs constraints clean
+.PHONY: help install demo test soak lint bench screenshots influxd docs constraints clean
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do printf '%-18s %s\n' "$$name" "$$what"; done
 
@@ -29,6 +33,10 @@ demo: $(VENV)/.demo ## show a demo park on this machine and print the address of
 test: $(VENV)/.test ## install what tests need (Debian packages too where apt may be used) and run all tests
 	@$(BIN)/python tools/debian.py $(DEBIAN_PACKAGES)
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.test ## break everything in random order for an hour (SECONDS=600 SEED=7 RATE=100) and do the balances at the end
+	@$(BIN)/python tools/debian.py $(DEBIAN_PACKAGES)
+	@SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) SOAK_RATE=$(RATE) $(BIN)/python -m pytest tests/faults/test_storm.py -s $(ARGS)
 
 lint: $(VENV)/.test ## ruff, mypy --strict, the import rule, dependencies used and declared, no registry host in a tracked file
 	@status=0; \

@@ -179,19 +179,23 @@ class Nemesis:
         return self._chance.sample(past, min(count, len(past)))
 
 
-def close_gaps(plant: Plant, fleet: Fleet, *, seconds: float = 60.0) -> int:
-    """New messages show what is missing; it is asked for and sent. How many messages a person had to send after all."""
+def close_gaps(plant: Plant, fleet: Fleet, *, patience_s: float = 0.0, seconds: float = 60.0) -> int:
+    """New messages show what is missing, and it is sent. How many messages were sent by hand, asked for by nobody for `patience_s`."""
     by_hand = 0
     deadline = time.monotonic() + seconds
     fleet.say(1)
     plant.rest(seconds=seconds)
-    while not (gaps := plant.site.ledger.gaps().filter(~pl.col("lost"))).is_empty():
+    while not (gaps := _gaps(plant)).is_empty():
         assert time.monotonic() < deadline, f"still missing: {gaps}"
         asked = fleet.backfilled
         try:
-            wait_for(lambda asked=asked: fleet.backfilled > asked or plant.site.ledger.gaps().filter(~pl.col("lost")).is_empty(), "asking", 8.0)
+            wait_for(lambda asked=asked: fleet.backfilled > asked or _gaps(plant).is_empty(), "asking", patience_s)
         except AssertionError:
             by_hand += int((gaps["to_seq"] - gaps["from_seq"] + 1).sum())
             fleet.fill(gaps)
         plant.rest(seconds=seconds)
     return by_hand
+
+
+def _gaps(plant: Plant) -> pl.DataFrame:
+    return plant.site.ledger.gaps().filter(~pl.col("lost"))
