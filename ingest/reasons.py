@@ -74,8 +74,8 @@ STORE_REFUSALS: Final[dict[str, Text]] = {
 }
 NOTICES: Final[dict[str, Text]] = {
     "unknown_gateway": Text(
-        "该网关未登记：读数照常处理，但平台不跟踪其报文序号，请先登记。",
-        "This gateway is not registered: its readings are taken as they are, its count is not followed; have it registered.",
+        "该网关未登记：平台不跟踪其报文序号，也不请求补传，请先登记。",
+        "This gateway is not registered: its count is not followed and nothing is asked for again; have it registered.",
     ),
     "wrong_region": Text(
         "主题中的行政区划与登记不符，请改用登记的行政区划；回执发往登记的主题。",
