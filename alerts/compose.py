@@ -63,6 +63,23 @@ def alert_texts(rule: AlertRule, observation: Observation, kind: Literal["opened
     return (f"{rule.text_zh} {zh}" if rule.text_zh else zh), (f"{rule.text_en} {en}" if rule.text_en else en)
 
 
+def free_space_texts(free_mb: float, warn_mb: int, reserve_mb: int, kind: Literal["opened", "updated", "closed"]) -> Texts:
+    """What an alert on the disk of data_dir says, and what to do."""
+    free = rounded(free_mb, 0)
+    if kind == "closed":
+        return f"数据盘可用空间已恢复：{free} MB。", f"The data disk has room again: {free} MB are free."
+    if free_mb < reserve_mb:
+        zh = f"数据盘仅剩 {free} MB（保留 {reserve_mb:,} MB）：已停止确认消息，由消息代理保管；腾出空间后自动恢复。"
+        en = f"{free} MB of the data disk are free, and {reserve_mb:,} MB are kept in reserve: the broker keeps all messages until there is room."
+    else:
+        zh = f"数据盘可用空间 {free} MB，低于 {warn_mb:,} MB；低于 {reserve_mb:,} MB 时将停止确认消息。请扩容或移走归档。"
+        en = (
+            f"{free} MB of the data disk are free, less than {warn_mb:,} MB; below {reserve_mb:,} MB no message is acknowledged any more. "
+            "Enlarge the disk or move archives away."
+        )
+    return zh, en
+
+
 def case_texts(facts: Facts) -> Texts:
     """What a newly suspected case says: figure, limit, edition, clause, standing and period, and that a person has yet to look at it.
 

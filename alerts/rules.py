@@ -7,13 +7,15 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
-from alerts.compose import alert_texts
+from alerts.compose import alert_texts, free_space_texts
 from config.calendar import day_span, period_days, period_of
 from config.errors import UnknownCodeError
-from config.findings import AlertEvent, Observation, OpenAlert
+from config.findings import AlertEvent, Observation, OpenAlert, Severity
 from config.settings import AlertRule
 from config.units import factor
 
+FREE_SPACE: Final = "platform/free-space"  # no rule of the settings can have this name
+DATA_DIR: Final = "data_dir"
 MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
 MAX_ESTIMATED_RATIO: Final = 0.05  # decisions.md 6
 _DIGITS: Final = 12  # binary fractions cannot tip a boundary (architecture.md section 4)
@@ -87,6 +89,34 @@ def advance(
         else:
             pending.pop(key, None)
     return events
+
+
+def free_space_event(free_mb: float, warn_mb: int, reserve_mb: int, is_open: Severity | None, now: datetime, *, day: str) -> AlertEvent | None:
+    """Whether an alert on the platform's own disk opens, changes or closes. It is no enterprise's.
+
+    Args:
+        free_mb: free space in MB.
+        warn_mb: with less it opens as a warning; from a tenth more on it closes.
+        reserve_mb: with less it is critical: nothing is acknowledged any more.
+        is_open: the severity of the alert that is open.
+        now: the instant that the event carries.
+        day: the local day, its period.
+    """
+    severity: Severity = "critical" if free_mb < reserve_mb else "warning"
+    is_low = free_mb < max(warn_mb, reserve_mb)
+    if is_open is None and is_low:
+        kind: Literal["opened", "updated", "closed"] = "opened"
+    elif is_open is not None and free_mb >= 1.1 * max(warn_mb, reserve_mb):
+        kind = "closed"
+    elif is_open is not None and severity != is_open and is_low:
+        kind = "updated"
+    else:
+        return None
+    zh, en = free_space_texts(free_mb, warn_mb, reserve_mb, kind)
+    return AlertEvent(
+        kind, FREE_SPACE, DATA_DIR, "", severity, free_mb, float(reserve_mb if severity == "critical" else warn_mb), "MB", day, now, zh, en,
+        facts={"enterprise_zh": "监测平台", "enterprise_en": "platform"},
+    )
 
 
 def observations_from_quantities(rule: AlertRule, intervals: pl.DataFrame, *, zone: str) -> list[Observation]:

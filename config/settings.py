@@ -58,7 +58,7 @@ class MqttSettings(_Section):
     regions: tuple[Annotated[str, Field(pattern=r"^([0-9]{6}|\+)$")], ...] = Field(("+",), min_length=1)  # whose topics to collect; + = all
     keepalive_s: int = Field(10, ge=2, le=15)
     session_expiry_s: int = Field(7 * 86_400, ge=3600)
-    batch_messages: int = Field(500, ge=1, le=10_000)  # committed in one transaction
+    batch_messages: int = Field(1000, ge=1, le=10_000)  # committed in one transaction, at most; batches grow with the load
     linger_ms: int = Field(20, ge=1, le=1000)  # how long a message may wait for company before it is committed
     max_payload_bytes: int = Field(65_536, ge=1024)  # larger ones go to quarantine unread (contract: 64 KiB)
     access_dir: Path | None = None  # where the broker's files `passwords` and `acl` lie, for `gateway enroll`
@@ -131,6 +131,14 @@ class RollSettings(_Section):
 
     interval_s: float = Field(2.0, gt=0)
     evaluate_interval_s: float = Field(10.0, gt=0)
+
+
+class RetentionSettings(_Section):
+    """When the journal's days are archived, and how much of the disk of data_dir stays free."""
+
+    archive_after_days: int = Field(7, ge=1)  # archives are kept until somebody takes them away
+    warn_free_mb: int = Field(2048, ge=0)  # less raises an alert
+    reserve_mb: int = Field(256, ge=0)  # with less nothing is acknowledged any more
 
 
 class AlertRule(_Section):
@@ -215,6 +223,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     screen: ScreenSettings = ScreenSettings()
     roll: RollSettings = RollSettings()
+    retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()
     portal: PortalSettings = PortalSettings()
     log: LogSettings = LogSettings()

@@ -15,9 +15,9 @@ from pipeline.site import Site as Site
 if TYPE_CHECKING:
     from ingest.collector import Collector
 
-SERVICES = ("collect", "settle", "roll", "evaluate", "watch", "send")
+SERVICES = ("collect", "settle", "roll", "evaluate", "watch", "send", "retention")
 STOP_WITHIN_S = 10.0
-LEAVE_WITHIN_S = 0.5  # once a service has died, so long for what others have in hand
+LEAVE_WITHIN_S = 0.3  # once a service has died, so long for what others have in hand
 log = structlog.get_logger("services")
 
 
@@ -135,6 +135,8 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
 
                 channels = {one.name: FileChannel(one, site.data_dir) for one in site.settings.alerts.channels}
                 services.append(_loop("send", send.Sender(site, channels, _now).once, send.PAUSE_S, eager=True))
+            case "retention":
+                services.append(_archiving(site))
             case _:
                 raise ValueError(f"no service {name!r}; there are {', '.join(SERVICES)}")
     return services
@@ -143,6 +145,14 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
 def _loop(name: str, once: Callable[[], object], pause_s: float, *, eager: bool = False) -> Service:
     loop = Loop(name, once, pause_s, eager=eager)
     return Service(name, loop.run, lambda: loop.problem)
+
+
+def _archiving(site: Site) -> Service:
+    from pipeline import retention
+
+    archivist = retention.Archivist(site, _now)
+    loop = Loop("retention", archivist.once, retention.PAUSE_S, eager=True)
+    return Service("retention", loop.run, lambda: loop.problem, lambda: archivist.notice)
 
 
 def _collecting(name: str, one: "Collector") -> Service:

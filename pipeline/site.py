@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config.errors import StoreUnavailableError
+from config.errors import StoreFullError, StoreUnavailableError
 from config.settings import Settings
 from store.journal import Journal
 
@@ -99,7 +100,7 @@ class Site:
 
     @cached_property
     def journal(self) -> Journal:
-        return Journal(self._make(self.data_dir / "journal"))
+        return Journal(self._make(self.data_dir / "journal"), reserve_bytes=self.settings.retention.reserve_mb << 20)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -118,6 +119,29 @@ class Site:
         from store.derived import DerivedTables
 
         return DerivedTables(self._make(self.data_dir / "derived"))
+
+    def free_mb(self) -> float:
+        """Free space of the disk that holds data_dir, in MB.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be reached.
+        """
+        folder = self._make(self.data_dir)
+        try:
+            return shutil.disk_usage(folder).free / (1 << 20)
+        except OSError as error:
+            raise StoreUnavailableError(folder, error, "Check that the disk of [site] data_dir is there.") from error
+
+    def check_reserve(self) -> None:
+        """Return if more of the disk is free than is kept in reserve.
+
+        Raises:
+            StoreFullError: less is.
+            StoreUnavailableError: the folder cannot be reached.
+        """
+        reserve_mb, free_mb = self.settings.retention.reserve_mb, self.free_mb()
+        if free_mb < reserve_mb:
+            raise StoreFullError(self.data_dir, f"{free_mb:.0f} MB are free and {reserve_mb} MB are kept in reserve")
 
     def waiting(self) -> int:
         """Messages in the journal that are not settled yet."""

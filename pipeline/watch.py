@@ -10,7 +10,7 @@ import structlog
 
 from alerts.cases import cases_from
 from alerts.compose import notices
-from alerts.rules import advance, observations_from_quantities, observations_from_verdicts
+from alerts.rules import FREE_SPACE, advance, free_space_event, observations_from_quantities, observations_from_verdicts
 from config import calendar, schemas
 from config.findings import AlertEvent, CaseOpened, Observation
 from config.settings import AlertRule
@@ -38,6 +38,7 @@ class Watcher:
         observations += [one for rule in rules if rule.kind == "limit_ratio" for one in observations_from_verdicts(rule, verdicts, zone=zone)]
         known = {rule.name for rule in rules}  # an alert of a rule that the settings no longer have stays as it is
         events = advance(rules, observations, [alert for alert in casebook.open_alerts() if alert.rule in known], now, judged=casebook.judged())
+        events += self._free_space(now)
         cases = cases_from(verdicts, casebook.case_keys(), today=calendar.local_day(now, zone), at=now)
         if events or cases:
             channels = [channel.name for channel in settings.alerts.channels]
@@ -45,6 +46,12 @@ class Watcher:
             casebook.record(found, [notice for one in found for notice in notices(one, channels)], by="watch")
             log.info("recorded", alerts=len(events), cases=len(cases))
         return len(events) + len(cases)
+
+    def _free_space(self, now: datetime) -> list[AlertEvent]:
+        bounds, day = self.site.settings.retention, str(calendar.local_day(now, self.site.settings.site.zone))
+        is_open = next((one.severity for one in self.site.casebook.open_alerts() if one.rule == FREE_SPACE), None)
+        event = free_space_event(self.site.free_mb(), bounds.warn_free_mb, bounds.reserve_mb, is_open, now, day=day)
+        return [] if event is None else [event]
 
     def _named(self, verdicts: pl.DataFrame | None) -> pl.DataFrame:
         if verdicts is None:

@@ -1,6 +1,6 @@
 """Is it alive, is it ready, and its metrics: for the portal, and for services that run in processes of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -26,9 +26,10 @@ def live(portal: PortalOf) -> JSONResponse:
 
 @router.get("/health/ready", summary="Whether the stores answer and nothing keeps a service from its work")
 def ready(portal: PortalOf) -> JSONResponse:
-    """200 where it can work, else 503 with what cannot; why is on the service page and in the log, not here."""
+    """200 where it can work, else 503 with what cannot ("low": disk space runs short); why is on the service page and in the log, not here."""
     stores = {name: not trouble for name, trouble in views.stores(portal).items()}
-    return _answer({**stores, **{name: one.ready for name, one in views.running(portal).items()}})
+    low = {"disk"} if stores["disk"] and portal.site.free_mb() < portal.site.settings.retention.warn_free_mb else set()
+    return _answer({**stores, **{name: one.ready for name, one in views.running(portal).items()}}, low)
 
 
 @router.get("/metrics", summary="Prometheus metrics", dependencies=[Depends(may_scrape)], response_class=Response)
@@ -47,7 +48,7 @@ def health_app(site: Site, *, services: HealthSource | None = None, clock: Calla
     return app
 
 
-def _answer(parts: dict[str, bool]) -> JSONResponse:
+def _answer(parts: dict[str, bool], low: Collection[str] = ()) -> JSONResponse:
     fine = all(parts.values())
-    states = {name: "ok" if well else "failed" for name, well in parts.items()}
+    states = {name: "failed" if not well else "low" if name in low else "ok" for name, well in parts.items()}
     return JSONResponse({"status": "ok" if fine else "failed", "parts": states}, 200 if fine else 503)

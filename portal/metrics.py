@@ -28,7 +28,10 @@ class SiteCollector(Collector):
     def collect(self) -> Families:
         """All metric families."""
         answers = GaugeMetricFamily("tcewatch_up", "1 where the figures of this part could be read", labels=["part"])
-        for part, read in (("ledger", self._balance), ("gateways", self._gateways), ("casebook", self._findings), ("services", self._services)):
+        parts = {
+            "ledger": self._balance, "gateways": self._gateways, "casebook": self._findings, "services": self._services, "disk": self._disk,
+        }
+        for part, read in parts.items():
             try:
                 families = list(read())
             except TcewatchError:
@@ -50,6 +53,10 @@ class SiteCollector(Collector):
         yield readings
         yield GaugeMetricFamily("tcewatch_messages_missing", "Messages that sequence gaps show as missing", value=totals.missing)
         yield GaugeMetricFamily("tcewatch_messages_waiting", "Messages in the journal that are not settled yet", value=site.waiting())
+
+    def _disk(self) -> Families:
+        free = self._portal.site.free_mb() * (1 << 20)
+        yield GaugeMetricFamily("tcewatch_disk_free_bytes", "Free space of the disk that holds data_dir", value=free)
 
     def _gateways(self) -> Families:
         site, now = self._portal.site, self._portal.clock()

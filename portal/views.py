@@ -481,7 +481,7 @@ def completeness_by_day(portal: Portal, scope: Scope, days: int) -> pl.DataFrame
 
 def stores(portal: Portal) -> dict[str, str]:
     """Each store, and what keeps it from answering ("" where nothing does)."""
-    names = ["database", "journal", "ledger", *(["readings"] if readings_are_here(portal) else [])]
+    names = ["database", "journal", "ledger", "disk", *(["readings"] if readings_are_here(portal) else [])]
     return {name: _trouble(portal.site, name) for name in names}
 
 
@@ -494,6 +494,8 @@ def _trouble(site: Site, store: str) -> str:
                 site.journal.last_id()
             case "ledger":
                 site.ledger.cursor()
+            case "disk":
+                site.check_reserve()
             case _:
                 site.readings().ready()
     except TcewatchError as error:

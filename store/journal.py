@@ -128,13 +128,6 @@ class ChainCheck(NamedTuple):
         return not self.broken
 
 
-class Segment(NamedTuple):
-    """One file of the journal."""
-
-    name: str  # YYYY-MM-DD.sqlite
-    last_id: int  # 0: without messages
-
-
 class _Tail(NamedTuple):
     id: int
     chain: bytes
@@ -239,11 +232,10 @@ class Journal:
                     break
                 with self._rows(name, lane, "id > ? ORDER BY id LIMIT ?", after, limit - len(found)) as rows:
                     for row in rows:
-                        message = _message(row)
-                        room -= len(message.payload)
+                        room -= len(row[5])  # its payload
                         if room < 0 and found:
                             break
-                        found.append(message)
+                        found.append(_message(row))
         return found
 
     def get(self, message: int) -> Message | None:
@@ -318,21 +310,21 @@ class Journal:
         check.end(names[-1] if names else "", settled)
         return ChainCheck(check.checked, tuple(check.broken))
 
-    def closed_segments(self) -> list[Segment]:
-        """Segments that are written to no more and not archived yet, oldest first."""
-        with self._reading:
-            with self._told(_HEAD):
-                newest = self._head_reader.execute("SELECT segment FROM head").fetchone()[0]
-            found = []
-            for path in sorted(self._folder.glob(_SEGMENTS)):
-                if path.name < newest:
-                    with self._told(path.name):
-                        tail = _tail_of(self._reader(path.name))
-                    found.append(Segment(path.name, tail.id if tail else 0))
-            return found
+    def closed_segments(self) -> list[str]:
+        """Names (YYYY-MM-DD.sqlite) of the segments that are written to no more and not archived yet, oldest first."""
+        with self._reading, self._told(_HEAD):
+            newest = self._head_reader.execute("SELECT segment FROM head").fetchone()[0]
+        return sorted(path.name for path in self._folder.glob(_SEGMENTS) if path.name < newest)
 
-    def archive(self, name: str) -> None:
-        """Pack a closed segment with messages, read it back, and take the plain file away. Cut short anywhere, it is begun again by the next call.
+    def archive(self, name: str, *, settled: int) -> bool:
+        """Pack a closed segment, read it back, and take the plain file away. Cut short anywhere, it is begun again by the next call.
+
+        Args:
+            name: one of `closed_segments`.
+            settled: messages up to this one are; a segment with others stays as it is.
+
+        Returns:
+            Whether it is archived: not where it has messages that are not settled, or none.
 
         Raises:
             JournalCorruptError: it is not as it was written; it stays as it is.
@@ -345,10 +337,12 @@ class Journal:
             self._drop_reader(name)
         try:
             with self._told(name), closing(connect(plain, synchronous="FULL", create=False)) as db:
+                tail = _tail_of(db)
+                if tail is None or tail.id > settled:
+                    return False
                 if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                     raise StoreUnavailableError(plain, "it is being read", "It is archived later.")
                 origin = db.execute("SELECT previous_id FROM origin").fetchone()[0]
-                tail = _tail_of(db)
             with plain.open("rb") as source, partial.open("wb") as target:
                 target.write(_NOTE.pack(_SKIPPABLE, _NOTE.size - 8, origin))
                 size = os.fstat(source.fileno()).st_size
@@ -368,6 +362,7 @@ class Journal:
             self._drop_reader(name)
             for end in ("", *_BESIDE):
                 plain.with_name(name + end).unlink(missing_ok=True)
+        return True
 
     def close(self) -> None:
         """Close all files."""
@@ -663,4 +658,4 @@ def _tail_of(db: sqlite3.Connection) -> _Tail | None:
 
 def _message(row: _Row) -> Message:
     message, door, topic, identity, content_type, payload, received_us, retained, lane = row
-    return Message(message, door, topic, identity, content_type, payload, _EPOCH + timedelta(microseconds=received_us), bool(retained), lane)
+    return Message(message, door, topic, identity, content_type, payload, _EPOCH + timedelta(0, 0, received_us), retained != 0, lane)

@@ -31,7 +31,7 @@ protocol = "5"                    # "5" or "3.1.1"
 # key_file = "collector.key"
 # regions = ["+"]                 # whose topics to collect: 6-digit codes, "+" = all
 # keepalive_s = 10                # at most 15: a silent cut is noticed within twice that
-# batch_messages = 500            # committed to the journal in one transaction
+# batch_messages = 1000           # committed to the journal in one transaction, at most
 # linger_ms = 20                  # how long a message may wait for company
 # max_payload_bytes = 65536       # larger ones go to quarantine
 # access_dir = "/etc/mosquitto"   # the broker's files `passwords` and `acl`, written by `tcewatch gateway enroll`
@@ -64,6 +64,11 @@ readings = "duckdb"               # "duckdb" (one process) or "influxdb" (servic
 [roll]
 # interval_s = 2.0                # how often hours and days follow the readings
 # evaluate_interval_s = 10.0      # how often energy, intensity and verdicts follow
+
+[retention]
+# archive_after_days = 7          # settled days of the journal are packed, and kept for good
+# warn_free_mb = 2048             # less free space than this in data_dir raises an alert
+# reserve_mb = 256                # with less, messages stay with the broker until there is room
 
 [[alerts.rules]]                  # ratio of a figure to its limit
 name = "near-limit"

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-SERVICES = ("collect", "settle", "roll", "evaluate", "watch", "send", "portal")
+SERVICES = ("collect", "settle", "roll", "evaluate", "watch", "send", "retention", "portal")
 
 
 def readings(enterprises: tuple[str, ...], instants: int) -> pl.DataFrame:

@@ -107,6 +107,14 @@ def test_check_lists_broker_register_people_and_routes_together(tmp_path):
         assert told in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"), [("", "ok       disk"), ("warn_free_mb = 999999999\n", "warning  disk"), ("reserve_mb = 999999999\n", "PROBLEM  disk")]
+)
+def test_check_tells_how_the_disk_is(tmp_path, setting, said):
+    (tmp_path / "tcewatch.toml").write_text(f"[mqtt]\nport = 1\n[retention]\n{setting}")
+    assert said in call("check", folder=tmp_path).stdout
+
+
 def test_a_bad_register_file_lists_its_rows_and_writes_nothing(tmp_path):
     folder = tmp_path / "register"
     folder.mkdir()

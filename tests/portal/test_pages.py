@@ -285,7 +285,7 @@ def test_without_the_readings_at_hand_the_derived_hours_are_shown_and_it_says_so
 
 def test_health_is_good_where_everything_answers(guest: Any) -> None:
     assert guest.get("/health/live").json() == {"status": "ok", "parts": {"collect": "ok", "settle": "ok"}}
-    assert set(guest.get("/health/ready").json()["parts"]) == {"database", "journal", "ledger", "readings", "collect", "settle"}
+    assert set(guest.get("/health/ready").json()["parts"]) == {"database", "journal", "ledger", "disk", "readings", "collect", "settle"}
 
 
 def test_a_store_that_is_away_makes_it_not_ready_but_leaves_it_alive(site: Site, guest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,6 +296,18 @@ def test_a_store_that_is_away_makes_it_not_ready_but_leaves_it_alive(site: Site,
     assert guest.get("/health/live").status_code == 200
     answer = guest.get("/health/ready")
     assert (answer.status_code, answer.json()["parts"]["database"]) == (503, "failed")
+
+
+@pytest.mark.parametrize(("free_mb", "status", "said"), [(3000.0, 200, "ok"), (2047.0, 200, "low"), (255.0, 503, "failed")])
+def test_a_disk_that_runs_short_is_told_and_one_without_reserve_is_not_ready(
+    site: Site, guest: Any, app: FastAPI, monkeypatch: pytest.MonkeyPatch, free_mb: float, status: int, said: str
+) -> None:
+    monkeypatch.setattr(site, "free_mb", lambda: free_mb)
+    answer = guest.get("/health/ready")
+    assert (answer.status_code, answer.json()["parts"]["disk"]) == (status, said)
+    told = re.search(r"^tcewatch_disk_free_bytes (\S+)$", TestClient(app, client=("127.0.0.1", 1)).get("/metrics").text, re.MULTILINE)
+    assert told
+    assert float(told[1]) == free_mb * 1048576
 
 
 def test_metrics_hold_both_balances(app: FastAPI, site: Site) -> None:

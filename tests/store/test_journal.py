@@ -381,8 +381,8 @@ def week(folder: Path) -> Iterator[Journal]:
     for day in range(6):
         journal.append([arrival(b"%d/%d" % (day, n) * 50, mid=3 * day + n + 1, lane=n % 2, received_at=NOON + day * DAY) for n in range(3)])
     before = journal.read(0, 100)
-    for segment in journal.closed_segments()[:4]:
-        journal.archive(segment.name)
+    for name in journal.closed_segments()[:4]:
+        assert journal.archive(name, settled=18)
     assert journal.read(0, 100) == before
     yield journal
     journal.close()
@@ -400,7 +400,7 @@ def days_in(folder: Path) -> dict[str, list[int]]:
 
 def test_archived_segments_are_packed_and_read_like_any_other(folder: Path, week: Journal) -> None:
     assert days_in(folder) == {"sqlite.zst": [21, 22, 23, 24], "sqlite": [25, 26]}
-    assert [segment.name for segment in week.closed_segments()] == ["2026-11-25.sqlite"]  # today's is written to
+    assert week.closed_segments() == ["2026-11-25.sqlite"]  # today's is written to
     again = Journal(folder)
     for journal in (week, again):
         assert [message.id for message in journal.read(0, 100)] == list(range(1, 19))
@@ -430,7 +430,7 @@ def test_a_reader_that_had_the_plain_file_open_goes_on(folder: Path) -> None:
         journal.append([arrival(received_at=NOON + day * DAY)] * 3)
     reader = Journal(folder)
     assert len(reader.read(0, 2)) == 2
-    journal.archive("2026-11-21.sqlite")
+    journal.archive("2026-11-21.sqlite", settled=1000)
     assert [message.id for message in reader.read(0, 9)] == [1, 2, 3, 4, 5, 6]
     assert reader.verify() == (6, ())
     journal.close()
@@ -444,6 +444,18 @@ def test_zstd_s_own_tools_unpack_an_archive_to_the_segment(folder: Path, week: J
     assert len(packed) < len(unpacked) / 10
     (folder / "2026-11-22.sqlite").write_bytes(unpacked)  # as one who wants it back would do
     assert week.verify() == (18, ())
+
+
+def test_a_segment_with_a_message_that_is_not_settled_or_without_messages_stays(folder: Path) -> None:
+    journal = Journal(folder)
+    for day in range(2):
+        journal.append([arrival(received_at=NOON + day * DAY)] * 3)
+    assert not journal.archive("2026-11-21.sqlite", settled=2)
+    assert days_in(folder) == {"sqlite": [21, 22]}
+    (folder / "2026-11-20.sqlite").write_bytes(b"")  # begun, and then the machine stopped
+    assert not journal.archive("2026-11-20.sqlite", settled=6)
+    assert journal.archive("2026-11-21.sqlite", settled=3)
+    journal.close()
 
 
 class EndedError(BaseException):
@@ -482,13 +494,13 @@ def test_an_archiving_cut_short_anywhere_loses_nothing_and_is_begun_again(folder
 
                 patch.setattr(Path, "unlink", unlink)
         with pytest.raises(EndedError):
-            journal.archive("2026-11-21.sqlite")
+            journal.archive("2026-11-21.sqlite", settled=1000)
     journal.close()
     journal = Journal(folder)
     assert [message.id for message in journal.read(0, 9)] == [1, 2, 3, 4, 5, 6]
     assert journal.verify() == (6, ())
-    for segment in journal.closed_segments():
-        journal.archive(segment.name)
+    for name in journal.closed_segments():
+        journal.archive(name, settled=6)
     journal._tidy()
     assert days_in(folder) == {"sqlite.zst": [21], "sqlite": [22]}
     assert [path.name for path in folder.glob("2026-11-21*")] == ["2026-11-21.sqlite.zst"]
@@ -516,7 +528,7 @@ def test_a_segment_that_is_not_as_it_was_written_is_not_archived(folder: Path) -
         journal.append([arrival(b"%d" % n, received_at=NOON + day * DAY) for n in range(5)])
     change(folder, "UPDATE message SET payload = 'x' WHERE id = 3")
     with pytest.raises(JournalCorruptError, match="from message 3 on"):
-        journal.archive("2026-11-21.sqlite")
+        journal.archive("2026-11-21.sqlite", settled=1000)
     assert days_in(folder) == {"sqlite": [21, 22]}
     assert len(journal.read(0, 100)) == 10
     journal.close()
@@ -525,15 +537,15 @@ def test_a_segment_that_is_not_as_it_was_written_is_not_archived(folder: Path) -
 def test_a_segment_that_is_being_read_is_archived_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("store.sqlite.BUSY_TIMEOUT_S", 0.05)
     journal = Journal(folder)
-    for day in range(2):
-        journal.append([arrival(received_at=NOON + day * DAY)] * 3)
+    journal.append([arrival()] * 3)
     with closing(sqlite3.connect(folder / "2026-11-21.sqlite")) as db:
         rows = db.execute("SELECT * FROM message")
         rows.fetchone()
+        journal.append([arrival(received_at=NOON + DAY)] * 3)
         with pytest.raises(StoreUnavailableError, match="archived later"):
-            journal.archive("2026-11-21.sqlite")
+            journal.archive("2026-11-21.sqlite", settled=1000)
         rows.close()
-    journal.archive("2026-11-21.sqlite")
+    journal.archive("2026-11-21.sqlite", settled=1000)
     assert days_in(folder) == {"sqlite.zst": [21], "sqlite": [22]}
     journal.close()
 
@@ -546,11 +558,11 @@ def test_a_disk_without_room_for_the_archive_or_a_copy_is_told_and_nothing_is_lo
         ballast = disk / "ballast"
         ballast.write_bytes(bytes(shutil.disk_usage(disk).free - (2 << 20)))
         with pytest.raises(StoreFullError):
-            journal.archive("2026-11-21.sqlite")
+            journal.archive("2026-11-21.sqlite", settled=1000)
         assert journal.verify() == (101, ())
         assert days_in(disk / "journal") == {"sqlite": [21, 22]}
         ballast.unlink()
-        journal.archive("2026-11-21.sqlite")
+        journal.archive("2026-11-21.sqlite", settled=1000)
         ballast.write_bytes(bytes(shutil.disk_usage(disk).free - (1 << 20)))
         again = Journal(disk / "journal")
         with pytest.raises(StoreFullError):
@@ -566,7 +578,7 @@ def test_copies_that_a_crash_has_left_are_removed(folder: Path, week: Journal) -
     for path, age_s in ((old, 4000), (new, 3000)):
         path.write_bytes(b"")
         os.utime(path, (time.time() - age_s,) * 2)
-    week.archive("2026-11-25.sqlite")
+    week.archive("2026-11-25.sqlite", settled=1000)
     assert (old.exists(), new.exists()) == (False, True)
 
 
