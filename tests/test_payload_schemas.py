@@ -1,7 +1,7 @@
 """The published JSON Schemas and the decoder agree on what a message is."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from ingest.decode import Decodings, decode
 from ingest.gateways import compose
+from ingest.requests import request
 from ingest.routes import Routes
 from store.journal import Message
 
@@ -105,4 +106,14 @@ def test_what_the_platform_sends_fits_its_schemas() -> None:
     assert receipt["rejected_count"] == len(receipt["rejected"]) == 2
     assert fits("receipt", receipt)
     assert not fits("receipt", {**receipt, "rejected": receipt["rejected"] * 51})
-    assert fits("request", {"v": 1, "missing": [LOST], "windows": []})
+    told = compose(settled, refused, contiguous_seq=1842, at=datetime(2026, 11, 20, 1, tzinfo=UTC), notices=["wrong_region"])
+    assert fits("receipt", told)
+    assert not fits("receipt", {**told, "notices": [{"reason": "wrong_region"}]})
+
+
+def test_what_the_platform_asks_for_fits_its_schema() -> None:
+    start = datetime(2026, 11, 20, 1, tzinfo=UTC)
+    asked = json.loads(request([LOST], [{"meter": "E-001", "register": "active_import", "start": start, "end": start + timedelta(hours=1)}]))
+    assert fits("request", asked)
+    assert asked["missing"] == [LOST]
+    assert not fits("request", {**asked, "windows": [{**asked["windows"][0], "to": None}]})

@@ -111,6 +111,35 @@ def test_a_table_is_replayed_as_messages_of_the_contract(collected, tmp_path, su
     assert [(one["epoch"], one["seq"], "meter" in one) for one in sent] == [("e", 1, form == "columns"), ("e", 2, form == "columns")]
 
 
+def test_a_simulated_gateway_answers_what_it_is_asked_for_again(collected, tmp_path) -> None:
+    port, _ = collected
+    table = pl.DataFrame({
+        "enterprise": [ENTERPRISE] * 3, "gateway": ["gw-1"] * 3, "meter": ["E-1"] * 3, "register": ["r"] * 3,
+        "read_at": [f"2026-11-20T08:{minute}:00+08:00" for minute in ("00", "15", "30")], "value": [1.0, 2.0, 3.0],
+    })
+    table.write_csv(tmp_path / "readings.csv")
+    heard: list[dict[str, object]] = []
+    listener = Publisher(
+        "127.0.0.1", port, subscribe=[TOPIC.replace("readings", "backfill")], on_message=lambda _, text: heard.append(json.loads(text)),
+    )
+    missing = [{"epoch": "e", "from_seq": 2, "to_seq": 5}]
+    windows = [{"meter": "E-1", "register": "r", "from": "2026-11-20T00:00:00Z", "to": "2026-11-20T00:15:00Z"}]
+    asked = Outgoing(TOPIC.replace("readings", "requests"), json.dumps({"v": 1, "missing": missing, "windows": windows}).encode())
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.wait(0.1):
+            listener.publish([asked])
+
+    with running(ask, stop):
+        arguments = ["--url", f"mqtt://127.0.0.1:{port}", "--region", "150621", "--epoch", "e", "--answer-requests", "2", "--json"]
+        done = CliRunner().invoke(app, ["simulate", str(tmp_path / "readings.csv"), *arguments])
+        assert json.loads(done.stdout)["published"] > 3
+        until(lambda: {one.get("seq") for one in heard} == {None, 1, 2, 3}, "every answer")
+    listener.close()
+    assert {json.dumps(one["lost"]) for one in heard if "lost" in one} == {'[{"epoch": "e", "from_seq": 4, "to_seq": 5}]'}
+
+
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_log_is_replayed_line_by_line_at_the_rate_asked_for(collected, tmp_path, packed) -> None:
     port, journal = collected
