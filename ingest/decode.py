@@ -196,7 +196,6 @@ class _Batch:
         self._heads: list[tuple[object, ...]] = []
         self._received: list[float] = []  # Unix seconds, of the messages that have readings
         self._rows = _Rows()
-        self._readings = 0  # of the chunk
         self._lost: list[tuple[int, str, str, str, int, int]] = []
         self._columns = _Columns()
         self._chunks: list[pl.DataFrame] = []
@@ -213,7 +212,17 @@ class _Batch:
         self._head(message, sender, "sandbox", None, None, None, 0)
 
     def take(self, message: Message, sender: Sender, content: Content) -> None:
-        count = content.size
+        count, rows = content.size, content.rows
+        if rows is not None and count and not content.lost:  # nearly all of them
+            self._heads.append((message.id, "decoded", None, sender.enterprise, sender.gateway, content.epoch, content.seq, count))
+            self._received.append(message.received_at.timestamp())
+            self._count += count
+            if self._columns.meter:
+                self._close_chunk()
+            self._rows.add(content, rows)
+            if len(self._rows.rows) >= _CHUNK_READINGS:
+                self._close_chunk()
+            return
         if content.state is not None:
             self._states.append(GatewayState(message.id, sender.enterprise, sender.gateway, content.state))
         if content.commands:
@@ -232,16 +241,15 @@ class _Batch:
         if content.faults:
             self._faults |= {self._count + index: fault for index, fault in content.faults.items()}
         self._count += count
-        self._readings += count
-        if content.rows is not None:
+        if rows is not None:
             if self._columns.meter:
                 self._close_chunk()
-            self._rows.add(content, content.rows)
+            self._rows.add(content, rows)
         else:
             if self._rows.rows:
                 self._close_chunk()
             self._columns.add(_at_arrival(content, message) if sender.arrival and message.door in _NUMBERED_DOORS else content, count)
-        if self._readings >= _CHUNK_READINGS:
+        if max(len(self._rows.rows), len(self._columns.meter)) >= _CHUNK_READINGS:
             self._close_chunk()
 
     def _close_chunk(self) -> None:
@@ -252,7 +260,6 @@ class _Batch:
         elif self._columns.meter:
             self._chunks.append(self._columns.frame())
             self._columns = _Columns()
-        self._readings = 0
 
     def _head(
         self, message: Message, sender: Sender | None, outcome: str, reason: str | None, epoch: str | None, seq: int | None, count: int

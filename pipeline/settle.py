@@ -15,6 +15,7 @@ from config import failpoints, schemas
 from config.errors import StoreUnavailableError
 from config.settings import Settings
 from ingest.decode import Decodings, weight
+from ingest.replay import DOOR as REPLAY
 from ingest.replay import decode_all, original_of
 from ingest.routes import Routes
 from ingest.screen import Screened, screen
@@ -103,7 +104,9 @@ class Settler:
         messages = self.site.journal.read(after, BATCH_MESSAGES, lane, max_bytes=BATCH_BYTES[lane])
         taken, room = 0, BATCH_BYTES[lane]
         for message in messages:
-            room -= weight(original_of(message, self.site.journal.get) or message)
+            payload = message.payload
+            plain = payload[:1] == b"{" and message.door != REPLAY
+            room -= len(payload) if plain else weight(original_of(message, self.site.journal.get) or message)
             if (room < 0 and taken) or (upto is not None and message.id > upto):
                 break
             taken += 1

@@ -1,6 +1,7 @@
 """`tcewatch run [SERVICE ...]`: all services in one process, or the named ones apart."""
 
 import fcntl
+import gc
 import os
 import select
 import signal
@@ -58,6 +59,9 @@ def command(
 def serve(running: Services, site: Site, listener: socket.socket, locks: Sequence[object]) -> int:
     """Run to the end; 0 after a clean stop, 1 where a service died or did not stop."""
     address = "http://{}:{}".format(*listener.getsockname()[:2])
+    # A batch is tens of thousands of tuples: looking through them for cycles again and again takes a fifth of the processor time.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
     running.start()
     log.info("running", address=address, services=list(running.health()))
     died = running.wait()
