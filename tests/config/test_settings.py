@@ -41,6 +41,14 @@ def test_an_environment_variable_that_names_no_section_is_a_problem(monkeypatch:
     assert "TCEWATCH_MQQT__HOST" in told({})
 
 
+@pytest.mark.parametrize(("regions", "fit"), [(["+"], True), (["150621", "150600"], True), ([], False), (["15062"], False), (["#"], False)])
+def test_regions_are_codes_of_six_digits_or_all(regions: list[str], fit: bool) -> None:
+    if fit:
+        assert settings.build({"mqtt": {"regions": regions}}).mqtt.regions == tuple(regions)
+    else:
+        assert "mqtt.regions" in told({"mqtt": {"regions": regions}})
+
+
 @pytest.mark.parametrize(("seconds", "fits"), [(1, False), (2, True), (15, True), (16, False)])
 def test_the_keepalive_lies_between_2_and_15_seconds(seconds: int, fits: bool) -> None:
     if fits:
