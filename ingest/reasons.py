@@ -24,6 +24,7 @@ MESSAGE_REASONS: Final[dict[str, Text]] = {
     "too_many_names": Text("该网关的Sparkplug节点和设备名称过多。", "The gateway has more than 10,000 names of Sparkplug nodes and devices."),
     "not_sparkplug": Text("报文不是可读取的Sparkplug B（Protobuf）报文。", "The message is not a Sparkplug B payload (Protobuf) that can be read."),
     "not_an_object": Text("报文不是JSON对象。", "The message is not a JSON object."),
+    "duplicate_key": Text("同一JSON对象中有重复的键。", "A key stands twice in one JSON object."),
     "wrong_version": Text("报文版本v不是1。", "The message's version v is not 1."),
     "unknown_topic": Text("主题不符合约定，也没有为其配置路由。", "The topic is not one of the contract and no route is set for it."),
     "topic_payload_mismatch": Text(
@@ -41,6 +42,7 @@ MESSAGE_REASONS: Final[dict[str, Text]] = {
 }
 READING_FAULTS: Final[dict[str, Text]] = {
     "not_an_object": MESSAGE_REASONS["not_an_object"],
+    "duplicate_key": MESSAGE_REASONS["duplicate_key"],
     "bad_meter": Text("计量器具编号缺失或不是文本。", "The meter is missing or is not text."),
     "bad_register": Text("寄存器名缺失或不是文本。", "The register is missing or is not text."),
     "bad_timestamp": Text("时间戳缺失或无法识别。", "The time stamp is missing or cannot be read."),

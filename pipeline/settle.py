@@ -235,6 +235,8 @@ def _days_touched(accepted: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 
 
 def _quarantined(messages: Sequence[Message], decodings: Decodings, rejected: pl.DataFrame) -> pl.DataFrame:
+    if rejected.is_empty() and decodings.heads["reason"].null_count() == decodings.heads.height:
+        return schemas.empty(QUARANTINED)
     sent = {message.id: message for message in messages}
     whole = [
         {
@@ -244,14 +246,11 @@ def _quarantined(messages: Sequence[Message], decodings: Decodings, rejected: pl
         }
         for head in decodings.heads.filter(pl.col("reason").is_not_null()).iter_rows(named=True)
     ]
-    single = [
-        {
-            **{name: row[name] for name in QUARANTINED if name in row},
-            "kind": "rejected", "reasons": row["broken_rules"], "raw": (row["raw"] or "").encode(), "topic": sent[row["message"]].topic,
-        }
-        for row in rejected.iter_rows(named=True)
-    ]
-    return pl.DataFrame([*whole, *single], schema=QUARANTINED) if whole or single else schemas.empty(QUARANTINED)
+    topics = pl.DataFrame([(message.id, message.topic) for message in messages], schema={"message": pl.Int64(), "topic": pl.String()}, orient="row")
+    single = rejected.join(topics, on="message", how="left", maintain_order="left").with_columns(
+        kind=pl.lit("rejected"), reasons="broken_rules", raw=pl.col("raw").fill_null("").cast(pl.Binary)
+    )
+    return pl.concat([pl.DataFrame(whole, schema=QUARANTINED), schemas.conform(single, QUARANTINED)])
 
 
 def _refused(refused: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:

@@ -56,6 +56,7 @@ class _StateMessage(msgspec.Struct):
     software: str | None = None
 
 
+_VALUE_KEY: Final = b'"value"'
 _NO_FAULTS: Final[Mapping[int, Fault]] = {}
 _payload_decoder: Final = msgspec.json.Decoder(_Payload)
 _state_decoder: Final = msgspec.json.Decoder(_StateMessage)
@@ -78,6 +79,8 @@ def read(payload: bytes, sender: Sender) -> Content:
         epoch = seq = None  # one without the other says nothing
     if message.v != VERSION or message.enterprise is not None or message.gateway is not None:
         _check_head(message.v, message.enterprise, message.gateway, sender, epoch, seq)
+    if payload.count(_VALUE_KEY) != (1 if rows is None else len(rows)):
+        return _read_slowly(payload, sender)  # a key may stand twice, of which no decoder says anything; or there is no reading
     lost = () if message.lost is None else _lost(message.lost)
     if rows is not None:
         if meter is not None:
@@ -94,6 +97,12 @@ def read(payload: bytes, sender: Sender) -> Content:
         raise UndecodableError("no_readings", epoch=epoch, seq=seq)
     _check_lengths([column for column in (meter, register, ts, value, message.unit, message.quality) if column is not None], epoch, seq)
     return Content(meter, register, ts, value, message.unit, message.quality, epoch=epoch, seq=seq, lost=lost)
+
+
+class _Repeating(dict[str, Any]):
+    """A JSON object in which a key stands twice."""
+
+    pairs: Sequence[tuple[str, Any]] = ()
 
 
 def read_state(payload: bytes) -> State:
@@ -113,6 +122,8 @@ def judge(row: object) -> Fault | None:
     """What is wrong with one reading in row form, or None: types, finiteness, text that is no text."""
     if not isinstance(row, dict):
         return Fault("not_an_object", _as_text(row))
+    if isinstance(row, _Repeating):
+        return Fault("duplicate_key", "{" + ", ".join(f"{_as_text(key)}: {_as_text(value)}" for key, value in row.pairs) + "}")
     for name, code in (("meter", "bad_meter"), ("register", "bad_register"), ("unit", "bad_unit")):
         if not _is_text(row.get(name)) and not (name == "unit" and row.get(name) is None):
             return Fault(code, _as_text(row))
@@ -128,12 +139,15 @@ def judge(row: object) -> Fault | None:
 
 def _read_slowly(payload: bytes, sender: Sender) -> Content:
     try:
-        message = json.loads(payload.decode("utf-8"))
+        message = json.loads(payload.decode("utf-8"), object_pairs_hook=_object)
     except (ValueError, RecursionError):
         epoch, seq = salvaged(payload)
         raise UndecodableError("not_json", epoch=epoch, seq=seq) from None
     if not isinstance(message, dict):
         raise UndecodableError("not_an_object")
+    if isinstance(message, _Repeating):
+        epoch, seq = salvaged(payload)
+        raise UndecodableError("duplicate_key", epoch=epoch, seq=seq)
     epoch, seq = message.get("epoch"), message.get("seq")
     _check_head(message.get("v"), message.get("enterprise"), message.get("gateway"), sender, epoch, seq)
     epoch, seq = _sequence(epoch, seq)
@@ -155,6 +169,15 @@ def _read_slowly(payload: bytes, sender: Sender) -> Content:
     return Content(
         meter, register, ts, [None if one is None else float(one) for one in value], unit, quality, faults, epoch, seq, lost
     )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) == len(pairs):
+        return read
+    repeating = _Repeating(read)
+    repeating.pairs = pairs
+    return repeating
 
 
 def _names_of(row: object) -> Mapping[str, Any]:

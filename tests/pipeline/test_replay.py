@@ -1,5 +1,6 @@
 """What lies in quarantine comes in again once its cause is mended: counted once, judged as of its arrival, and the same after a rebuild."""
 
+import gzip
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -221,3 +222,23 @@ def test_register_rows_known_at_the_arrival_are_not_asked_for_a_replay(site, del
     site.journal.append([ingest_replay.arrival(original, [0], datetime.now(UTC))])
     settle_all(site)
     assert site.quarantine.page()["reasons"].to_list() == [["value_within_range"]]
+
+
+def test_a_flood_of_invented_meters_is_counted_and_makes_no_series(site, monkeypatch):
+    monkeypatch.setattr("store.quarantine.KEPT_A_DAY", 1_000)
+    from store.journal import Arrival
+
+    def invented(seq: int) -> bytes:
+        meters = [f"X-{seq}-{number}" for number in range(2_000)]
+        columns = {"meter": meters, "register": ["r"] * 2_000, "ts": [int(NOON.timestamp()) * 1000] * 2_000, "value": [1.0] * 2_000}
+        return gzip.compress(json.dumps({"v": 1, "epoch": "e", "seq": seq, **columns}).encode())
+
+    site.journal.append([Arrival("mqtt", TOPIC, None, None, invented(seq), NOON) for seq in range(1, 6)])
+    good = {"meter": "E-1", "register": "active_import", "ts": NOON.isoformat(), "value": 7.0}
+    site.journal.append([Arrival("mqtt", TOPIC, None, None, json.dumps({"v": 1, "epoch": "e", "seq": 6, "readings": [good]}).encode(), NOON)])
+    settle_all(site)
+    assert balance(site) | {"decoded": 10_001, "stored": 1, "rejected": 10_000} == balance(site)
+    assert site.quarantine.counts().rows() == [("rest", "unknown_meter", 9_000), ("rejected", "unknown_meter", 1_000)]
+    assert site.quarantine.page(limit=5_000).height == 1_000 + 5
+    assert site.register.names().height == 2
+    assert [row[2] for row in stored(site)] == [7.0]

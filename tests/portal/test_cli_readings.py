@@ -166,7 +166,8 @@ def test_a_file_without_its_columns_is_refused_whole_with_all_that_is_missing(ru
     (LONG.replace('value = "示数"', ""), "[columns] value"), (LONG.replace("Asia/Shanghai", "Nowhere"), "is no time zone"),
     (LONG.replace('register = "active_import"', 'meter = "E-1"'), "meter stands in"), (LONG.replace("enterprise", "company"), "company"),
     (LONG + "\n[columns", "as TOML"), (WIDE.replace('meter = "E-2"', ""), "meter is in neither"),
-    (LONG.replace(f'enterprise = "{CODE}"', ""), "enterprise is in neither"), (LONG + '[[registers]]\ncolumn = "a"\nregister = "b"', "a column for each"),
+    (LONG.replace(f'enterprise = "{CODE}"', ""), "enterprise is in neither"),
+    (LONG + '[[registers]]\ncolumn = "a"\nregister = "b"', "a column for each"),
 ])
 def test_a_mapping_that_does_not_hold_together_says_what_is_wrong(run: Run, text: str, told: str) -> None:
     Path("m.toml").write_text(text)
