@@ -4,6 +4,7 @@ One SQLite file in WAL mode with synchronous=NORMAL: after a power cut it may be
 consistent state, marks and cursor together; the journal, which is synced, then gives the same settlements again.
 """
 
+import io
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import Final
 import polars as pl
 
 from config.errors import StoreUnavailableError
-from config.schemas import SETTLEMENT, conform
+from config.schemas import SETTLEMENT, conform, empty
 from store.journal import LANES, LIVE
 from store.sqlite import DamagedFileError, connect, told, transaction
 
@@ -34,6 +35,7 @@ GAP: Final = pl.Schema({  # seqs that were published and not received
     "from_seq": pl.Int64(), "to_seq": pl.Int64(), "lost": pl.Boolean(),
 })
 SETTLED: Final = pl.Schema({**SETTLEMENT, "position": pl.Int64()})  # in the order of settling, which is not that of the messages
+_STORED_MARK: Final = pl.Schema({"register_key": pl.UInt32(), "day": pl.Int32(), "mark": pl.Int64()})
 _Source = tuple[str, str, str]  # enterprise, gateway, epoch
 _SOURCE: Final = ("enterprise", "gateway", "epoch")
 _NOT_PUBLISHED: Final = ("sandbox", "replayed")  # outcomes of what is no message of a balance; the readings of a replay are in theirs
@@ -56,10 +58,9 @@ _SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS gap (
         enterprise TEXT NOT NULL, gateway TEXT NOT NULL, epoch TEXT NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
         lost INTEGER NOT NULL, PRIMARY KEY (enterprise, gateway, epoch, from_seq)) WITHOUT ROWID;
-    -- Two marks a day: while one batch is being stored, what the batches before it marked can still be worked on.
-    CREATE TABLE IF NOT EXISTS dirty (
-        register_key INTEGER NOT NULL, day INTEGER NOT NULL, oldest INTEGER NOT NULL, newest INTEGER NOT NULL,
-        PRIMARY KEY (register_key, day)) WITHOUT ROWID;
+    -- Days to be computed again, as each batch marked them (Arrow IPC: register_key, day, mark): one row costs far less than thousands.
+    -- Batch 0 holds what is left of all batches that are settled.
+    CREATE TABLE IF NOT EXISTS dirty_batch (batch INTEGER PRIMARY KEY, marks BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     -- What stateful profiles remember, as of the lane's cursor.
     CREATE TABLE IF NOT EXISTS memory (lane INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (lane, name)) WITHOUT ROWID"""
@@ -67,8 +68,8 @@ _SCHEMA: Final = """
 _FROM_VERSION_0: Final = """
     ALTER TABLE settlement ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;
     INSERT INTO run SELECT 1, 0, min(message), max(message), count(*) FROM settlement HAVING count(*) > 0;
-    UPDATE number SET value = (SELECT count(*) FROM settlement WHERE message <= value) WHERE name = 'receipt_cursor';
-    UPDATE dirty SET oldest = 0, newest = 0"""
+    UPDATE number SET value = (SELECT count(*) FROM settlement WHERE message <= value) WHERE name = 'receipt_cursor'"""
+_MERGED_AT: Final = 64  # batches of dirty days beside each other
 _RUN: Final = 65_536  # settlements in a run at most
 
 
@@ -108,6 +109,10 @@ class Ledger:
                 is_new = not self._db.execute("PRAGMA user_version").fetchone()[0]
                 for statement in (_SCHEMA + (";" + _FROM_VERSION_0 if is_new and is_old else "")).split(";"):
                     self._db.execute(statement)
+                if is_new and is_old:
+                    marks = pl.DataFrame(self._db.execute("SELECT register_key, day, 0 FROM dirty").fetchall(), schema=_STORED_MARK, orient="row")
+                    _put_marks(self._db, 0, conform(marks, MARK))
+                    self._db.execute("DROP TABLE dirty")
                 self._db.execute("PRAGMA user_version = 1")
         except DamagedFileError as error:
             raise self._damaged(error) from error
@@ -250,30 +255,33 @@ class Ledger:
         Returns:
             The batch's number, for `settle`: they rise.
         """
-        days = marks.select(pl.col("register_key"), pl.col("day").to_physical()).unique()
         with self._write() as db:
-            batch = _settled_batch(db) + (not at_once)
-            db.executemany(
-                f"INSERT INTO dirty VALUES (?, ?, {batch:d}, {batch:d}) "  # noqa: S608 - a number
-                "ON CONFLICT DO UPDATE SET oldest = min(oldest, excluded.oldest), newest = max(newest, excluded.newest)",
-                days.iter_rows(),
-            )
+            settled = _settled_batch(db)
+            batch = settled + (not at_once)
+            marked = conform(marks.select("register_key", "day").unique().with_columns(mark=pl.lit(batch)), MARK)
+            if at_once:
+                _put_marks(db, 0, _newest(pl.concat([_marks(db, settled), marked])))
+                db.execute("DELETE FROM dirty_batch WHERE batch BETWEEN 1 AND ?", (settled,))
+            else:
+                _put_marks(db, batch, _newest(pl.concat([marked, *_marks_of(db, "batch = ?", batch)])))
         return batch
 
     def dirty(self) -> pl.DataFrame:
         """MARK: marked days of which at least one batch is settled; `mark` is the newest of those, to be given to `clear_dirty`."""
-        query = (
-            "SELECT register_key, day, min(newest, c.value) FROM dirty, "
-            "(SELECT coalesce(max(value), 0) AS value FROM number WHERE name = 'settled_batch') c WHERE oldest <= c.value ORDER BY day, register_key"
-        )
-        return self._frame(query, MARK)
+        with self._read() as db:
+            found = _newest(_marks(db, _settled_batch(db)))
+            merge = db.execute("SELECT count(*) > ? FROM dirty_batch", (_MERGED_AT,)).fetchone()[0]
+        if merge:
+            self.clear_dirty(found.clear())
+        return found
 
     def clear_dirty(self, done: pl.DataFrame) -> None:
         """Take away marks (MARK, as `dirty` gave them) that were worked on; a newer mark of the same day stays."""
-        rows = done.select(pl.col("register_key"), pl.col("day").to_physical(), pl.col("mark")).rows()
         with self._write() as db:
-            db.executemany("DELETE FROM dirty WHERE register_key = ?1 AND day = ?2 AND newest <= ?3", rows)
-            db.executemany("UPDATE dirty SET oldest = newest WHERE register_key = ?1 AND day = ?2 AND newest > ?3", rows)
+            settled = _settled_batch(db)
+            left = _newest(_marks(db, settled)).join(done.select("register_key", "day", done="mark"), on=["register_key", "day"], how="left")
+            _put_marks(db, 0, left.filter(pl.col("done").is_null() | (pl.col("mark") > pl.col("done"))).drop("done"))
+            db.execute("DELETE FROM dirty_batch WHERE batch BETWEEN 1 AND ?", (settled,))
 
     def get_state(self, name: str) -> str | None:
         """A small lasting value of a service."""
@@ -403,3 +411,22 @@ def _cut(db: sqlite3.Connection, source: _Source, from_seq: int, to_seq: int) ->
 def _add_gap(db: sqlite3.Connection, source: _Source, from_seq: int, to_seq: int, *, lost: bool) -> None:
     if from_seq <= to_seq:
         db.execute("INSERT INTO gap VALUES (?, ?, ?, ?, ?, ?)", (*source, from_seq, to_seq, lost))
+
+
+def _put_marks(db: sqlite3.Connection, batch: int, marks: pl.DataFrame) -> None:
+    file = io.BytesIO()
+    marks.write_ipc(file, compression="lz4")
+    db.execute("INSERT OR REPLACE INTO dirty_batch VALUES (?, ?)", (batch, file.getvalue()))
+
+
+def _marks_of(db: sqlite3.Connection, where: str, batch: int) -> list[pl.DataFrame]:
+    return [pl.read_ipc(io.BytesIO(blob)) for (blob,) in db.execute(f"SELECT marks FROM dirty_batch WHERE {where}", (batch,))]  # noqa: S608 - constant
+
+
+def _marks(db: sqlite3.Connection, settled: int) -> pl.DataFrame:
+    """MARK of all settled batches, repeats included."""
+    return pl.concat([empty(MARK), *_marks_of(db, "batch <= ?", settled)])
+
+
+def _newest(marks: pl.DataFrame) -> pl.DataFrame:
+    return marks.group_by("register_key", "day").agg(pl.col("mark").max()).sort("day", "register_key")
