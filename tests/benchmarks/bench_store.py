@@ -1,6 +1,10 @@
-"""How fast the stores take and give. Run as `python tests/benchmarks/bench_store.py`; figures hold for a quiet machine."""
+"""How fast the stores take and give. Run as `python tests/benchmarks/bench_store.py [PART ...]`; figures hold for a quiet machine.
+
+Parts: append (both reading stores by batch size; InfluxDB where INFLUXD names the program), duckdb, journal, ledger, derived.
+"""
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -9,23 +13,30 @@ from pathlib import Path
 
 import polars as pl
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from config.schemas import INTERVAL, READING, SETTLEMENT, conform
+from config.settings import InfluxSettings
 from store.derived import DerivedTables
 from store.duckdb import DuckDbReadingStore
+from store.influxdb import InfluxReadingStore
 from store.journal import Arrival, Journal
 from store.ledger import Ledger
+from store.readings import ReadingStore
+from tests.contracts.influxd_server import InfluxServer
 
 BATCH_ROWS = 10_000
 METERS = 3_472
+SERIES = 10_000
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def readings(rows: int) -> pl.DataFrame:
-    """Quarter-hour readings of 3,472 meters in order of arrival, 100 to a message."""
+def readings(rows: int, meters: int = METERS) -> pl.DataFrame:
+    """Quarter-hour readings of so many meters in order of arrival, 100 to a message."""
     n = pl.int_range(rows, eager=True).to_frame("n")
     return conform(
         n.with_columns(
-            register_key=pl.col("n") % METERS, read_at=pl.lit(START) + pl.col("n") // METERS * timedelta(minutes=15),
+            register_key=pl.col("n") % meters, read_at=pl.lit(START) + pl.col("n") // meters * timedelta(minutes=15),
             value=pl.col("n") * 0.25 + 0.1, quality=pl.lit(0), received_at=pl.lit(START), message=pl.col("n") // 100 + 1,
         ), READING,
     )
@@ -37,6 +48,51 @@ def timed(what: str, rows: int, unit: str, run: Callable[[], object]) -> None:
     run()
     took, cpu = time.perf_counter() - began, time.process_time() - busy
     print(f"{what:<70} {rows / took:>12,.0f} {unit}/s   {took:6.2f} s, cpu {cpu:5.2f} s")
+
+
+def append(folder: Path) -> None:
+    """Live readings of 10,000 registers, time-major, by batch size; then all of the last size once more (as after a crash)."""
+    for size, batches in ((1_000, 100), (10_000, 30), (50_000, 12), (100_000, 6)):
+        appended(f"DuckDB, batches of {size:,}", DuckDbReadingStore(folder / f"{size}.duckdb"), size, batches)
+    if "INFLUXD" not in os.environ:
+        return
+    for size, batches in ((1_000, 100), (10_000, 30), (50_000, 12), (100_000, 6)):
+        (folder / f"influx-{size}").mkdir()
+        server = InfluxServer(Path(os.environ["INFLUXD"]), folder / f"influx-{size}")
+        settings = InfluxSettings.model_validate({"url": server.url, "org": server.org, "bucket": server.bucket, "token": server.token})
+        keys = pl.int_range(SERIES, dtype=pl.UInt32, eager=True).to_frame("register_key")
+        names = keys.with_columns(
+            enterprise=pl.format("91150621MA0BENCH{}X", pl.col("register_key") // 1000), meter=pl.format("E-{}", "register_key"),
+            register=pl.lit("active_import"),
+        )
+        appended(f"InfluxDB, batches of {size:,}", InfluxReadingStore(settings, lambda: names), size, batches, server.pid)  # noqa: B023 - at once
+        server.stop()
+
+
+def appended(what: str, store: ReadingStore, size: int, batches: int, server: int = 0) -> None:
+    """Append and print rows/s, and the processor time of this process and of the server for a million rows and for a call."""
+    live = readings(size * batches + SERIES, SERIES)
+    store.append(live[:SERIES])  # opens connections
+    parts = list(live[SERIES:].iter_slices(size))
+    for how in ("", ", again") if size == 100_000 else ("",):
+        ours, theirs, began = time.process_time(), server_cpu_s(server), time.perf_counter()
+        stored = sum(store.append(part).stored for part in parts)
+        took, ours, theirs = time.perf_counter() - began, time.process_time() - ours, server_cpu_s(server) - theirs
+        assert stored == size * batches
+        of_million = 1e6 / stored
+        print(
+            f"{what + how:<40} {stored / took:>10,.0f} rows/s   cpu s for 1 M: {ours * of_million:5.2f} + {theirs * of_million:5.2f} of the server; "
+            f"{ours / batches * 1e3:6.1f} ms a call"
+        )
+    store.close()
+
+
+def server_cpu_s(pid: int) -> float:
+    """Processor time of another process so far."""
+    if not pid:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def duckdb(folder: Path, rows: int) -> None:
@@ -114,14 +170,16 @@ def derived(folder: Path) -> None:
     timed("derived: hashes", full.height, "rows", tables.hashes)
 
 
+PARTS: dict[str, Callable[[Path], None]] = {
+    "append": append, "duckdb": lambda folder: duckdb(folder, 2_000_000), "journal": journal, "ledger": ledger, "derived": derived,
+}
+
+
 def main() -> None:
-    """Print all figures."""
-    with tempfile.TemporaryDirectory(prefix="tcewatch-bench-") as name:
-        folder = Path(name)
-        duckdb(folder, 2_000_000)
-        journal(folder)
-        ledger(folder)
-        derived(folder)
+    """Print the figures of the parts named, of all if none is."""
+    for part in sys.argv[1:] or PARTS:
+        with tempfile.TemporaryDirectory(prefix="tcewatch-bench-") as name:
+            PARTS[part](Path(name))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A full disk under a real InfluxDB: it answers with an error, shows the rows all the same, and forgets them at its next start (issue 23126)."""
 
 import contextlib
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -89,4 +90,20 @@ def test_what_the_server_forgets_after_its_204_is_there_again_once_a_new_incarna
     assert store.count() < every.height, "the server has kept everything: the test shows nothing"
     assert store.incarnation() != before
     assert store.append(every).stored == store.count() == every.height
+    store.close()
+
+
+def test_a_backup_after_the_restart_begins_a_new_log_that_forgets_nothing(full: tuple[InfluxServer, int]) -> None:
+    # The remedy of the operator guide: `influx backup` makes the server write out what its torn log holds.
+    server, number = full
+    server.restart()
+    wanted = urllib.request.Request(f"{server.url}/api/v2/backup/shards/1", headers={"Authorization": f"Token {server.token}"})
+    with urllib.request.urlopen(wanted, timeout=30) as backup:
+        assert backup.read()
+    store = open_store(server)
+    for late in (batch(number), batch(number + 1)):
+        assert store.append(late).stored == ROWS
+    server.kill()
+    server.start()
+    assert store.count() == (number + 2) * ROWS
     store.close()
