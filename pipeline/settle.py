@@ -230,7 +230,12 @@ def _watermark(lane: int) -> str:
 
 
 def _days_touched(accepted: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """register_key and local day of the readings."""
     day = pl.col("read_at").dt.convert_time_zone(settings.site.zone).dt.date()
+    ends = accepted.select(pl.concat([pl.col("read_at").min(), pl.col("read_at").max()])).select(day).to_series()
+    first, last = ends
+    if first == last:  # nearly always
+        return accepted.select(pl.col("register_key").unique()).with_columns(day=pl.lit(first, pl.Date))
     return accepted.select("register_key", day=day).unique()
 
 
