@@ -111,7 +111,8 @@ def completeness(received: pl.DataFrame, spans: pl.DataFrame, zone: str) -> pl.D
     came = inside.with_columns(first=reached).group_by("register_key", "day").agg(received=(pl.col("last") - pl.col("first") + 1).clip(0).sum())
     owed = (pl.col("end").dt.epoch("us") - 1) // pl.col("slot_us") - pl.col("start").dt.epoch("us") // pl.col("slot_us") + 1
     rows = due.with_columns(interval_min=pl.col("slot_us") // pl.lit(60_000_000, pl.Int64), due=owed)
-    rows = rows.join(came, on=["register_key", "day"], how="left").with_columns(pl.col("received").fill_null(0)).with_columns(completeness_ratio=pl.col("received") / pl.col("due"))
+    rows = rows.join(came, on=["register_key", "day"], how="left").with_columns(pl.col("received").fill_null(0))
+    rows = rows.with_columns(completeness_ratio=pl.col("received") / pl.col("due"))
     return conform(rows.sort("register_key", "day").collect(), COMPLETENESS)
 
 
