@@ -55,3 +55,25 @@ def test_every_named_service_can_be_built_and_an_unknown_one_is_refused(site):
     assert [name for name in names if name not in ("receipts", "backfill")] == list(SERVICES)
     with pytest.raises(ValueError, match="no service 'roller'"):
         build(site, ["roller"], threading.Event())
+
+
+def test_what_somebody_should_look_at_stands_in_the_detail_of_a_service_that_works_and_gives_way_to_a_problem():
+    problems = [""]
+    watched = Service("collect", wait_quietly, lambda: problems[0], lambda: "the broker drops", lambda: {"broker_messages_dropped": 3})
+    running = Services([watched], threading.Event())
+    running.start()
+    health = running.health()["collect"]
+    assert (health.ready, health.detail, health.figures) == (True, "the broker drops", {"broker_messages_dropped": 3})
+    problems[0] = "the broker is away"
+    health = running.health()["collect"]
+    assert (health.ready, health.detail) == (False, "the broker is away")
+    running.end()
+
+
+def test_a_service_that_hangs_holds_up_the_end_only_as_long_as_it_is_given():
+    hangs = threading.Event()
+    running = Services([Service("hangs", lambda _stop: hangs.wait() and None)], threading.Event())
+    running.start()
+    assert not running.end(within_s=0.05)
+    hangs.set()
+    assert running.end()

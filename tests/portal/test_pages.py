@@ -322,6 +322,13 @@ def test_metrics_hold_both_balances(app: FastAPI, site: Site) -> None:
     assert float(values['tcewatch_up{part="ledger"}']) == 1
 
 
+def test_what_the_broker_dropped_is_a_metric_where_the_broker_tells_it(site: Site) -> None:
+    for figures, count in (({}, []), ({"broker_messages_dropped": 3}, ["3.0"])):
+        app = create_app(site, services=Running(Health("collect", figures=figures)))
+        text = TestClient(app, client=("127.0.0.1", 1)).get("/metrics").text
+        assert re.findall(r"^tcewatch_broker_messages_dropped (\S+)$", text, re.MULTILINE) == count
+
+
 # --- texts ---
 
 def test_every_text_of_the_pages_is_translated_and_no_translation_is_left_over() -> None:
