@@ -55,6 +55,7 @@ _OTHER_TYPE: Final = (
 )
 _PROXY: Final = "Check [store.influxdb] url, and what stands between here and InfluxDB."
 _INSTANT_KEY: Final = ["register_key", "read_at"]
+_TOGETHER: Final = ' |> group() |> keep(columns: ["_time", "_value", "enterprise", "meter", "register", "copy"])'  # in this order: a third cheaper
 _OF_ARRIVAL: Final = ' |> filter(fn: (r) => r._field == "received_at")'  # the field that nobody else would write
 _FAR: Final = pl.Schema({"register_key": pl.UInt32(), "far": INSTANT})
 _KEYED: Final = pl.Schema({"register_key": pl.UInt32(), "copy": pl.UInt8(), "read_at": INSTANT})
@@ -281,7 +282,7 @@ class InfluxReadingStore:
         if not is_whole:
             # A row was just being written, or the server hides some: where somebody else has written another type under a field
             # of ours, it stops at the week in which that happened, and says nothing. Week by week it gives all there is.
-            arrivals = self._keyed(self._ask(f"{self._from(asked, start, end)}{_OF_ARRIVAL} |> group()", pl.String()))
+            arrivals = self._keyed(self._ask(f"{self._from(asked, start, end)}{_OF_ARRIVAL}{_TOGETHER}", pl.String()))
             weeks = arrivals.select(week=pl.col("read_at").dt.truncate("1w")).unique().to_series()
             sources = [self._from(asked, max(start, week), min(end, week + timedelta(weeks=1))) for week in weeks]
             found = pl.concat([empty(READING), *(self._fields(source, "", fields)[0] for source in sources)])
@@ -291,7 +292,7 @@ class InfluxReadingStore:
         """register_key and `far`, the first or last read_at within start <= read_at < end, of the registers that have one."""
         if start >= end or (asked is not None and asked.is_empty()):
             return pl.DataFrame(schema=_FAR)
-        answer = self._ask(f"{self._from(asked, start, end)}{_OF_ARRIVAL} |> {which}() |> group()", pl.String())  # of whatever type
+        answer = self._ask(f"{self._from(asked, start, end)}{_OF_ARRIVAL} |> {which}(){_TOGETHER}", pl.String())  # of whatever type
         of_all = self._keyed(answer).group_by("register_key").agg(far=pl.col("read_at").min() if which == "first" else pl.col("read_at").max())
         return of_all if asked is None else of_all.join(asked, on="register_key", how="semi")
 
@@ -300,7 +301,7 @@ class InfluxReadingStore:
 
         A pivot on the server takes twice as long.
         """
-        queries = {name: f'{source} |> filter(fn: (r) => r._field == "{name}"){then} |> group()' for name in fields}
+        queries = {name: f'{source} |> filter(fn: (r) => r._field == "{name}"){then}{_TOGETHER}' for name in fields}
         answers = self._readers.map(lambda name: self._keyed(self._ask(queries[name], _FIELDS[name])).rename({"_value": name}), fields)
         first, *others = answers
         most = max(first.height, *(other.height for other in others))
