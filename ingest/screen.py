@@ -74,6 +74,8 @@ def screen(decoded: pl.DataFrame, registers: pl.DataFrame, bounds: ScreenSetting
     accepted = judged.filter("clean").select(
         "register_key", "read_at", pl.lit(0, pl.UInt8).alias("copy"), pl.col("value") * pl.col("unit_factor"), "quality", "received_at", "message",
     )
+    if accepted.height == judged.height:  # nearly always
+        return Screened(accepted, empty(REJECTED))
     broken = [pl.when(rule.fill_null(False)).then(None).otherwise(pl.lit(name)) for name, rule in checks.items()]
     reasons = pl.when(pl.col("fault").is_null()).then(pl.concat_list(broken).list.drop_nulls()).otherwise(pl.concat_list("fault"))
     rejected = judged.filter(~pl.col("clean")).with_columns(broken_rules=reasons).select(REJECTED.names())
@@ -84,7 +86,8 @@ def _with_register(decoded: pl.DataFrame, registers: pl.DataFrame) -> pl.DataFra
     """One row for each reading, with the register row that counts for it; none where there is none."""
     judged_at = "judged_at" if "judged_at" in decoded.columns else "received_at"
     first, last = decoded[judged_at].min(), decoded[judged_at].max()
-    known_then = registers.filter(pl.col("known_from") <= last, pl.col("known_to").is_null() | (pl.col("known_to") > first)).select(
+    concerned = pl.col("enterprise").is_in(decoded["enterprise"].unique().implode())
+    known_then = registers.filter(concerned, pl.col("known_from") <= last, pl.col("known_to").is_null() | (pl.col("known_to") > first)).select(
         *_KEYS, "register_key", pl.col("gateway").alias("registered_gateway"), pl.col("unit").alias("registered_unit"),
         "range_low", "range_high", "valid_from", "valid_to", "known_from", "known_to",
         pl.col("error_values").str.split(";").cast(pl.List(pl.Float64)),

@@ -11,13 +11,13 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 
 
 class Loop:
-    """Calls `once` every `pause_s`; an eager one without a pause as long as there was something to do.
+    """Calls `once` again and again with a pause in between; without one where so much was worked on that more may wait (`enough`).
 
     What cannot be reached, or a full disk, is told once and tried again at growing intervals. Anything else ends the loop.
     """
 
-    def __init__(self, name: str, once: Callable[[], object], pause_s: float, *, eager: bool = False) -> None:
-        self._once, self._pause_s, self._eager = once, pause_s, eager
+    def __init__(self, name: str, once: Callable[[], int | None], pause_s: float, *, enough: int | None = None) -> None:
+        self._once, self._pause_s, self._enough = once, pause_s, enough
         self._log = structlog.get_logger(name)
         self.problem = ""  # one sentence on what keeps it from its work, else empty
 
@@ -26,7 +26,7 @@ class Loop:
         wait_s = FIRST_WAIT_S
         while not stop.is_set():
             try:
-                worked = self._once()
+                worked = self._once() or 0
             except (ServiceUnavailableError, StoreFullError) as error:
                 if str(error) != self.problem:
                     self._log.warning("waiting", reason=str(error))
@@ -37,5 +37,5 @@ class Loop:
             if self.problem:
                 self._log.info("resumed")
             self.problem, wait_s = "", FIRST_WAIT_S
-            if not (worked and self._eager):
+            if self._enough is None or worked < self._enough:
                 stop.wait(self._pause_s)

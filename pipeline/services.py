@@ -113,10 +113,11 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
                 live, history = collectors(site, stop)
                 services += [_collecting("collect", live), _collecting("backfill", history)]
             case "settle":
+                from pipeline import settle
                 from pipeline.answer import speaking
-                from pipeline.settle import PAUSE_S, Settler
 
-                services += [_loop("settle", Settler(site).once, PAUSE_S, eager=True), Service("receipts", speaking(site))]
+                services.append(_loop("settle", settle.Settler(site).once, settle.PAUSE_S, enough=settle.MORE_WAITS))
+                services.append(Service("receipts", speaking(site)))
             case "roll":
                 from pipeline.roll import Roller
 
@@ -134,7 +135,7 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
                 from pipeline import send
 
                 channels = {one.name: FileChannel(one, site.data_dir) for one in site.settings.alerts.channels}
-                services.append(_loop("send", send.Sender(site, channels, _now).once, send.PAUSE_S, eager=True))
+                services.append(_loop("send", send.Sender(site, channels, _now).once, send.PAUSE_S, enough=1))
             case "retention":
                 services.append(_archiving(site))
             case _:
@@ -142,8 +143,8 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
     return services
 
 
-def _loop(name: str, once: Callable[[], object], pause_s: float, *, eager: bool = False) -> Service:
-    loop = Loop(name, once, pause_s, eager=eager)
+def _loop(name: str, once: Callable[[], int | None], pause_s: float, *, enough: int | None = None) -> Service:
+    loop = Loop(name, once, pause_s, enough=enough)
     return Service(name, loop.run, lambda: loop.problem)
 
 
@@ -151,7 +152,7 @@ def _archiving(site: Site) -> Service:
     from pipeline import retention
 
     archivist = retention.Archivist(site, _now)
-    loop = Loop("retention", archivist.once, retention.PAUSE_S, eager=True)
+    loop = Loop("retention", archivist.once, retention.PAUSE_S, enough=1)
     return Service("retention", loop.run, lambda: loop.problem, lambda: archivist.notice)
 
 

@@ -23,7 +23,8 @@ from pipeline.site import Site
 from store.journal import HISTORY, LIVE, Message
 from store.readings import Appended
 
-PAUSE_S = 0.05
+PAUSE_S = 0.07  # a batch costs some milliseconds however small it is
+MORE_WAITS = 500  # after a batch of so many messages there is no pause
 BATCH_MESSAGES = 20_000
 # A batch takes what waits, up to so many bytes of payload once unpacked: some 50,000 readings. A live message waits for one batch of history at most.
 BATCH_BYTES = {LIVE: 4 << 20, HISTORY: 2 << 20}

@@ -258,12 +258,13 @@ class Ledger:
         with self._write() as db:
             settled = _settled_batch(db)
             batch = settled + (not at_once)
-            marked = conform(marks.select("register_key", "day").unique().with_columns(mark=pl.lit(batch)), MARK)
+            marked = marks.select(pl.col("register_key").cast(pl.UInt32), "day", mark=pl.lit(batch, pl.Int64))
             if at_once:
                 _put_marks(db, 0, _newest(pl.concat([_marks(db, settled), marked])))
                 db.execute("DELETE FROM dirty_batch WHERE batch BETWEEN 1 AND ?", (settled,))
             else:
-                _put_marks(db, batch, _newest(pl.concat([marked, *_marks_of(db, "batch = ?", batch)])))
+                begun = _marks_of(db, "batch = ?", batch)  # before a crash
+                _put_marks(db, batch, _newest(pl.concat([marked, *begun])) if begun else marked)
         return batch
 
     def dirty(self) -> pl.DataFrame:

@@ -122,7 +122,7 @@ def test_a_store_that_is_away_is_waited_for_and_nothing_is_skipped(site, deliver
 
     monkeypatch.setattr(store, "append", away_twice)
     monkeypatch.setattr(stop, "wait", lambda _seconds: stop.is_set())
-    loop = Loop("settle", Settler(site).once, 0.01, eager=True)
+    loop = Loop("settle", Settler(site).once, 0.01, enough=1)
     loop.run(stop)
     assert len(calls) == 3
     assert loop.problem == ""
