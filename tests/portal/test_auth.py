@@ -52,7 +52,8 @@ def test_no_route_but_the_open_ones_answers_a_stranger(app: FastAPI, guest: Any)
 
 def test_every_read_route_of_pages_and_api_answers_an_administrator(app: FastAPI, log_in: Callable[[str], Any]) -> None:
     browser = log_in("admin")
-    query = {"/api/v1/readings": "?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z", "/api/v1/consumption": "?from=2026-01-01&to=2026-01-02"}
+    days = "?from=2026-01-01&to=2026-01-02"
+    query = {"/api/v1/readings": "?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z", "/api/v1/consumption": days, "/api/v1/data-quality": days}
     for route in every_route(app):
         if "GET" in route.methods and route.path not in {"/language/{language}", "/metrics", "/api/v1/receipts/{receipt}"}:
             answer = browser.get(address(route) + query.get(route.path, ""))
@@ -199,7 +200,8 @@ def test_a_token_opens_no_page(guest: Any, tokens: dict[str, str]) -> None:
 
 def test_nobody_sees_an_enterprise_of_another_park_in_any_list(log_in: Callable[[str], Any], app: FastAPI) -> None:
     inside = {"regulator": {CARBIDE, FERRO}, "viewer": {FOREIGN}, "nobody": set()}
-    query = {"/api/v1/readings": "?from=2026-03-01T00:00:00Z&to=2026-03-03T00:00:00Z", "/api/v1/consumption": "?from=2026-03-01&to=2026-03-02"}
+    days = "?from=2026-03-01&to=2026-03-02"
+    query = {"/api/v1/readings": "?from=2026-03-01T00:00:00Z&to=2026-03-03T00:00:00Z", "/api/v1/consumption": days, "/api/v1/data-quality": days}
     lists = [route.path for route in every_route(app) if route.path.startswith("/api/v1") and not route.param_convertors]
     assert len(lists) > 12
     for name, own in inside.items():
