@@ -21,9 +21,9 @@ SECONDS ?= 3600
 SEED ?= $(shell date +%s)
 RATE ?= 40
 
-.PHONY: help install demo test soak lint bench screenshots influxd docs constraints clean
+.PHONY: help install demo test soak lint bench bench-ingest screenshots influxd docs constraints clean
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do printf '%-18s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do printf '%-18s %s\n' "$$name" "$$what"; done
 
 install: $(VENV)/.core ## put tcewatch into .venv/bin
 
@@ -50,6 +50,9 @@ lint: $(VENV)/.test ## ruff, mypy --strict, the import rule, dependencies used a
 
 bench: $(VENV)/.test ## run the benchmarks and print their figures
 	@$(BIN)/python tools/bench.py $(ARGS)
+
+bench-ingest: $(VENV)/.report ## measure ingest beside Telegraf (mosquitto, influxd and telegraf needed; half an hour; writes docs/benchmarks/ingest.json and .svg)
+	@$(BIN)/python tests/benchmarks/beside_telegraf.py $(ARGS)
 
 screenshots: $(VENV)/.test ## run the demo and take the pictures of docs/images (chromium)
 	@$(BIN)/python tools/screenshots.py
@@ -88,3 +91,8 @@ $(VENV)/.test: $(INPUTS)
 	@echo "Installing tcewatch and the development tools into $(VENV) ..."
 	@$(INSTALL) '.[demo,postgres,dev]'
 	@touch $@ $(VENV)/.core $(VENV)/.demo
+
+$(VENV)/.report: $(INPUTS)
+	@echo "Installing tcewatch, the development tools and what draws plots into $(VENV) ..."
+	@$(INSTALL) '.[demo,postgres,dev,report]'
+	@touch $@ $(VENV)/.core $(VENV)/.demo $(VENV)/.test

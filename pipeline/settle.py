@@ -26,8 +26,8 @@ from store.readings import Appended
 PAUSE_S = 0.07  # a batch costs some milliseconds however small it is
 MORE_WAITS = 500  # after a batch of so many messages there is no pause
 BATCH_MESSAGES = 20_000
-# A batch takes what waits, up to so many bytes of payload once unpacked: some 50,000 readings. A live message waits for one batch of history at most.
-BATCH_BYTES = {LIVE: 4 << 20, HISTORY: 2 << 20}
+# A batch takes what waits, up to so many bytes of payload once unpacked: some 100,000 readings. A live message waits for one batch of history at most.
+BATCH_BYTES = {LIVE: 8 << 20, HISTORY: 2 << 20}
 TRAIL_S = 60.0  # what a reading store acknowledged so long ago, and has not been started anew since, is durable
 POINT_EVERY_S = 5.0
 CHECK_EVERY_S = 1.0

@@ -29,13 +29,13 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "contracts")]
 
-import paho.mqtt.client as mqtt
-import polars as pl
-from influxd_server import InfluxServer
-from stdnum.cn import uscc
+import paho.mqtt.client as mqtt  # noqa: E402 - the paths above come first
+import polars as pl  # noqa: E402 - the paths above come first
+from influxd_server import InfluxServer  # noqa: E402 - the paths above come first
+from stdnum.cn import uscc  # noqa: E402 - the paths above come first
 
-from config import settings as site_settings
-from pipeline.site import Site
+from config import settings as site_settings  # noqa: E402 - the paths above come first
+from pipeline.site import Site  # noqa: E402 - the paths above come first
 
 ENTERPRISES = [code + uscc.calc_check_digit(code) for code in (f"91150621MA0BENCH{number}" for number in range(10))]
 METERS = 1000  # of each enterprise
@@ -355,7 +355,8 @@ def count(influx: InfluxServer, since_s: float = 0.0) -> int:
 def probes(influx: InfluxServer, since_s: float) -> list[float]:
     """Instants (Unix seconds) of the visible probe readings."""
     lines = flux(influx, f'from(bucket:"{influx.bucket}") |> range(start: {_instant(since_s)}) '
-                         f'|> filter(fn: (r) => r._measurement == "reading" and r._field == "value" and r.meter == "{PROBE}") |> keep(columns: ["_time"])')
+                         f'|> filter(fn: (r) => r._measurement == "reading" and r._field == "value" and r.meter == "{PROBE}") '
+                         '|> keep(columns: ["_time"])')
     return [datetime.fromisoformat(line.rsplit(",", 1)[1]).timestamp() for line in lines]
 
 
@@ -382,14 +383,14 @@ def bench(make: Make) -> Iterator[tuple[Telegraf | Tcewatch, int, int, InfluxSer
         influx = InfluxServer(found("influxd"), folder)
         stack.callback(influx.stop)
         system = make(folder, port, influx)
-        stack.callback(lambda: [end(process) for process in system.processes])
+        stack.callback(lambda: list(map(end, system.processes)))
         yield system, port, pid, influx
 
 
 def throughput(make: Make, per_message: int, readings: int) -> dict[str, float]:
     """A queue filled first; from process start until all readings are countable."""
     with bench(make) as (system, port, broker_pid, influx):
-        embedded = isinstance(system, Tcewatch) and "influxdb" not in system._settings.read_text()  # noqa: SLF001 - a benchmark of its own file
+        embedded = isinstance(system, Tcewatch) and "influxdb" not in system._settings.read_text()
         system.subscribe()
         start_s = int(time.time()) - readings // SERIES - 600
         publish(port, messages(readings, per_message, start_s))
@@ -462,7 +463,8 @@ def _watch(system: Telegraf | Tcewatch, influx: InfluxServer, seconds: int, unti
         "p50_ms": waits[len(waits) // 2] * 1000, "p99_ms": waits[int(len(waits) * 0.99)] * 1000, "max_ms": waits[-1] * 1000, "probes": len(seen),
         "ingester_cpu_ratio": (sum(cpu_s(one.pid) for one in system.processes) - cpu) / took_s,
         "influxd_cpu_ratio": (cpu_s(influx.pid) - influx_cpu) / took_s,
-        "first_rss_mib": rss[0] if rss else 0.0, "last_rss_mib": rss[-1] if rss else 0.0, "peak_mib": sum(memory_mib(one.pid) for one in system.processes),
+        "first_rss_mib": rss[0] if rss else 0.0, "last_rss_mib": rss[-1] if rss else 0.0,
+        "peak_mib": sum(memory_mib(one.pid) for one in system.processes),
     }
 
 
@@ -473,7 +475,8 @@ def loss(make: Make) -> dict[str, float]:
         system.subscribe()
         system.start()
         time.sleep(5.0)
-        sender = threading.Thread(target=publish, args=(port, list(messages(total, 10, int(time.time()) - 600))), kwargs={"rate": 1000.0}, daemon=True)
+        given = list(messages(total, 10, int(time.time()) - 600))
+        sender = threading.Thread(target=publish, args=(port, given), kwargs={"rate": 1000.0}, daemon=True)
         sender.start()
         began = time.monotonic()
 
@@ -575,7 +578,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
         for size, systems in result["throughput"].items() for system, values in systems.items()
     ]
     altair.Chart(pl.DataFrame(rows)).mark_bar().encode(
-        x=altair.X("system:N", title=None), y="k readings/s:Q", color="system:N", column=altair.Column("readings a message:O", sort=["100", "10", "1"]),
+        x=altair.X("system:N", title=None), y="k readings/s:Q", color="system:N",
+        column=altair.Column("readings a message:O", sort=["100", "10", "1"]),
     ).save(str(path))
 
 
@@ -588,7 +592,7 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--seconds", type=int, default=60, help="of the latency part")
     parser.add_argument("--history", type=int, default=10_000_000, help="readings of the backlog of six months")
-    parser.add_argument("--out", type=Path, default=Path("bench-ingest.json"))
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/ingest.json"))
     wanted = parser.parse_args()
     result: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "cores": os.cpu_count()}
     on_influx = [name for name in wanted.systems if name != "tcewatch+duckdb"]
@@ -621,6 +625,7 @@ def main() -> None:
     if "history" in wanted.parts and "tcewatch" in wanted.systems:
         print(f"== {wanted.history:,} readings of history beside 10,000 live readings/s", flush=True)
         result["history"] = repeated("tcewatch", 1, lambda: history(wanted.history))
+    wanted.out.parent.mkdir(parents=True, exist_ok=True)
     wanted.out.write_text(json.dumps(result, indent=1) + "\n")
     if "throughput" in result:
         plot(result, wanted.out.with_suffix(".svg"))
