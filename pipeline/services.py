@@ -68,7 +68,8 @@ class Services:
     def wait(self, until: Callable[[], bool] = lambda: False) -> BaseException | None:
         """Return when told to stop, when `until` holds or when a service has died (then: of what)."""
         while not self.stop.wait(0.1) and not until():
-            if (dead := self._dead()) is not None:
+            dead = self._dead()
+            if dead is not None and (dead.error is not None or not self.stop.is_set()):  # told to stop just now, it may have ended as it should
                 return dead.error or RuntimeError(f"service {dead.name} ended by itself")
         return None
 

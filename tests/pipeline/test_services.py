@@ -42,6 +42,22 @@ def test_a_service_that_returns_by_itself_counts_as_dead_too():
     running.end()
 
 
+def test_a_service_that_ends_at_once_when_told_to_stop_has_not_died(monkeypatch):
+    stop = threading.Event()
+    services = Services([Service("quick", wait_quietly)], stop)
+    services.start()
+    dead = services._dead
+
+    def told_to_stop_meanwhile():
+        stop.set()
+        while dead() is None:
+            time.sleep(0.01)
+        return dead()
+
+    monkeypatch.setattr(services, "_dead", told_to_stop_meanwhile)
+    assert services.wait() is None
+
+
 def test_a_service_that_cannot_work_now_is_alive_and_not_ready_and_says_why():
     running = Services([Service("settle", wait_quietly, lambda: "the store is away")], threading.Event())
     running.start()
