@@ -32,6 +32,7 @@ def received_runs(readings: pl.DataFrame, zone: str) -> pl.DataFrame:
     Returns:
         RECEIVED, by register and start.
 
+    >>> from datetime import UTC, datetime
     >>> at = datetime(2025, 6, 1, tzinfo=UTC)
     >>> shown = pl.DataFrame({"register_key": [1] * 3, "read_at": [at, at + SLOT, at + 3 * SLOT], "copy": [0] * 3, "value": [1.0, 2.0, 2.0]})
     >>> received_runs(conform(shown, READING), "Asia/Shanghai").select("slots", "readings", "unchanged").rows()
