@@ -11,13 +11,13 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 
 
 class Loop:
-    """Calls `once` again and again with a pause in between; without one where so much was worked on that more may wait (`enough`).
+    """Calls `once` again and again with a pause in between; without one where more waits (asked with what `once` gave).
 
     What cannot be reached, or a full disk, is told once and tried again at growing intervals. Anything else ends the loop.
     """
 
-    def __init__(self, name: str, once: Callable[[], int | None], pause_s: float, *, enough: int | None = None) -> None:
-        self._once, self._pause_s, self._enough = once, pause_s, enough
+    def __init__(self, name: str, once: Callable[[], int | None], pause_s: float, *, more: Callable[[int], bool] = lambda _worked: False) -> None:
+        self._once, self._pause_s, self._more = once, pause_s, more
         self._log = structlog.get_logger(name)
         self.problem = ""  # one sentence on what keeps it from its work, else empty
 
@@ -37,5 +37,5 @@ class Loop:
             if self.problem:
                 self._log.info("resumed")
             self.problem, wait_s = "", FIRST_WAIT_S
-            if self._enough is None or worked < self._enough:
+            if not self._more(worked):
                 stop.wait(self._pause_s)

@@ -14,6 +14,7 @@ from pipeline.site import Site as Site
 
 if TYPE_CHECKING:
     from ingest.collector import Collector
+    from pipeline.settle import Settler
 
 SERVICES = ("collect", "settle", "roll", "evaluate", "watch", "send", "retention")
 STOP_WITHIN_S = 10.0
@@ -117,7 +118,7 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
                 from pipeline import settle
                 from pipeline.answer import speaking
 
-                services.append(_loop("settle", settle.Settler(site).once, settle.PAUSE_S, enough=settle.MORE_WAITS))
+                services.append(_settling(settle.Settler(site), settle.PAUSE_S))
                 services.append(Service("receipts", speaking(site)))
             case "roll":
                 from pipeline.roll import Roller
@@ -136,7 +137,7 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
                 from pipeline import send
 
                 channels = {one.name: FileChannel(one, site.data_dir) for one in site.settings.alerts.channels}
-                services.append(_loop("send", send.Sender(site, channels, _now).once, send.PAUSE_S, enough=1))
+                services.append(_loop("send", send.Sender(site, channels, _now).once, send.PAUSE_S, more=bool))
             case "retention":
                 services.append(_archiving(site))
             case _:
@@ -144,16 +145,20 @@ def build(site: Site, names: Sequence[str], stop: threading.Event) -> list[Servi
     return services
 
 
-def _loop(name: str, once: Callable[[], int | None], pause_s: float, *, enough: int | None = None) -> Service:
-    loop = Loop(name, once, pause_s, enough=enough)
+def _loop(name: str, once: Callable[[], int | None], pause_s: float, *, more: Callable[[int], bool] = lambda _worked: False) -> Service:
+    loop = Loop(name, once, pause_s, more=more)
     return Service(name, loop.run, lambda: loop.problem)
+
+
+def _settling(settler: "Settler", pause_s: float) -> Service:
+    return _loop("settle", settler.once, pause_s, more=lambda _worked: settler.is_behind)
 
 
 def _archiving(site: Site) -> Service:
     from pipeline import retention
 
     archivist = retention.Archivist(site, _now)
-    loop = Loop("retention", archivist.once, retention.PAUSE_S, enough=1)
+    loop = Loop("retention", archivist.once, retention.PAUSE_S, more=bool)
     return Service("retention", loop.run, lambda: loop.problem, lambda: archivist.notice)
 
 

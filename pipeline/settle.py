@@ -23,10 +23,10 @@ from pipeline.site import Site
 from store.journal import HISTORY, LIVE, Message
 from store.readings import Appended
 
-PAUSE_S = 0.07  # a batch costs some milliseconds however small it is
-MORE_WAITS = 500  # after a batch of so many messages there is no pause
+PAUSE_S = 0.07  # between batches that took all there was: each costs some milliseconds however small it is
 BATCH_MESSAGES = 20_000
-# A batch takes what waits, up to so many bytes of payload once unpacked: some 100,000 readings. A live message waits for one batch of history at most.
+# A batch takes what waits, up to so many bytes of payload once unpacked: some 100,000 readings.
+# A live message waits for one batch of history at most.
 BATCH_BYTES = {LIVE: 8 << 20, HISTORY: 2 << 20}
 TRAIL_S = 60.0  # what a reading store acknowledged so long ago, and has not been started anew since, is durable
 POINT_EVERY_S = 5.0
@@ -68,12 +68,13 @@ class Settler:
     _check_at_s: float = -math.inf
     _points: dict[int, deque[_Point]] = field(default_factory=dict)  # of each lane that is not appended again now
     _again: dict[int, _Again] = field(default_factory=dict)
+    _cut: dict[int, bool] = field(default_factory=dict)  # by lane, whether a limit ended the last batch
 
     def __post_init__(self) -> None:
         self._routes = Routes(self.site.settings.routes)
 
     def once(self, *, upto: Mapping[int, int] | None = None) -> int:
-        """Settle the next live messages of the journal; where none waits, a batch of history.
+        """Settle the next live messages of the journal, then a batch of history.
 
         What a store may have lost comes before both: a repeat of a lost reading would be taken for the first.
 
@@ -90,7 +91,12 @@ class Settler:
         again = 0
         while self._again and not again:
             again = self._append_again(min(self._again))
-        return again or self._settle_next(LIVE, upto) or self._settle_next(HISTORY, upto)
+        return again or self._settle_next(LIVE, upto) + self._settle_next(HISTORY, upto)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more was waiting than the last batches took."""
+        return bool(self._again) or any(self._cut.values())
 
     def _settle_next(self, lane: int, upto: Mapping[int, int] | None) -> int:
         last, cursor = self.site.journal.last_id(), self.site.ledger.cursor(lane)
@@ -111,6 +117,7 @@ class Settler:
             if (room < 0 and taken) or (upto is not None and message.id > upto):
                 break
             taken += 1
+        self._cut[lane] = taken < len(messages) or len(messages) == BATCH_MESSAGES or room < BATCH_BYTES[lane] / 16
         return messages[:taken]
 
     def _settle(self, messages: list[Message], lane: int) -> None:

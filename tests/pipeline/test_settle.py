@@ -122,7 +122,7 @@ def test_a_store_that_is_away_is_waited_for_and_nothing_is_skipped(site, deliver
 
     monkeypatch.setattr(store, "append", away_twice)
     monkeypatch.setattr(stop, "wait", lambda _seconds: stop.is_set())
-    loop = Loop("settle", Settler(site).once, 0.01, enough=1)
+    loop = Loop("settle", Settler(site).once, 0.01, more=bool)
     loop.run(stop)
     assert len(calls) == 3
     assert loop.problem == ""
@@ -154,6 +154,27 @@ def test_a_live_message_waits_for_one_batch_of_history_at_most(site, deliver, mo
     while settler.once():
         pass
     assert site.ledger.settled(0, 10)["message"].to_list() == [*history[:2], live, *history[2:]]
+
+
+def test_history_gets_on_although_live_messages_never_end(site, deliver, monkeypatch):
+    monkeypatch.setattr(settle, "BATCH_MESSAGES", 2)
+    history = [deliver(seq, [(*E1, NOON - timedelta(days=seq), 10.0)], lane=HISTORY) for seq in range(1, 6)]
+    settler, live = Settler(site), 0
+    while site.ledger.cursor(HISTORY) < history[-1] and live < 9:
+        live += 1
+        deliver(10 + live, [(*E1, NOON + timedelta(minutes=live), 10.0)])
+        settler.once()
+    assert live == 3
+    assert not settler.is_behind
+
+
+def test_a_batch_that_its_bound_ended_is_followed_by_the_next_without_a_pause(site, deliver, monkeypatch):
+    monkeypatch.setattr(settle, "BATCH_MESSAGES", 2)
+    for seq in (1, 2, 3):
+        deliver(seq, [(*E1, NOON - timedelta(days=seq), 10.0)])
+    settler = Settler(site)
+    assert (settler.once(), settler.is_behind) == (2, True)
+    assert (settler.once(), settler.is_behind) == (1, False)
 
 
 @pytest.mark.parametrize(("budget", "batches"), [(10**6, [6]), (498, [3, 3]), (497, [2, 2, 2]), (10, [1] * 6)])
