@@ -61,7 +61,7 @@ def killed_often(start_mosquitto, processes, free_port, launcher: Path | None):
     adapters = site.site()
     enterprises = sorted(adapters.register.enterprises()["enterprise"])
     process = site.start("run", launcher=launcher)
-    wait(lambda: "connected " in site.log())
+    wait(lambda: site.log().count("connected ") == 2)  # both sessions stand
     replay = Replay(broker.port, enterprises)
     for _ in range(KILLS):
         time.sleep(chance.uniform(0.3, 1.5))
@@ -69,7 +69,7 @@ def killed_often(start_mosquitto, processes, free_port, launcher: Path | None):
         process.wait(timeout=20)
         before = site.log().count("connected ")
         process = site.start("run", launcher=launcher)
-        wait(lambda seen=before: site.log().count("connected ") > seen)
+        wait(lambda seen=before: site.log().count("connected ") >= seen + 2)
     published = replay.halt()
     quiet = time.monotonic()
     last = -1
