@@ -203,7 +203,9 @@ class Settler:
             if text is None:  # the first start with such a store
                 self._set_watermark(lane, cursor, self._remembered(lane))
             again[lane] = _Again(cursor, cursor, {}) if text is None else _Again(upto=cursor, **json.loads(text))
-        log.info("the reading store was started anew", messages=sum(self.site.journal.count(one.after, lane) for lane, one in again.items()))
+        count = self.site.journal.count
+        if messages := sum(count(one.after, lane) - count(one.upto, lane) for lane, one in again.items()):
+            log.info("the reading store may have been started anew: the last messages are appended again", messages=messages)
         return again
 
     def _set_watermark(self, lane: int, cursor: int, memory: Mapping[str, str]) -> None:
