@@ -1,6 +1,5 @@
 """`tcewatch gateway check`: how well a gateway keeps the contract, from what it sent or from a file."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from ingest.conformity import TITLES, Report
 from pipeline.conformity import recent, region_of, report
 from pipeline.site import Site
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json
-from portal.cli.decode import content_of
+from portal.cli.decode import content_of, each_is_json
 from portal.cli.enroll import read_file
 from store.journal import Message
 
@@ -57,18 +56,10 @@ def _payloads(content: bytes, topic: str) -> Iterator[tuple[str, bytes]]:
         for line in filter(bytes.strip, lines):
             named, _, payload = line.partition(b" ")
             yield named.decode("utf-8", "replace"), payload
-    elif _each_is_json(lines):
+    elif each_is_json(lines):
         yield from ((topic, line) for line in lines if line.strip())
     else:
         yield topic, content
-
-
-def _each_is_json(lines: list[bytes]) -> bool:
-    """Whether every line is a document of its own, judged by the first."""
-    try:
-        return isinstance(json.loads(lines[0]), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _show(found: Report) -> None:

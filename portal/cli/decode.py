@@ -5,6 +5,7 @@ has such a payload.
 """
 
 import io
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -32,9 +33,9 @@ _SHIPPED = tuple(name for name in NAMES if name != "mapping")
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="One payload, or a log of TOPIC PAYLOAD lines (.zst too).")],
+    file: Annotated[Path, typer.Argument(help="One payload, payloads one a line, or a log of TOPIC PAYLOAD lines (.zst too).")],
     profile: Annotated[str, typer.Option(help=f"Format: {', '.join(_SHIPPED)}, or the path of a mapping file (.toml).")],
-    topic: Annotated[str | None, typer.Option(help="The payload's topic (default: none, or that of each line of a log).")] = None,
+    topic: Annotated[str | None, typer.Option(help="The topic of the payloads (default: none, or that of each line of a log).")] = None,
     zone: Annotated[str, typer.Option(help="Zone of local times in the payload.")] = "Asia/Shanghai",
     out: Annotated[str, typer.Option(help="Readings, by suffix (- = CSV on standard output).")] = "-",
     rejected: Annotated[str | None, typer.Option(help="What could not be read: line, reason.")] = None,
@@ -79,12 +80,24 @@ def content_of(file: Path) -> bytes:
         raise BadInputError([Problem(str(file), f"it cannot be read ({error})", "Check that the file is whole.")]) from error
 
 
+def each_is_json(lines: list[bytes]) -> bool:
+    """Whether every line is a document of its own, judged by the first."""
+    try:
+        return bool(lines) and isinstance(json.loads(lines[0]), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _messages(file: Path, topic: str | None) -> Iterator[tuple[str, bytes]]:
     content = content_of(file)
+    lines = content.splitlines()
+    if each_is_json(lines):
+        yield from ((topic or "", line) for line in lines if line.strip())
+        return
     if topic is not None or content.lstrip()[:1] in (b"{", b"["):
         yield topic or "", content
         return
-    for line in content.splitlines():
+    for line in lines:
         name, _, payload = line.partition(b" ")
         yield name.decode("utf-8", "replace"), bytes.fromhex(payload.decode()) if _HEX.fullmatch(payload) else payload
 

@@ -29,7 +29,7 @@ def enroll(
     ca_cert: Annotated[Path | None, typer.Option(help="With --cert: sign the certificate with this authority (PEM) ...")] = None,
     ca_key: Annotated[Path | None, typer.Option(help="... and its key (PEM, no password).")] = None,
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long the certificate is valid.")] = 730,
-    out: Annotated[Path, typer.Option(help="Folder for key, request or certificate.")] = Path(),
+    out: Annotated[Path, typer.Option(help="Folder for key, request or certificate, made where it is not there.")] = Path(),
     revoke: Annotated[bool, typer.Option("--revoke", help="Take the access away.")] = False,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
@@ -114,6 +114,7 @@ def _keep(path: Path, content: bytes) -> str:
     """Write a file that only its owner can read."""
     beside = path.with_name(f".{path.name}.new")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(content)
         beside.replace(path)

@@ -71,6 +71,7 @@ def serve(running: Services, site: Site, listener: socket.socket, locks: Sequenc
         os._exit(1)  # a thread may hang: never connected but deaf
     site.close()
     del locks
+    gc.unfreeze()  # what stays frozen is never cleared, and the extension modules complain of it at the exit
     log.info("stopped")
     return 0
 

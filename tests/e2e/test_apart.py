@@ -118,3 +118,4 @@ def test_a_second_run_on_the_same_data_is_refused_with_a_sentence(start_mosquitt
     assert "another process runs collect" in site.log()
     first.send_signal(signal.SIGTERM)
     assert first.wait(timeout=20) == 0
+    assert "leaked" not in site.log()  # nothing is said after the last line

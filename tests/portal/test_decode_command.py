@@ -111,3 +111,13 @@ def test_what_is_rejected_is_counted_where_no_file_takes_it(tmp_path) -> None:
     file = tmp_path / "log.txt"
     file.write_text("a/topic {broken\nother/topic {broken\n")
     assert "0 readings, 2 rejected (2 not_json); --rejected FILE lists them" in invoked("--profile", "own_json", file).stderr
+
+
+def test_payloads_one_a_line_are_a_message_each_and_one_over_many_lines_is_one(tmp_path) -> None:
+    file, rejected = tmp_path / "captured.jsonl", tmp_path / "rejected.csv"
+    file.write_text(f"{json.dumps(KPM)}\n\n{{broken\n{json.dumps({**KPM, 'zygsz': 57.0})}\n")
+    lines = decode("--profile", "kpm33b", file, "--rejected", rejected).splitlines()
+    assert [line.split(",")[5] for line in lines[1:]] == ["56.331", "57.0"]
+    assert pl.read_csv(rejected)["reason"].to_list() == ["not_json"]
+    file.write_text(json.dumps(KPM, indent=1))
+    assert len(decode("--profile", "kpm33b", file).splitlines()) == 2

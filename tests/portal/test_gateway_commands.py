@@ -143,8 +143,9 @@ def test_a_key_and_a_request_are_for_the_owners_eyes_and_no_password_remains(sit
 
 def test_an_authority_signs_at_once_and_the_report_knows_its_certificate(site: Path) -> None:
     write_authority(site)
-    found = told("enroll", ENTERPRISE, "gw-1", "--cert", "--ca-cert", "ca.pem", "--ca-key", "ca.key", "--days", "5")
+    found = told("enroll", ENTERPRISE, "gw-1", "--cert", "--ca-cert", "ca.pem", "--ca-key", "ca.key", "--days", "5", "--out", "new/keys")
     assert "request_file" not in found
+    assert Path(found["key_file"]).parent == Path("new/keys")  # made where it was not there
     report = told("check", ENTERPRISE, "gw-1", "--certificate", found["certificate_file"], "--ca-cert", "ca.pem")
     verdicts = {one["id"]: one["verdict"] for one in report["checks"]}
     assert verdicts == {"arrival": "fail", "certificate": "warn"}  # five days are left
