@@ -140,9 +140,15 @@ LIVENESS: Final = pl.Schema({  # signs that a register is not alive
 })
 
 
+_EMPTY: Final[dict[int, tuple[pl.Schema, pl.DataFrame]]] = {}
+
+
 def empty(schema: pl.Schema) -> pl.DataFrame:
     """An empty table of that shape."""
-    return pl.DataFrame(schema=schema)
+    if id(schema) not in _EMPTY and len(_EMPTY) < 256:  # making one takes as long as looking through thousands of rows
+        _EMPTY[id(schema)] = schema, pl.DataFrame(schema=schema)
+    kept = _EMPTY.get(id(schema))
+    return kept[1].clone() if kept is not None and kept[0] is schema else pl.DataFrame(schema=schema)
 
 
 def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
@@ -151,6 +157,8 @@ def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     Raises:
         polars.exceptions.InvalidOperationError: a value does not fit its column's type.
     """
+    if frame.schema == schema:
+        return frame
     return frame.select(
         (pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)) for name, dtype in schema.items()
     )

@@ -8,11 +8,11 @@ import threading
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from itertools import chain, groupby
-from operator import itemgetter
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -108,7 +108,7 @@ class Fleet:
 
     def __init__(self, path: Path, *, zone: str = "Asia/Shanghai") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._zone = path, zone
+        self._path, self._zone = path, ZoneInfo(zone)
         self._lock = threading.Lock()
         try:
             self._db = connect(path, synchronous="NORMAL")
@@ -132,41 +132,51 @@ class Fleet:
             StoreUnavailableError, StoreFullError: nothing was entered.
         """
         spoke = {one.id: one for one in messages if one.door in _DOORS_OF_GATEWAYS}
-        received_s = pl.Series([one.received_at.timestamp() for one in spoke.values()], dtype=pl.Float64)
-        arrived = pl.DataFrame([
-            pl.Series("message", list(spoke), pl.Int64), (received_s * 1e6).round().cast(pl.Int64).cast(INSTANT).alias("received_at"),
-            pl.Series("retained", [one.retained for one in spoke.values()], pl.Boolean),
-        ])
-        heard = heads.select("message", *_SENDER, "epoch", "seq").drop_nulls(_SENDER).join(arrived, on="message").sort("message")
-        if heard.is_empty():
+        heard = heads.select("message", *_SENDER, "epoch", "seq").drop_nulls(_SENDER).sort("message").rows()
+        known = {row[0] for row in heard if row[0] in spoke}
+        if not known:
             return
-        known = set(heard["message"])
-        now_said = heard.filter(~pl.col("retained")).with_columns(moment=pl.col("received_at").dt.epoch("s") // MOMENT_S)
-        device = readings.lazy().group_by("message").agg(
-            latest=pl.col("read_at").max(),
-            read_at=pl.col("read_at").filter(pl.col("read_at") <= pl.col("received_at") + timedelta(seconds=FUTURE_S)).max(),
-        ).collect()
-        now_said = now_said.join(device, on="message", how="left", maintain_order="left")
-        offset = (pl.col("received_at") - pl.col("latest")).dt.total_microseconds().fill_null(_NO_OFFSET)
-        day = pl.col("received_at").dt.convert_time_zone(self._zone).dt.date().to_physical()
-        highest = now_said.drop_nulls(["epoch", "seq"]).group_by(*_SENDER, "epoch", day=day).agg(pl.col("seq").max())
-        now_said = now_said.with_columns(pl.col("received_at", "read_at").dt.epoch("us"), offset=offset)
-        last = now_said.group_by(_SENDER).agg(pl.col("received_at").max(), pl.col("read_at").max())
-        moments = now_said.group_by(*_SENDER, "moment").agg(pl.col("received_at", "offset").last())
+        shown = readings.group_by("message").agg(
+            pl.col("read_at").max().dt.epoch("us").alias("latest"),
+            pl.col("read_at").filter(pl.col("read_at") <= pl.col("received_at") + timedelta(seconds=FUTURE_S)).max().dt.epoch("us"),
+        )
+        device = {message: (latest, read_at) for message, latest, read_at in shown.iter_rows()}
+        last: dict[tuple[str, str], tuple[int, int | None]] = {}  # received_at, read_at
+        moments: dict[tuple[str, str], dict[int, tuple[int, int, int]]] = {}
+        highest: dict[tuple[str, str, str, int], int] = {}
+        days: dict[int, int] = {}  # of quarters of an hour: no zone changes within one
+        for message, enterprise, gateway, epoch, seq in heard:
+            one = spoke.get(message)
+            if one is None or one.retained:
+                continue
+            received_us = round(one.received_at.timestamp() * 1e6)
+            latest, read_us = device.get(message, (None, None))
+            sender = enterprise, gateway
+            before_us, read_before_us = last.get(sender, (received_us, read_us))
+            read_us = max(read_us, read_before_us) if read_us is not None and read_before_us is not None else read_us or read_before_us
+            last[sender] = max(received_us, before_us), read_us
+            moment = received_us // (1_000_000 * MOMENT_S)
+            moments.setdefault(sender, {})[moment] = moment, received_us, _NO_OFFSET if latest is None else received_us - latest
+            if epoch is not None and seq is not None:
+                quarter = received_us // 900_000_000
+                if quarter not in days:
+                    days[quarter] = (one.received_at.astimezone(self._zone).date() - date(1970, 1, 1)).days
+                key = enterprise, gateway, epoch, days[quarter]
+                highest[key] = max(seq, highest.get(key, 0))
         with self._write() as db:
             db.executemany(
                 "INSERT INTO gateway (enterprise, gateway, last_message_at, last_reading_at) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                 "last_message_at = max(coalesce(last_message_at, 0), excluded.last_message_at), "
                 "last_reading_at = max(coalesce(last_reading_at, excluded.last_reading_at), coalesce(excluded.last_reading_at, last_reading_at))",
-                last.iter_rows(),
+                [(*sender, *ends) for sender, ends in last.items()],
             )
             db.executemany(
                 "INSERT INTO highest VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET highest_seq = max(highest_seq, excluded.highest_seq)",
-                highest.iter_rows(),
+                [(*key, seq) for key, seq in highest.items()],
             )
             if live:
-                for sender, rows in groupby(moments.sort(_SENDER).iter_rows(), key=itemgetter(0, 1)):
-                    _add_moments(db, sender, (row[2:] for row in rows))
+                for sender, rows in moments.items():
+                    _add_moments(db, sender, rows.values())
             for said in states:
                 if said.message in known:
                     _enter_state(db, said, spoke[said.message])
