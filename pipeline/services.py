@@ -151,7 +151,13 @@ def _loop(name: str, once: Callable[[], int | None], pause_s: float, *, more: Ca
 
 
 def _settling(settler: "Settler", pause_s: float) -> Service:
-    return _loop("settle", settler.once, pause_s, more=lambda _worked: settler.is_behind)
+    def notice() -> str:
+        damaged = ", ".join(settler.site.journal.damaged())
+        return damaged and f"the journal has damaged segments, which are set aside: {damaged}. Keep them elsewhere; see the operator guide"
+
+    service = _loop("settle", settler.once, pause_s, more=lambda _worked: settler.is_behind)
+    service.notice = notice
+    return service
 
 
 def _archiving(site: Site) -> Service:

@@ -11,6 +11,10 @@ have no lanes: all their messages are live. The newest one is brought to version
 
 An old segment may be archived: `YYYY-MM-DD.sqlite.zst` is the file as it was, packed, behind a frame that zstd skips and that tells
 where its ids begin. It is read like any other, from a copy without a name that is gone with its connection.
+
+A segment that turns out to be damaged is set aside under another name, and everything goes on without it: what was in it and not
+settled is missing in its gateways' counts. Where it was the newest one, the next day's segment is begun early, so that no file
+is ever made anew under a name that another process may still have open (SQLite would delete the new one's log by its name).
 """
 
 import hashlib
@@ -22,13 +26,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import wraps
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
+import structlog
 import zstandard
 
 from config.errors import JournalCorruptError, StoreFullError, StoreUnavailableError
@@ -42,6 +48,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _HEAD: Final = "head.sqlite"
 _SEGMENTS: Final = "????-??-??.sqlite"
 _ARCHIVED: Final = ".zst"
+_DAMAGED: Final = ".damaged"  # of a segment that is set aside
 _PARTIAL: Final = ".partial"  # of an archive that is being written
 _UNPACKED: Final = "unpacked-"  # a copy that is being opened
 _LEFT_AFTER_S: Final = 3600.0  # a copy that has not been opened by then never will be
@@ -77,6 +84,9 @@ _FIELDS: Final = "id, door, topic, identity, content_type, payload, received_us,
 _FIELDS_1: Final = _FIELDS.replace("lane", f"{LIVE} AS lane")  # of a segment of version 1
 _Row = tuple[int, str, str, str | None, str | None, bytes, int, int, int]  # _FIELDS
 _canonical = msgspec.json.Encoder().encode  # a JSON array in UTF-8 without spaces
+_log: Final = structlog.get_logger("journal")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class Arrival(NamedTuple):
@@ -134,6 +144,18 @@ class _Tail(NamedTuple):
     mqtt_rows: int
 
 
+def _without_damaged(method: Callable[Concatenate["Journal", _P], _R]) -> Callable[Concatenate["Journal", _P], _R]:
+    """The method, begun again each time that it has met a damaged segment, which is set aside."""
+    @wraps(method)
+    def tried(journal: "Journal", /, *args: _P.args, **options: _P.kwargs) -> _R:
+        while True:
+            try:
+                return method(journal, *args, **options)
+            except JournalCorruptError as error:
+                journal._set_aside(error)  # noqa: SLF001 - a part of the class
+    return tried
+
+
 class Journal:
     """Raw messages in order of arrival. Several processes may hold it open, and several may append."""
 
@@ -160,6 +182,7 @@ class Journal:
             self.close()
             raise
 
+    @_without_damaged
     def append(self, arrivals: Sequence[Arrival]) -> list[int]:
         """Keep messages, all in one transaction; when it returns they survive a power cut.
 
@@ -178,7 +201,7 @@ class Journal:
             return []
         self._check_room(0)
         day = max(arrival.received_at for arrival in arrivals).astimezone(UTC).date().isoformat()
-        with self._writing, self._appending(day) as (name, db, tail):
+        with self._writing, self._appending(day) as (name, db, tail, before):
             ids: list[int] = []
             rows: list[tuple[object, ...]] = []
             fresh: dict[tuple[int, bytes], int] = {}
@@ -209,19 +232,19 @@ class Journal:
                         for statement in (_FROM_VERSION_1 if version else _SCHEMA).split(";"):
                             db.execute(statement)
                         if not version:
-                            db.execute("INSERT INTO origin VALUES (?, ?)", tail[:2])
+                            db.execute("INSERT INTO origin VALUES (?, ?)", before[:2])
                     db.executemany(_INSERT, rows)
                 with suppress(sqlite3.Error):  # the messages are in; a head that lags is caught up with the next transaction
                     self._head.execute("UPDATE head SET id = ?, chain = ?, mqtt_rows = ?", (last_id, chain, mqtt_rows))
             return ids
 
+    @_without_damaged
     def read(self, after: int, limit: int, lane: int | None = None, *, max_bytes: int | None = None) -> list[Message]:
         """Messages of a lane (None: of all) with an id above `after`, in order, at most `limit`.
 
         `max_bytes` bounds their payloads together; the first message is given whatever its size.
 
         Raises:
-            JournalCorruptError: a segment cannot be read.
             StoreUnavailableError: a segment cannot be reached.
         """
         found: list[Message] = []
@@ -238,6 +261,7 @@ class Journal:
                         found.append(_message(row))
         return found
 
+    @_without_damaged
     def get(self, message: int) -> Message | None:
         """One message, or None where the journal has none of that id."""
         with self._reading:
@@ -247,6 +271,7 @@ class Journal:
                         return _message(row)
         return None
 
+    @_without_damaged
     def addresses(self, messages: Collection[int]) -> dict[int, tuple[str, str]]:
         """Door and topic of messages, by id, as far as the journal has them; their payloads are not read."""
         found: dict[int, tuple[str, str]] = {}
@@ -260,6 +285,7 @@ class Journal:
                     found |= {message: (door, topic) for message, door, topic in self._reader(name).execute(query, (wanted,))}
         return found
 
+    @_without_damaged
     def count(self, after: int, lane: int) -> int:
         """How many messages a lane has above `after`; ids that were never given, after a lost tail, count as live ones."""
         history, last_id = 0, self.last_id()
@@ -272,6 +298,7 @@ class Journal:
                         history += db.execute(query, (after, last_id)).fetchone()[0]
         return history if lane == HISTORY else max(0, last_id - after) - history
 
+    @_without_damaged
     def last_id(self) -> int:
         """Id of the last message, 0 while there is none."""
         with self._reading:
@@ -289,6 +316,10 @@ class Journal:
         """
         with self._writing, told(self._folder / _HEAD):
             self._head.execute("UPDATE head SET id = ? WHERE id < ?", (message, message))
+
+    def damaged(self) -> list[str]:
+        """Names of the files that were set aside because they could not be read; they are evidence, and nothing reads them any more."""
+        return sorted(path.name for path in self._folder.glob(f"*{_DAMAGED}"))
 
     def verify(self, *, settled: int = 0) -> ChainCheck:
         """Compare every message with its digest and the chain; `settled` is the ledger's cursor, where there is one.
@@ -308,6 +339,7 @@ class Journal:
                 check.broken.append(Break(name, 0, "the file cannot be read"))
                 check.last = None
         check.end(names[-1] if names else "", settled)
+        check.broken += [Break(name, 0, "the file could not be read and is set aside") for name in self.damaged()]
         return ChainCheck(check.checked, tuple(check.broken))
 
     def closed_segments(self) -> list[str]:
@@ -373,8 +405,11 @@ class Journal:
             self._writer = None
 
     @contextmanager
-    def _appending(self, day: str) -> Iterator[tuple[str, sqlite3.Connection, _Tail]]:
-        """The segment to append to and the row to continue from, under the lock that the writers of all processes share."""
+    def _appending(self, day: str) -> Iterator[tuple[str, sqlite3.Connection, _Tail, _Tail]]:
+        """The segment to append to, the row to continue from and the one before a new segment, under the lock of all processes' writers.
+
+        Ids continue from the last one given, the chain from the last row that is there: what is gone in between is told by `verify`.
+        """
         newest = _HEAD
         try:
             with told(self._folder / _HEAD):
@@ -390,7 +425,9 @@ class Journal:
                     # Committed before the segment has a row: no other process goes on with an older one.
                     self._head.execute("UPDATE head SET segment = ?, id = ?, chain = ?, mqtt_rows = ?", (f"{day}.sqlite", *tail))
                     self._head.execute("COMMIT")
-            yield newest, self._open_writer(newest), tail
+            db = self._open_writer(newest)
+            before = tail if _version(db) else self._last_there()
+            yield newest, db, before._replace(id=tail.id, mqtt_rows=tail.mqtt_rows), before
             with suppress(sqlite3.Error):
                 self._head.execute("COMMIT")
         except DamagedFileError as error:
@@ -407,13 +444,41 @@ class Journal:
             return
         if names[-1] > segment:
             self._head.execute("UPDATE head SET segment = ?", (names[-1],))
-        for name in reversed(names):
-            with self._told(name):
-                tail = _tail_of(self._reader(name))
-            if tail is not None:
-                if tail.id > head_id:
-                    self._head.execute("UPDATE head SET id = ?, chain = ?, mqtt_rows = ?", tail)
-                return
+        tail = self._last_there()
+        if tail.id > head_id:
+            self._head.execute("UPDATE head SET id = ?, chain = ?, mqtt_rows = ?", tail)
+
+    def _last_there(self) -> _Tail:
+        """The last row that is really there, in a segment that can be read."""
+        with self._reading:
+            for name in reversed(self._on_disk()):
+                with suppress(JournalCorruptError), self._told(name):
+                    if tail := _tail_of(self._reader(name)):
+                        return tail
+        return _Tail(0, _NO_CHAIN, 0)
+
+    def _set_aside(self, error: JournalCorruptError) -> None:
+        """Take a damaged segment out of the way, under the lock of all writers."""
+        name = error.path.name
+        if name == _HEAD:
+            raise error
+        with self._writing, self._reading:
+            with self._told(_HEAD), transaction(self._head) as head:
+                if head.execute("SELECT segment FROM head").fetchone()[0] == name:
+                    following = date.fromisoformat(name.removesuffix(".sqlite")) + timedelta(days=1)
+                    head.execute("UPDATE head SET segment = ?", (f"{following}.sqlite",))
+                plain = self._folder / name
+                found = plain if plain.exists() else plain.with_name(name + _ARCHIVED)
+                for end in (*_BESIDE, ""):  # the file itself last: until it is gone, this is begun again after a crash
+                    with suppress(FileNotFoundError):  # another process was first
+                        found.with_name(found.name + end).rename(found.with_name(found.name + _DAMAGED + end))
+            _log.error("a segment cannot be read and is set aside", segment=name, reason=str(error.__cause__))
+            self._drop_reader(name)
+            if self._writer is not None and self._writer[0] == name:
+                self._writer[1].close()
+                self._writer = None
+            self._names = []
+            self._previous_ids.pop(name, None)
 
     def _find(self, mid: int, digest: bytes, floor: int) -> int | None:
         """Id of the newest MQTT message with that packet id and digest, not further back than `floor` counts."""
@@ -457,6 +522,7 @@ class Journal:
             return connect(self._folder / name, synchronous="FULL", create=False)
         except StoreUnavailableError:
             if not (packed := self._folder / f"{name}{_ARCHIVED}").exists():
+                self._names = []  # another process may have set it aside
                 raise
             return self._open_archive(packed)
 

@@ -94,7 +94,7 @@ def told(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_space(path.parent)):
             raise StoreFullError(path, error) from error
-        if code in _CORRUPT:
+        if code in _CORRUPT or str(error).startswith("Could not decode"):  # text that nobody wrote so; Python says it without a code
             raise DamagedFileError(f"{path.name}: {error}") from error
         if isinstance(error, sqlite3.OperationalError):
             raise StoreUnavailableError(path, error, "Check that the folder is there, writable and held by no stuck process.") from error

@@ -137,3 +137,26 @@ def test_what_a_damaged_journal_lost_is_told_and_fetched_again(start_mosquitto, 
     assert missing(works) == set()
     works.stop()
     assert stored_rows(works) == Counter({reading: 1 for one in gateways.history.values() for reading in one.good})
+
+
+def spoilt(wal: Path) -> None:
+    wal.unlink()
+    wal.with_name(wal.name.removesuffix("-wal")).write_bytes(b"no database any more" * 5000)
+
+
+def test_a_segment_that_cannot_be_read_is_set_aside_and_what_was_not_settled_of_it_is_fetched_again(start_mosquitto, plant, fleet):
+    broker = start_mosquitto()
+    works, gateways = plant(broker.port), fleet(broker.port, answers=False)
+    everything, settled = damaged(works, gateways, spoilt)
+    works.connected("collect", "settle")
+    gateways.say(1)
+    works.rest(whole=False, quiet_s=2.0)
+    assert missing(works) == everything - settled
+    (name,) = works.site.journal.damaged()
+    assert name in [one.segment for one in works.site.journal.verify().broken]
+    assert "set aside" in works.log()
+    gateways.fill(works.site.ledger.gaps())
+    works.rest(whole=False, quiet_s=2.0)
+    assert missing(works) == set()
+    works.stop()
+    assert stored_rows(works) == Counter({reading: 1 for one in gateways.history.values() for reading in one.good})

@@ -688,17 +688,99 @@ def test_a_segment_missing_in_between_is_found_and_one_archived_from_the_front_i
     journal.close()
 
 
-def test_a_segment_that_is_no_database_is_told_by_name(folder: Path, journal: Journal) -> None:
-    journal.append([arrival()])
-    journal.append([arrival(received_at=NOON + DAY)])
+def spoil(path: Path) -> None:
+    path.write_bytes(b"not a database, not any more" * 1000)
+
+
+def test_an_old_segment_that_is_no_database_is_set_aside_and_the_others_are_read(folder: Path, journal: Journal) -> None:
+    for day in range(3):
+        journal.append([arrival(received_at=NOON + day * DAY)] * 2)
     journal.close()
-    (folder / "2026-11-21.sqlite").write_bytes(b"not a database, not any more" * 1000)
+    spoil(folder / "2026-11-22.sqlite")
     journal = Journal(folder)
-    with pytest.raises(JournalCorruptError, match="2026-11-21"):
-        journal.read(0, 10)
-    assert [message.id for message in journal.read(1, 10)] == [2]
-    check = journal.verify()
-    assert (check.checked, check.broken[0].segment, check.broken[0].message) == (1, "2026-11-21.sqlite", 0)
+    assert journal.verify().broken[0] == Break("2026-11-22.sqlite", 0, "the file cannot be read")
+    assert [message.id for message in journal.read(4, 10)] == [5, 6], "it is not touched where it is not needed"
+    assert journal.damaged() == []
+    assert [message.id for message in journal.read(0, 10)] == [1, 2, 5, 6]
+    assert journal.damaged() == ["2026-11-22.sqlite.damaged"]
+    assert (journal.get(3), journal.count(0, LIVE), journal.last_id()) == (None, 6, 6)
+    assert journal.append([arrival(received_at=NOON + 2 * DAY)]) == [7]
+    assert [(where.segment, where.message) for where in journal.verify().broken] == [("2026-11-23.sqlite", 5), ("2026-11-22.sqlite.damaged", 0)]
+    journal.close()
+
+
+@pytest.mark.parametrize("is_only", [True, False])
+def test_a_damaged_newest_segment_is_set_aside_and_writing_goes_on_under_another_name(folder: Path, journal: Journal, is_only: bool) -> None:
+    if not is_only:
+        journal.append([arrival(received_at=NOON - DAY)] * 2)
+    before = journal.last_id()
+    journal.append([arrival()] * 3)
+    other = Journal(folder)  # of another process, which has it open
+    assert len(other.read(0, 10)) == before + 3
+    assert other.append([arrival()]) == [before + 4]
+    journal.close()
+    for end in ("-wal", "-shm"):
+        (folder / f"2026-11-21.sqlite{end}").unlink(missing_ok=True)
+    spoil(folder / "2026-11-21.sqlite")
+    journal = Journal(folder)
+    assert journal.append([arrival(b"new")]) == [before + 5], "no id is given twice"
+    assert journal.damaged() == ["2026-11-21.sqlite.damaged"]
+    assert other.append([arrival(b"of the other")]) == [before + 6]
+    other.close()
+    assert [message.payload for message in journal.read(before, 10)] == [b"new", b"of the other"]
+    assert sorted(path.name for path in folder.glob("*.sqlite"))[-2:] == ["2026-11-22.sqlite", "head.sqlite"]
+    told = journal.verify().broken
+    assert [(where.segment, where.message) for where in told] == [("2026-11-22.sqlite", before + 1), ("2026-11-21.sqlite.damaged", 0)]
+    journal.close()
+    again = Journal(folder)
+    assert again.last_id() == before + 6
+    assert again.append([arrival(received_at=NOON + DAY)]) == [before + 7]
+    again.close()
+
+
+def test_a_damaged_page_within_a_segment_is_enough(folder: Path, journal: Journal) -> None:
+    journal.append([arrival(os.urandom(5_000)) for _ in range(50)])
+    journal.close()
+    path = folder / "2026-11-21.sqlite"
+    content = bytearray(path.read_bytes())
+    content[6 * 16384 : 12 * 16384] = os.urandom(6 * 16384)
+    path.write_bytes(content)
+    journal = Journal(folder)
+    assert journal.read(0, 100) == []
+    assert journal.damaged() == ["2026-11-21.sqlite.damaged"]
+    assert journal.append([arrival()]) == [51]
+    journal.close()
+
+
+def test_a_topic_that_is_no_text_any_more_is_damage_and_not_waited_for(folder: Path, journal: Journal) -> None:
+    journal.append([arrival()])
+    change(folder, "UPDATE message SET topic = CAST(x'746365ff' AS TEXT)")
+    assert journal.read(0, 10) == []
+    assert journal.damaged() == ["2026-11-21.sqlite.damaged"]
+
+
+def test_a_damaged_archive_is_set_aside(folder: Path, week: Journal) -> None:
+    spoil(next(folder.glob("2026-11-22*.zst")))
+    week.close()
+    again = Journal(folder)
+    ids = [message.id for message in again.read(0, 1000)]
+    assert ids
+    assert again.damaged() == ["2026-11-22.sqlite.zst.damaged"]
+    again.close()
+
+
+@pytest.mark.parametrize("is_only", [True, False])
+def test_a_newest_segment_that_is_lost_whole_is_told_also_when_new_messages_have_come(folder: Path, journal: Journal, is_only: bool) -> None:
+    if not is_only:
+        journal.append([arrival(received_at=NOON - DAY)] * 2)
+    before = journal.last_id()
+    journal.append([arrival()] * 3)
+    journal.close()
+    for path in folder.glob("2026-11-21.sqlite*"):
+        path.unlink()
+    journal = Journal(folder)
+    assert journal.append([arrival()]) == [before + 4]
+    assert journal.verify().broken == (Break("2026-11-21.sqlite", before + 1, f"messages {before + 1} to {before + 3} are gone"),)
     journal.close()
 
 
