@@ -103,6 +103,8 @@ def _with_register(decoded: pl.DataFrame, registers: pl.DataFrame) -> pl.DataFra
         rows = rows.sort("row", "counts", "register_known", "valid_from", descending=[False, True, True, True], nulls_last=True).unique(
             "row", keep="first", maintain_order=True
         )
+    if rows["counts"].all():  # nearly always
+        return rows.with_columns(meter_known=pl.lit(True))
     rows = rows.with_columns(pl.when("counts").then(pl.col(name)).alias(name) for name in _OF_REGISTER)
     return _with_meter_known(rows, known_then, known, judged_at)
 
@@ -119,8 +121,10 @@ def _with_meter_known(rows: pl.DataFrame, known_then: pl.DataFrame, known: pl.Ex
 def _with_unit_factor(rows: pl.DataFrame) -> pl.DataFrame:
     """By what a value is multiplied to be in the register's unit; null where no definition links the two."""
     same = pl.col("unit").is_null() | (pl.col("unit") == pl.col("registered_unit"))
-    differing = rows.filter(~same).select("unit", "registered_unit").unique()
     rows = rows.with_columns(unit_factor=pl.when(pl.col("register_key").is_not_null() & same).then(1.0))
+    if rows["unit_factor"].null_count() == 0:
+        return rows
+    differing = rows.filter(~same).select("unit", "registered_unit").unique()
     if differing.height == 0:
         return rows
     factors = differing.with_columns(

@@ -328,11 +328,13 @@ class Ledger:
         frame = pl.DataFrame(rows, schema=as_stored, orient="row")
         return conform(frame.with_columns(pl.col(name).cast(pl.Int32()) for name, dtype in schema.items() if dtype == pl.Date()), schema)
 
-    def _earlier(self, db: sqlite3.Connection, rows: pl.DataFrame) -> pl.DataFrame:
+    def _earlier(self, db: sqlite3.Connection, rows: pl.DataFrame) -> pl.DataFrame | None:
         """What was entered before for the same messages: none, unless something is settled again."""
         names = ["message", "outcome", *_COUNTED]
         query = f"SELECT {', '.join(names)} FROM settlement WHERE message BETWEEN ? AND ?"  # noqa: S608 - constant names
         found = db.execute(query, (rows["message"].min(), rows["message"].max())).fetchall()
+        if not found:
+            return None
         earlier = pl.DataFrame(found, schema={name: SETTLEMENT[name] for name in names}, orient="row")
         return earlier.join(rows, on="message", how="semi")
 
@@ -356,14 +358,15 @@ def _settled_batch(db: sqlite3.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def _sums(rows: pl.DataFrame, earlier: pl.DataFrame) -> dict[str, int]:
+def _sums(rows: pl.DataFrame, earlier: pl.DataFrame | None) -> dict[str, int]:
     """By how much the totals grow."""
     def of(frame: pl.DataFrame) -> dict[str, int]:
         undecodable = int((frame["outcome"] == "undecodable").sum())
         received = int((~frame["outcome"].is_in(_NOT_PUBLISHED)).sum())
         return {"received": received, "undecodable": undecodable, **{name: int(frame[name].sum()) for name in _COUNTED}}
 
-    now, before = of(rows), of(earlier)
+    now = of(rows)
+    before = dict.fromkeys(now, 0) if earlier is None else of(earlier)
     return {name: now[name] - before[name] for name in now}
 
 
