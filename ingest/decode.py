@@ -15,7 +15,7 @@ import polars as pl
 import structlog
 import zstandard
 
-from config.schemas import DECODED, INSTANT, READING_QUALITY, SETTLEMENT, conform, empty
+from config.schemas import DECODED, INSTANT, READING_QUALITY, SETTLEMENT, empty
 from ingest.content import Content, Fault, Row, State
 from ingest.profiles import PROFILES, STATEFUL
 from ingest.profiles.own_json import read_state, salvaged
@@ -271,8 +271,8 @@ class _Batch:
         columns = zip(*self._heads, strict=True) if self._heads else ([] for _ in _HEAD)
         heads = pl.DataFrame([pl.Series(name, values, SETTLEMENT[name]) for name, values in zip(_HEAD, columns, strict=True)])
         sources = heads.filter(pl.col("decoded") > 0)
-        heads = conform(heads.with_columns(pl.lit(0).alias(name) for name in SETTLEMENT if name not in _HEAD), SETTLEMENT)
-        lost = pl.DataFrame(self._lost, schema=LOST, orient="row")
+        heads = heads.with_columns(pl.lit(0, dtype).alias(name) for name, dtype in SETTLEMENT.items() if name not in _HEAD)
+        lost = pl.DataFrame(self._lost, schema=LOST, orient="row") if self._lost else empty(LOST)
         if sources.is_empty():
             return Decodings(empty(DECODED), heads, lost, self._states, list(self._commands.values()))
         received_at = (pl.Series("received_at", self._received) * 1e6).round().cast(pl.Int64).cast(INSTANT)  # quicker than instants one by one
