@@ -471,12 +471,17 @@ def data_quality(portal: Portal, scope: Scope, of: Literal["readings", "messages
     return scope.rows(quality.readings_by_day(site, first, last, portal.clock()) if of == "readings" else quality.messages(site, first, last))
 
 
-def completeness_by_day(portal: Portal, scope: Scope, days: int) -> pl.DataFrame:
-    """enterprise, day, completeness_ratio of the last days: slots that came of all that were due in an enterprise."""
-    today = portal.today()
-    rows = data_quality(portal, scope, "readings", today - timedelta(days=days - 1), today)
-    summed = rows.group_by("enterprise", "day").agg(pl.col("received", "due").sum())
+def summed_by_day(complete: pl.DataFrame) -> pl.DataFrame:
+    """enterprise, day, completeness_ratio of registers' completeness: slots that came of all that were due in an enterprise."""
+    summed = complete.group_by("enterprise", "day").agg(pl.col("received", "due").sum())
     return summed.select("enterprise", "day", completeness_ratio=pl.col("received") / pl.col("due")).sort("enterprise", "day")
+
+
+def least_complete(complete: pl.DataFrame, below: float) -> pl.DataFrame:
+    """The registers of which less than that share of all slots came over these days: enterprise, meter, register, days, ratios, the worst first."""
+    by_register = complete.sort("day").group_by("enterprise", "meter", "register", maintain_order=True)
+    rows = by_register.agg(days="day", ratios="completeness_ratio", ratio=pl.col("received").sum() / pl.col("due").sum())
+    return rows.filter(pl.col("ratio") < below).sort("ratio", "enterprise", "meter", "register").drop("ratio")
 
 
 def stores(portal: Portal) -> dict[str, str]:

@@ -1,11 +1,14 @@
 """Gateways and completeness as page, API and metrics."""
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
+import polars as pl
 import pytest
 from fastapi import FastAPI
 
+from portal import views
 from portal.i18n import LANGUAGES, Language
 from tests.portal.conftest import TestClient
 from tests.portal.seeded import CARBIDE, FERRO, FOREIGN
@@ -21,6 +24,9 @@ def test_the_page_shows_state_clock_count_completeness_and_signs_in_both_languag
     assert ("在线" if language == "zh" else "online") in text
     assert ("数据过期" if language == "zh" else "stale") in text
     assert f'href="/gateways/{CARBIDE}/GW-1/conformity"' in text
+    poor = text.partition("低于90%的寄存器" if language == "zh" else "Registers below 90 %")[2].partition("</table>")[0]
+    assert "<code>E-1/" in poor
+    assert "chip warn" in poor
     assert "&lt;script&gt;alert(1)" in text
     assert "<script>alert" not in text
 
@@ -49,6 +55,17 @@ def test_completeness_is_told_by_register_and_day_and_by_gateway_and_day(log_in:
     assert messages[CARBIDE]["missing"] == 2
     assert messages[CARBIDE]["due"] == messages[CARBIDE]["received"] + 2
     assert messages[FERRO]["completeness_ratio"] == 1.0
+
+
+@pytest.mark.parametrize(("below", "meters"), [(0.75, ["E-2"]), (0.76, ["E-2", "E-1"]), (1.0, ["E-2", "E-1"])])
+def test_registers_with_less_than_their_share_come_the_worst_first_with_each_day(below: float, meters: list[str]) -> None:
+    days = [date(2026, 3, 1), date(2026, 3, 2)]
+    came = [("E-1", 0, 2), ("E-1", 1, 4), ("E-2", 0, 0), ("E-2", 1, 1), ("E-3", 0, 4), ("E-3", 1, 4)]
+    rows = [("e", meter, "r", days[day], 4, received, received / 4) for meter, day, received in came]
+    complete = pl.DataFrame(rows, schema=["enterprise", "meter", "register", "day", "due", "received", "completeness_ratio"], orient="row")
+    found = views.least_complete(complete, below)
+    assert found["meter"].to_list() == meters
+    assert found.row(0) == ("e", "E-2", "r", days, [0.0, 0.25])
 
 
 def test_too_many_days_at_once_are_refused(log_in: Callable[[str], Any]) -> None:
