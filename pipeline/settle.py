@@ -68,6 +68,7 @@ class Settler:
     _check_at_s: float = -math.inf
     _points: dict[int, deque[_Point]] = field(default_factory=dict)  # of each lane that is not appended again now
     _again: dict[int, _Again] = field(default_factory=dict)
+    _parts: deque[tuple[int, int]] = field(default_factory=deque)  # lane and last message of what is appended again, as it was settled
     _cut: dict[int, bool] = field(default_factory=dict)  # by lane, whether a limit ended the last batch
 
     def __post_init__(self) -> None:
@@ -89,8 +90,8 @@ class Settler:
         """
         self._look_at_store()
         again = 0
-        while self._again and not again:
-            again = self._append_again(min(self._again))
+        while self._parts and not again:
+            again = self._append_again(*self._parts[0])
         return again or self._settle_next(LIVE, upto) + self._settle_next(HISTORY, upto)
 
     @property
@@ -185,6 +186,9 @@ class Settler:
         if incarnation != self._incarnation:
             self._points.clear()
             self._again = self._not_surely_kept() if incarnation else {}
+            runs = self.site.ledger.runs() if self._again else []
+            parts = [(lane, min(last, self._again[lane].upto)) for lane, last in runs if last > self._again[lane].after]
+            self._parts = deque([*parts, *((lane, one.upto) for lane, one in self._again.items())])
             self._incarnation = incarnation
         for lane, points in self._points.items():
             passed = None
@@ -211,10 +215,10 @@ class Settler:
     def _set_watermark(self, lane: int, cursor: int, memory: Mapping[str, str]) -> None:
         self.site.ledger.set_state(_watermark(lane), json.dumps({"after": cursor, "memory": dict(memory)}))
 
-    def _append_again(self, lane: int) -> int:
+    def _append_again(self, lane: int, upto: int) -> int:
         """One batch of what the store may have lost. It counts as it did, so the ledger's counts stay."""
         again = self._again[lane]
-        messages = self._read(lane, again.after, again.upto)
+        messages = self._read(lane, again.after, upto)
         if messages:
             _, _, screened, memory = self._understood(messages, lane, again.memory)
             batch = self.site.ledger.mark_dirty(_days_touched(screened.accepted, self.site.settings))
@@ -222,8 +226,10 @@ class Settler:
             self.site.ledger.settle(schemas.empty(schemas.SETTLEMENT), 0, lane=lane, batch=batch)
             again.after, again.memory = messages[-1].id, memory
         else:
-            del self._again[lane]
-            self._points[lane] = deque()
+            self._parts.popleft()
+            if all(other != lane for other, _ in self._parts):
+                del self._again[lane]
+                self._points[lane] = deque()
         return len(messages)
 
     def _known_registers(self) -> pl.DataFrame:

@@ -301,6 +301,35 @@ def test_what_a_store_lost_after_its_answer_is_written_again_and_counts_once(sit
     assert not site.ledger.dirty().is_empty()  # the days that may have been computed without
 
 
+def test_what_came_while_the_store_was_away_is_not_passed_over_while_its_loss_is_made_good(site, deliver, store, monkeypatch):
+    monkeypatch.setattr(settle, "FAR_BEHIND", 1, raising=False)
+    settler = Settler(site)
+    hours(deliver, 0, 3)
+    drain(settler)
+    store.start_anew()
+    store.pass_s(1)
+    hours(deliver, 3, 5)
+    hours(deliver, 5, 7, lane=HISTORY)
+    drain(settler)
+    assert store.values() == [float(hour) for hour in range(7)]
+    assert site.ledger.totals().received == 7
+
+
+def test_what_the_store_lost_is_appended_again_in_the_order_of_settling(site, deliver, store):
+    settler = Settler(site)
+    drain(settler)
+    deliver(1, [(*E1, NOON, 1.0)], lane=HISTORY)
+    drain(settler)
+    deliver(2, [(*E1, NOON, 2.0)])
+    deliver(3, [(*E1, NOON, 1.0)])
+    drain(settler)
+    before = pl.concat(store.kept).sort("copy").drop("quality")
+    store.start_anew()
+    store.pass_s(1)
+    drain(settler)
+    assert pl.concat(store.kept).sort("copy").drop("quality").equals(before)
+
+
 def test_a_repeat_of_what_the_store_lost_is_a_duplicate_all_the_same(site, deliver, store):
     settler = Settler(site)
     drain(settler)
