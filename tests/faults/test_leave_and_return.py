@@ -125,12 +125,12 @@ def full_disk(start_mosquitto, folder: Path, protocol: str, kind: type[Journal])
     """What was sent, what the journal holds at the end, whether the fault was told, and the broker's log."""
     broker = start_mosquitto()
     log = broker.config.with_suffix(".log")
-    sent = [b"%04d" % number for number in range(400)]
+    sent = [b"%04d" % number for number in range(600)]
     with small_disk(folder, megabytes=4) as disk:
         journal = kind(disk / "journal")
         told = False
         with collecting(broker.port, journal, protocol) as collector:
-            publish(broker.port, [one + bytes(8000) for one in sent])  # 3.2 MB
+            publish(broker.port, [one + bytes(8000) for one in sent])  # 4.8 MB, more than fits however few commits they are
             if kind is Journal:
                 before = log.read_text().count("New client connected")
                 until(lambda: "disk" in collector.problem, "the problem")
