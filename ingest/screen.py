@@ -7,6 +7,7 @@ when it was taken, so that a rebuild from the journal judges every reading as it
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from math import inf
 from typing import Final
 
@@ -17,6 +18,10 @@ from config.settings import ScreenSettings
 from config.units import factor
 
 _KEYS: Final = ["enterprise", "meter", "register"]
+_ACCEPTED: Final = [
+    pl.col("register_key"), pl.col("read_at"), pl.lit(0, pl.UInt8).alias("copy"), pl.col("value") * pl.col("unit_factor"), pl.col("quality"),
+    pl.col("received_at"), pl.col("message"),
+]
 _OF_REGISTER: Final = ["register_key", "registered_gateway", "registered_unit", "range_low", "range_high", "error_values"]
 
 
@@ -28,6 +33,7 @@ class Screened:
     rejected: pl.DataFrame  # REJECTED: value and unit as they came
 
 
+@lru_cache
 def rules(bounds: ScreenSettings) -> Mapping[str, pl.Expr]:
     """The rules by name. A reading meets a rule where its expression is true; null counts as broken.
 
@@ -52,6 +58,11 @@ def rules(bounds: ScreenSettings) -> Mapping[str, pl.Expr]:
     }
 
 
+@lru_cache
+def _clean(bounds: ScreenSettings) -> pl.Expr:
+    return (pl.col("fault").is_null() & pl.all_horizontal(rule.fill_null(False) for rule in rules(bounds).values())).alias("clean")
+
+
 def screen(decoded: pl.DataFrame, registers: pl.DataFrame, bounds: ScreenSettings) -> Screened:
     """Split readings by the rules.
 
@@ -68,14 +79,11 @@ def screen(decoded: pl.DataFrame, registers: pl.DataFrame, bounds: ScreenSetting
     if decoded.height == 0:
         return Screened(empty(READING), empty(REJECTED))
     judged = _with_unit_factor(_with_register(decoded, registers))
+    judged = judged.with_columns(_clean(bounds))
+    if judged["clean"].all():  # nearly always
+        return Screened(judged.select(_ACCEPTED), empty(REJECTED))
+    accepted = judged.filter("clean").select(_ACCEPTED)
     checks = rules(bounds)
-    clean = pl.col("fault").is_null() & pl.all_horizontal(rule.fill_null(False) for rule in checks.values())
-    judged = judged.with_columns(clean.alias("clean"))
-    accepted = judged.filter("clean").select(
-        "register_key", "read_at", pl.lit(0, pl.UInt8).alias("copy"), pl.col("value") * pl.col("unit_factor"), "quality", "received_at", "message",
-    )
-    if accepted.height == judged.height:  # nearly always
-        return Screened(accepted, empty(REJECTED))
     broken = [pl.when(rule.fill_null(False)).then(None).otherwise(pl.lit(name)) for name, rule in checks.items()]
     reasons = pl.when(pl.col("fault").is_null()).then(pl.concat_list(broken).list.drop_nulls()).otherwise(pl.concat_list("fault"))
     rejected = judged.filter(~pl.col("clean")).with_columns(broken_rules=reasons).select(REJECTED.names())
