@@ -6,7 +6,7 @@ row is found. `head.sqlite` beside the segments holds the writers' lock and the 
 a segment is gone, which a chain alone cannot. It is written after the segment and may lag behind by one transaction, never
 run ahead. Whoever can rewrite everything, head included, is found only by comparing with a chain value kept elsewhere.
 
-Every message has a lane: live ones are settled first, history when no live one waits. Ids rise over both. Segments of version 1
+Every message has a lane: a batch of live ones is settled first, then one of history. Ids rise over both. Segments of version 1
 have no lanes: all their messages are live. The newest one is brought to version 2 when it is written to, older ones stay as they are.
 
 An old segment may be archived: `YYYY-MM-DD.sqlite.zst` is the file as it was, packed, behind a frame that zstd skips and that tells
