@@ -45,7 +45,7 @@ def rules(bounds: ScreenSettings) -> Mapping[str, pl.Expr]:
         "unknown_register": ~pl.col("meter_known") | pl.col("register_known"),
         "register_not_valid": ~pl.col("register_known") | ~unmatched,
         "wrong_gateway": unmatched | pl.col("registered_gateway").is_null() | (pl.col("gateway") == pl.col("registered_gateway")),
-        "value_is_finite": pl.col("value").is_finite(),
+        "value_is_finite": (pl.col("value") * pl.col("unit_factor").fill_null(1.0)).is_finite(),  # also in the register's unit
         # as it came, before any conversion: an error value is a code of the device
         "error_value": pl.col("error_values").is_null() | ~pl.col("error_values").list.contains(pl.col("value")),
         "unit_convertible": unmatched | pl.col("unit_factor").is_not_null(),

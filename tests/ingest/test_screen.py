@@ -62,6 +62,7 @@ def test_a_value_at_the_end_of_the_range_is_within(value) -> None:
 def test_a_register_without_a_range_takes_any_finite_value() -> None:
     assert broken({"value": -1e300}, register(range_low=None, range_high=None)) == []
     assert "value_is_finite" in broken({"value": math.nan}, register(range_low=None, range_high=None))
+    assert "value_is_finite" in broken({"value": 1e306, "unit": "MWh"}, register(range_low=None, range_high=None)), "not in the register's unit"
 
 
 @pytest.mark.parametrize(("ahead_s", "fine"), [(300, True), (300.000001, False), (86_400, False)])
