@@ -470,8 +470,12 @@ class Journal:
                 plain = self._folder / name
                 found = plain if plain.exists() else plain.with_name(name + _ARCHIVED)
                 for end in (*_BESIDE, ""):  # the file itself last: until it is gone, this is begun again after a crash
-                    with suppress(FileNotFoundError):  # another process was first
+                    try:
                         found.with_name(found.name + end).rename(found.with_name(found.name + _DAMAGED + end))
+                    except FileNotFoundError:
+                        continue  # another process was first
+                    except OSError as refusal:
+                        raise StoreUnavailableError(found, refusal, "Check that the folder is writable.") from error
             _log.error("a segment cannot be read and is set aside", segment=name, reason=str(error.__cause__))
             self._drop_reader(name)
             if self._writer is not None and self._writer[0] == name:

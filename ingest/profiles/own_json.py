@@ -56,7 +56,8 @@ class _StateMessage(msgspec.Struct):
     software: str | None = None
 
 
-_VALUE_KEY: Final = b'"value"'
+_HEAD_KEYS: Final = (b'"v"', b'"epoch"', b'"seq"')
+_KEYS_OF_READING: Final = tuple(f'"{name}"'.encode() for name in _REQUIRED)
 _NO_FAULTS: Final[Mapping[int, Fault]] = {}
 _payload_decoder: Final = msgspec.json.Decoder(_Payload)
 _state_decoder: Final = msgspec.json.Decoder(_StateMessage)
@@ -79,8 +80,10 @@ def read(payload: bytes, sender: Sender) -> Content:
         epoch = seq = None  # one without the other says nothing
     if message.v != VERSION or message.enterprise is not None or message.gateway is not None:
         _check_head(message.v, message.enterprise, message.gateway, sender, epoch, seq)
-    if payload.count(_VALUE_KEY) != (1 if rows is None else len(rows)):
-        return _read_slowly(payload, sender)  # a key may stand twice, of which no decoder says anything; or there is no reading
+    times, outer = (1, 3) if rows is None else (len(rows), 4)
+    # Where there are as many keys as there must be, none stands twice, of which no decoder says anything.
+    if payload.count(b'":') != outer + 4 * times and _may_repeat(payload, times):
+        return _read_slowly(payload, sender)
     lost = () if message.lost is None else _lost(message.lost)
     if rows is not None:
         if meter is not None:
@@ -97,6 +100,11 @@ def read(payload: bytes, sender: Sender) -> Content:
         raise UndecodableError("no_readings", epoch=epoch, seq=seq)
     _check_lengths([column for column in (meter, register, ts, value, message.unit, message.quality) if column is not None], epoch, seq)
     return Content(meter, register, ts, value, message.unit, message.quality, epoch=epoch, seq=seq, lost=lost)
+
+
+def _may_repeat(payload: bytes, times: int) -> bool:
+    """Whether a key that must be there may stand twice; or there is no reading."""
+    return any(payload.count(key) != times for key in _KEYS_OF_READING) or any(payload.count(key) > 1 for key in _HEAD_KEYS)
 
 
 class _Repeating(dict[str, Any]):

@@ -72,7 +72,8 @@ def _cases(at: datetime) -> Iterator[Case]:
         ("broken gzip", "bad_compression", gzip.compress(b"{}")[:-5]), ("broken zstd", "bad_compression", zstandard.compress(b"{}" * 99)[:-5]),
         ("two forms", "two_forms", f'{{"v":1,"epoch":"e","seq":1,"readings":[{good}],"meter":[]}}'.encode()),
         ("unequal columns", "unequal_columns", b'{"v":1,"epoch":"e","seq":1,"meter":["E-1"],"register":["a"],"ts":[1,2],"value":[1]}'),
-        ("a seq that stands twice", "duplicate_key", b'{"v":1,"epoch":"e","seq":1,"seq":2,"meter":["E-1"],"register":["a"],"ts":[1],"value":[true]}'),
+        ("a seq that stands twice", "duplicate_key", b'{"v":1,"epoch":"e","seq":1,"seq":2,"meter":["E-1"],"register":["a"],"ts":[1],"value":[1]}'),
+        ("an epoch that stands twice", "duplicate_key", f'{{"v":1,"epoch":"e","seq":1,"epoch":"f","readings":[{good}]}}'.encode()),
     ):
         yield Case(18, name, reason, payload)
     mine = json.dumps({"v": 1, "epoch": "e", "seq": 1, "readings": [json.loads(good)]})
@@ -90,9 +91,8 @@ def _cases(at: datetime) -> Iterator[Case]:
         yield Case(37, f"topic of {evil!r}", "unknown_topic", body(1, good), topic=f"{ROOT}/{evil}/readings")
     for text in ("NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400, '"1_000"', '" 12 "', "true", "null", "[]", "{}"):
         yield Case(38, f"value {text[:20]}", "bad_value", reading=good.replace('"value": 1.0', f'"value": {text}'))
-    for name, value in (("value", "2.0"), ("meter", '"E-2"'), ("ts", "1")):
-        twice = good.replace("}", f', "{name}": {value}' + (', "value": 3.0}' if name != "value" else "}"))
-        yield Case(38, f"{name} stands twice", "duplicate_key", reading=twice)
+    for name, value in (("value", "2.0"), ("meter", '"E-2"'), ("register", '"feed"'), ("ts", "1")):
+        yield Case(38, f"{name} stands twice", "duplicate_key", reading=good.replace("}", f', "{name}": {value}}}'))
     for text in ("true", "1e30", '"yesterday"', '""', "12.5", "1" + "0" * 30):
         yield Case(38, f"time {text}", "bad_timestamp", reading=good.replace(json.dumps(at.isoformat()), text))
     yield Case(38, "a time without offset", "timestamp_without_offset", reading=reading(at, ts=at.replace(tzinfo=None).isoformat()))
