@@ -184,28 +184,28 @@ class ReceiptPublisher:
         if rows.is_empty():
             return []
         regions = None if self._regions is None else self._regions()
+        listed_of = self._listed_of(rows)
         found = []
         for run in _summed(rows, _RUN).iter_rows(named=True):
             sender = run["enterprise"], run["gateway"]
-            listed: list[dict[str, Any]] = []
-            if run["rejected_count"]:
-                group = rows.filter(pl.all_horizontal(pl.col(name) == run[name] for name in _RUN))
-                listed = _listed(group, self._refused(group))
+            listed = listed_of.get(tuple(run[name] for name in _RUN), [])
             region = run["region"] if regions is None else regions.get(sender, run["region"])
             receipt = _receipt(run, listed, run["contiguous_seq"] or 0, self._now(), _notices(sender, run["region"], regions))
             found.append((f"{OWN_ROOT}{region}/{'/'.join(sender)}/receipts", msgspec.json.encode(receipt)))
         return found
 
-    def _refused(self, group: pl.DataFrame) -> list[dict[str, Any]]:
-        """Rows in quarantine of the first messages of a group that have any, LISTED or a few more."""
-        found: list[dict[str, Any]] = []
-        refusing = group.filter((pl.col("rejected") > 0) | (pl.col("outcome") == "undecodable")).sort("seq")
-        for message, enterprise, gateway in refusing.select("message", *_SENDER).iter_rows():
-            if len(found) >= LISTED:
-                break
-            page = self._quarantine.page(after=(message, -2), limit=LISTED, filters={"enterprise": enterprise, "gateway": gateway})
-            found += page.filter(pl.col("message") == message).to_dicts()
-        return found
+    def _listed_of(self, rows: pl.DataFrame) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+        """By run, the rejected rows that its receipt lists: those of its first messages that have any."""
+        refused = (pl.col("rejected") + (pl.col("outcome") == "undecodable")).cast(pl.Int64)
+        refusing = rows.filter(refused > 0).sort("seq").filter((refused.cum_sum() - refused).over(_RUN) < LISTED)
+        if refusing.is_empty():
+            return {}
+        kept = self._quarantine.first_of(refusing["message"].to_list(), LISTED).partition_by("message", as_dict=True)
+        of_run = refusing.partition_by(_RUN, as_dict=True).items()
+        return {
+            run: _listed(group, [row for message in group["message"] if (message,) in kept for row in kept[message,].iter_rows(named=True)])
+            for run, group in of_run
+        }
 
 
 def _summed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:

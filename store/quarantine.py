@@ -1,7 +1,7 @@
 """What could not be taken over: whole messages that no one could read, and readings that broke a rule. Bytes are kept as they came."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypedDict
 
@@ -93,6 +93,19 @@ class Quarantine:
         if after is not None:
             query = query.where((table.message < after[0]) | ((table.message == after[0]) & (table.index > after[1])))
         return _with_reasons(self._db.frame(query, _LISTED))
+
+    def first_of(self, messages: Sequence[int], each: int) -> pl.DataFrame:
+        """The first rows of each of some messages, `each` at most, as message, index, meter, register, reasons; none that stands for a rest."""
+        names = {name: _LISTED[name] for name in ("message", "index", "meter", "register", "reasons")}
+        table = QUARANTINE.c
+        place = func.row_number().over(partition_by=table.message, order_by=table.index).label("place")
+        found = []
+        for at in range(0, len(messages), _MESSAGES_AT_ONCE):
+            some = messages[at:at + _MESSAGES_AT_ONCE]
+            ranked = select(*(table[name] for name in names), place).where(table.message.in_(some), table.index > REST).subquery()
+            query = select(*(ranked.c[name] for name in names)).where(ranked.c.place <= each)
+            found.append(self._db.frame(query, names))
+        return _with_reasons(pl.concat([pl.DataFrame(schema=names), *found]))
 
     def of_message(self, message: int) -> pl.DataFrame:
         """All rows of one message, as `page` gives them."""

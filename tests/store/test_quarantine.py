@@ -143,6 +143,17 @@ def test_a_batch_that_is_repeated_after_a_crash_counts_nothing_again(quarantine:
     assert kept(quarantine) == [*before, (3, REST, 1)]
 
 
+def test_the_first_rows_of_many_messages_are_found_together_and_no_rest(quarantine: Quarantine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.quarantine._MESSAGES_AT_ONCE", 2)
+    monkeypatch.setattr("store.quarantine.KEPT_A_DAY", 8)
+    quarantine.add(rows(*(row(message, index, received_at=AT) for message in (1, 2, 3) for index in range(4)), row(4, received_at=AT), row(5)))
+    assert quarantine.page().filter(pl.col("index") == REST)["message"].to_list() == [3]
+    found = quarantine.first_of([1, 2, 3, 4, 9], 3)
+    assert sorted(found.select("message", "index").rows()) == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (4, WHOLE_MESSAGE)]
+    assert found["reasons"].to_list() == [["bad_json"]] * 7
+    assert quarantine.first_of([], 3).is_empty()
+
+
 def test_rows_are_found_by_topic_by_time_and_by_text_in_their_bytes_or_ids(quarantine: Quarantine) -> None:
     quarantine.add(rows(
         row(1, topic="tce/v1/x/readings", raw=b'\x00{"meter":"E_7"', received_at=AT),
