@@ -15,7 +15,7 @@ from ingest.simulate import Outgoing, Publisher
 from store.journal import Journal
 
 TOPIC = "tce/v1/150621/91150621MA0EXAMPLE/gw-1/readings"
-KILLS, MESSAGES, RATE, SEED = 6, 3000, 400.0, 20251121
+KILLS, MESSAGES, RATE, SEED = 6, 2000, 400.0, 20251121
 pytestmark = pytest.mark.needs("mosquitto")
 
 
@@ -66,7 +66,7 @@ def wait_for_rest(journal: Journal) -> None:
     last = 0
     while last < journal.last_id():
         last = journal.last_id()
-        until(lambda known=last: journal.last_id() > known, 1.0 if last > MESSAGES else 5.0)
+        until(lambda known=last: journal.last_id() > known, 1.0 if last > MESSAGES else 3.0)
 
 
 def _has_session(port: int, journal: Journal, publisher: Publisher) -> bool:

@@ -129,12 +129,10 @@ def test_what_a_damaged_journal_lost_is_told_and_fetched_again(start_mosquitto, 
     assert "the tail is gone" in works.site.journal.verify(settled=works.site.ledger.cursor()).broken[0].what
     works.connected("collect", "settle")
     gateways.say(1)
-    works.rest(whole=False, quiet_s=2.0)
-    assert missing(works) == everything - left - settled, "what was settled is in the store, the rest is missing"
+    wait_for(lambda: missing(works) == everything - left - settled, "what was settled is in the store, the rest is missing")
     assert "are gone" in works.site.journal.verify(settled=works.site.ledger.cursor()).broken[0].what
     gateways.fill(works.site.ledger.gaps())
-    works.rest(whole=False, quiet_s=2.0)
-    assert missing(works) == set()
+    wait_for(lambda: missing(works) == set(), "what was missing is filled in")
     works.stop()
     assert stored_rows(works) == Counter({reading: 1 for one in gateways.history.values() for reading in one.good})
 
@@ -150,13 +148,11 @@ def test_a_segment_that_cannot_be_read_is_set_aside_and_what_was_not_settled_of_
     everything, settled = damaged(works, gateways, spoilt)
     works.connected("collect", "settle")
     gateways.say(1)
-    works.rest(whole=False, quiet_s=2.0)
-    assert missing(works) == everything - settled
+    wait_for(lambda: missing(works) == everything - settled, "what was not settled is missing")
     (name,) = works.site.journal.damaged()
     assert name in [one.segment for one in works.site.journal.verify().broken]
     assert "set aside" in works.log()
     gateways.fill(works.site.ledger.gaps())
-    works.rest(whole=False, quiet_s=2.0)
-    assert missing(works) == set()
+    wait_for(lambda: missing(works) == set(), "what was missing is filled in")
     works.stop()
     assert stored_rows(works) == Counter({reading: 1 for one in gateways.history.values() for reading in one.good})

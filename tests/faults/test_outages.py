@@ -62,7 +62,8 @@ def test_a_collector_that_is_away_longer_knows_each_gap_and_has_it_filled(start_
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
-def test_a_broker_that_goes_and_comes_leaves_no_gap_that_is_not_filled(start_mosquitto, plant, fleet, how):
+def test_a_broker_that_goes_and_comes_leaves_no_gap_that_is_not_filled(start_mosquitto, plant, fleet, how, monkeypatch):
+    monkeypatch.setattr("ingest.simulate._CONFIRMED_WITHIN_S", 1.0)  # how soon the gateways notice a broker that went
     broker = start_mosquitto(*AS_SHIPPED)
     works, gateways = plant(broker.port), fleet(broker.port, per_second=300.0)
     works.connected("collect", "settle")
