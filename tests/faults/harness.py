@@ -307,17 +307,14 @@ class Plant:
         assert done.returncode in {0, 3}, done.stderr.decode()
         return bool(json.loads(done.stdout)["equal"])
 
-    def rest(self, expected: int = 0, *, seconds: float = 60.0, quiet_s: float = 1.0, whole: bool = True) -> None:
-        """Wait until `expected` messages are in the journal, all that is there is settled, and nothing more comes.
-
-        `whole`: no id of the journal is without its message.
-        """
+    def rest(self, expected: int = 0, *, seconds: float = 60.0, quiet_s: float = 0.6) -> None:
+        """Wait until `expected` messages are in the journal, all that is there is settled, and nothing more comes."""
         journal, ledger = self.site.journal, self.site.ledger
         deadline = time.monotonic() + seconds
         last, since = (-1, -1), time.monotonic()
         while True:
             now, settled = journal.last_id(), ledger.totals().received
-            if (now, settled) != last or (whole and settled < now):
+            if (now, settled) != last or settled < now:
                 last, since = (now, settled), time.monotonic()
             elif now >= expected and time.monotonic() - since >= quiet_s:
                 return

@@ -79,6 +79,7 @@ def test_the_control_that_acknowledges_on_arrival_loses_what_it_held_when_it_was
     works.connected("collect", control="acknowledges_on_arrival", environment={"TCEWATCH_MQTT__LINGER_MS": "500"})
     gateways.flow()
     wait_for(lambda: works.site.journal.last_id() > 50, "messages")
+    wait_for(lambda: len(gateways.sent) > works.site.journal.last_id() + 150, "messages that it holds")
     works.end("collect", signal.SIGKILL)
     gateways.pause()
     works.connected("collect", "settle")
