@@ -80,9 +80,7 @@ def read(payload: bytes, sender: Sender) -> Content:
         epoch = seq = None  # one without the other says nothing
     if message.v != VERSION or message.enterprise is not None or message.gateway is not None:
         _check_head(message.v, message.enterprise, message.gateway, sender, epoch, seq)
-    times, outer = (1, 3) if rows is None else (len(rows), 4)
-    # Where there are as many keys as there must be, none stands twice, of which no decoder says anything.
-    if payload.count(b'":') != outer + 4 * times and _may_repeat(payload, times):
+    if _may_repeat(payload, None if rows is None else len(rows)):
         return _read_slowly(payload, sender)
     lost = () if message.lost is None else _lost(message.lost)
     if rows is not None:
@@ -102,9 +100,11 @@ def read(payload: bytes, sender: Sender) -> Content:
     return Content(meter, register, ts, value, message.unit, message.quality, epoch=epoch, seq=seq, lost=lost)
 
 
-def _may_repeat(payload: bytes, times: int) -> bool:
-    """Whether a key that must be there may stand twice; or there is no reading."""
-    return any(payload.count(key) != times for key in _KEYS_OF_READING) or any(payload.count(key) > 1 for key in _HEAD_KEYS)
+def _may_repeat(payload: bytes, rows: int | None) -> bool:
+    """Whether a key that must be there may stand twice, of which no decoder says anything; or there is no reading."""
+    outside = payload if rows is None else payload[: payload.find(b"[")] + payload[payload.rfind(b"]") :]
+    times = 1 if rows is None else rows
+    return any(payload.count(key) != times for key in _KEYS_OF_READING) or any(outside.count(key) > 1 for key in _HEAD_KEYS)
 
 
 class _Repeating(dict[str, Any]):
