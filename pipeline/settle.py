@@ -23,6 +23,7 @@ from pipeline.site import Site
 from store.journal import HISTORY, LIVE, Message
 from store.readings import Appended
 
+FAR_BEHIND = 5_000  # messages of the other lane that a cursor leaves behind it while there is work
 PAUSE_S = 0.07  # between batches that took all there was: each costs some milliseconds however small it is
 BATCH_MESSAGES = 20_000
 # A batch takes what waits, up to so many bytes of payload once unpacked: some 100,000 readings.
@@ -69,6 +70,7 @@ class Settler:
     _points: dict[int, deque[_Point]] = field(default_factory=dict)  # of each lane that is not appended again now
     _again: dict[int, _Again] = field(default_factory=dict)
     _parts: deque[tuple[int, int]] = field(default_factory=deque)  # lane and last message of what is appended again, as it was settled
+    _is_empty: dict[int, bool] = field(default_factory=dict)  # by lane, whether nothing waited at the last look
     _cut: dict[int, bool] = field(default_factory=dict)  # by lane, whether a limit ended the last batch
 
     def __post_init__(self) -> None:
@@ -92,7 +94,11 @@ class Settler:
         again = 0
         while self._parts and not again:
             again = self._append_again(*self._parts[0])
-        return again or self._settle_next(LIVE, upto) + self._settle_next(HISTORY, upto)
+        last = self.site.journal.last_id()
+        worked = again or self._settle_next(LIVE, upto) + self._settle_next(HISTORY, upto)
+        if upto is None and not again:  # only after a look at both lanes: what came since the one before would be passed over unsettled
+            self._pass_over(last, FAR_BEHIND if worked else 1)
+        return worked
 
     @property
     def is_behind(self) -> bool:
@@ -100,13 +106,17 @@ class Settler:
         return bool(self._again) or any(self._cut.values())
 
     def _settle_next(self, lane: int, upto: Mapping[int, int] | None) -> int:
-        last, cursor = self.site.journal.last_id(), self.site.ledger.cursor(lane)
-        messages = self._read(lane, cursor, None if upto is None else upto[lane])
+        messages = self._read(lane, self.site.ledger.cursor(lane), None if upto is None else upto[lane])
+        self._is_empty[lane] = not messages
         if messages:
             self._settle(messages, lane)
-        elif upto is None and cursor < last:  # the cursor passes the messages of the other lane, so that they are not looked through again
-            self.site.ledger.settle(schemas.empty(schemas.SETTLEMENT), last, lane=lane)
         return len(messages)
+
+    def _pass_over(self, last: int, distance: int) -> None:
+        """Move the cursor of a lane that has nothing before `last` and is so far behind: messages of the other are not looked through again."""
+        for lane, cursor in self.site.ledger.cursors().items():
+            if self._is_empty.get(lane) and last - cursor >= distance:
+                self.site.ledger.settle(schemas.empty(schemas.SETTLEMENT), last, lane=lane)
 
     def _read(self, lane: int, after: int, upto: int | None) -> list[Message]:
         messages = self.site.journal.read(after, BATCH_MESSAGES, lane, max_bytes=BATCH_BYTES[lane])
