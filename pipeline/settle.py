@@ -24,7 +24,7 @@ from store.journal import HISTORY, LIVE, Message
 from store.readings import Appended
 
 FAR_BEHIND = 5_000  # messages of the other lane that a cursor leaves behind it while there is work
-PAUSE_S = 0.07  # between batches that took all there was: each costs some milliseconds however small it is
+PAUSE_S = 0.04  # between batches that took all there was: each costs some milliseconds however small it is
 BATCH_MESSAGES = 20_000
 # A batch takes what waits, up to so many bytes of payload once unpacked: some 100,000 readings.
 # A live message waits for one batch of history at most.

@@ -48,6 +48,8 @@ MOMENT_S: Final = 10  # messages of a gateway within so long count as one moment
 SAMPLES: Final = 64  # moments that the clock offset and the usual interval come from
 FUTURE_S: Final = 300  # a reading further ahead says nothing of when the last reading was
 _NO_OFFSET: Final = -(2**63)
+_NOTHING_SHOWN: Final[tuple[int | None, int | None]] = (None, None)
+_QUARTER_S: Final = 900
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _DOORS_OF_GATEWAYS: Final = frozenset({"mqtt", "http"})  # a file that is read or a message that is replayed is not the gateway speaking
@@ -103,6 +105,23 @@ class WantedCommand(NamedTuple):
     message: int  # the journal message that called for it
 
 
+class _Heard:
+    """What one gateway told in a batch."""
+
+    __slots__ = ("at_s", "highest", "moments", "read_us")
+
+    def __init__(self) -> None:
+        self.at_s = 0.0  # Unix time of its last message
+        self.read_us: int | None = None
+        self.moments: dict[int, tuple[float, int | None]] = {}  # arrival and latest reading of the last message of each
+        self.highest: dict[tuple[str, int], int] = {}  # seq by epoch and quarter of an hour
+
+    def rows(self) -> Iterator[tuple[int, int, int]]:
+        """Each moment with arrival and clock offset (microseconds)."""
+        for moment, (at_s, latest_us) in self.moments.items():
+            yield moment, _unix_us(at_s), _NO_OFFSET if latest_us is None else _unix_us(at_s) - latest_us
+
+
 class Fleet:
     """What is known of the gateways. Several processes may hold it open; entering the same messages again changes nothing."""
 
@@ -141,45 +160,48 @@ class Fleet:
             pl.col("read_at").filter(pl.col("read_at") <= pl.col("received_at") + timedelta(seconds=FUTURE_S)).max().dt.epoch("us"),
         )
         device = {message: (latest, read_at) for message, latest, read_at in shown.iter_rows()}
-        last: dict[tuple[str, str], tuple[int, int | None]] = {}  # received_at, read_at
-        moments: dict[tuple[str, str], dict[int, tuple[int, int, int]]] = {}
-        highest: dict[tuple[str, str, str, int], int] = {}
-        days: dict[int, int] = {}  # of quarters of an hour: no zone changes within one
+        senders: dict[tuple[str, str], _Heard] = {}
         for message, enterprise, gateway, epoch, seq in heard:
             one = spoke.get(message)
             if one is None or one.retained:
                 continue
-            received_us = round(one.received_at.timestamp() * 1e6)
-            latest, read_us = device.get(message, (None, None))
-            sender = enterprise, gateway
-            before_us, read_before_us = last.get(sender, (received_us, read_us))
-            read_us = max(read_us, read_before_us) if read_us is not None and read_before_us is not None else read_us or read_before_us
-            last[sender] = max(received_us, before_us), read_us
-            moment = received_us // (1_000_000 * MOMENT_S)
-            moments.setdefault(sender, {})[moment] = moment, received_us, _NO_OFFSET if latest is None else received_us - latest
+            at_s = one.received_at.timestamp()
+            latest_us, read_us = device.get(message, _NOTHING_SHOWN)
+            told = senders.get((enterprise, gateway))
+            if told is None:
+                told = senders[enterprise, gateway] = _Heard()
+            told.at_s = max(told.at_s, at_s)
+            if read_us is not None and (told.read_us is None or read_us > told.read_us):
+                told.read_us = read_us
+            told.moments[int(at_s) // MOMENT_S] = at_s, latest_us
             if epoch is not None and seq is not None:
-                quarter = received_us // 900_000_000
-                if quarter not in days:
-                    days[quarter] = (one.received_at.astimezone(self._zone).date() - date(1970, 1, 1)).days
-                key = enterprise, gateway, epoch, days[quarter]
-                highest[key] = max(seq, highest.get(key, 0))
+                counted = epoch, int(at_s) // _QUARTER_S
+                if seq > told.highest.get(counted, 0):
+                    told.highest[counted] = seq
+        highest = [
+            (*sender, epoch, self._day(quarter), seq) for sender, told in senders.items() for (epoch, quarter), seq in told.highest.items()
+        ]
         with self._write() as db:
             db.executemany(
                 "INSERT INTO gateway (enterprise, gateway, last_message_at, last_reading_at) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                 "last_message_at = max(coalesce(last_message_at, 0), excluded.last_message_at), "
                 "last_reading_at = max(coalesce(last_reading_at, excluded.last_reading_at), coalesce(excluded.last_reading_at, last_reading_at))",
-                [(*sender, *ends) for sender, ends in last.items()],
+                [(*sender, _unix_us(told.at_s), told.read_us) for sender, told in senders.items()],
             )
             db.executemany(
                 "INSERT INTO highest VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET highest_seq = max(highest_seq, excluded.highest_seq)",
-                [(*key, seq) for key, seq in highest.items()],
+                highest,
             )
             if live:
-                for sender, rows in moments.items():
-                    _add_moments(db, sender, rows.values())
+                for sender, told in senders.items():
+                    _add_moments(db, sender, told.rows())
             for said in states:
                 if said.message in known:
                     _enter_state(db, said, spoke[said.message])
+
+    def _day(self, quarter: int) -> int:
+        """The local day, since 1970, of a quarter of an hour: no zone changes within one."""
+        return (datetime.fromtimestamp(quarter * _QUARTER_S, self._zone).date() - date(1970, 1, 1)).days
 
     def gateways(self) -> pl.DataFrame:
         """FLEET: every gateway that was heard of, by enterprise and gateway."""
@@ -281,6 +303,10 @@ def _enter_state(db: sqlite3.Connection, said: Said, message: Message) -> None:
         {"state": said.state.state, "at": arrived, "message": message.id, "software": said.state.software, "epoch": said.state.epoch,
          "connected": said.state.state == "online" and not message.retained, "enterprise": said.enterprise, "gateway": said.gateway},
     )
+
+
+def _unix_us(at_s: float) -> int:
+    return round(at_s * 1e6)
 
 
 def _add_moments(db: sqlite3.Connection, sender: tuple[str, str], rows: Iterable[tuple[int, int, int]]) -> None:

@@ -56,8 +56,6 @@ class _StateMessage(msgspec.Struct):
     software: str | None = None
 
 
-_HEAD_KEYS: Final = (b'"v"', b'"epoch"', b'"seq"')
-_KEYS_OF_READING: Final = tuple(f'"{name}"'.encode() for name in _REQUIRED)
 _NO_FAULTS: Final[Mapping[int, Fault]] = {}
 _payload_decoder: Final = msgspec.json.Decoder(_Payload)
 _state_decoder: Final = msgspec.json.Decoder(_StateMessage)
@@ -102,9 +100,11 @@ def read(payload: bytes, sender: Sender) -> Content:
 
 def _may_repeat(payload: bytes, rows: int | None) -> bool:
     """Whether a key that must be there may stand twice, of which no decoder says anything; or there is no reading."""
-    outside = payload if rows is None else payload[: payload.find(b"[")] + payload[payload.rfind(b"]") :]
-    times = 1 if rows is None else rows
-    return any(payload.count(key) != times for key in _KEYS_OF_READING) or any(outside.count(key) > 1 for key in _HEAD_KEYS)
+    times, count = rows or int(rows is None), payload.count
+    if count(b'"meter"') != times or count(b'"register"') != times or count(b'"ts"') != times or count(b'"value"') != times:
+        return True
+    count = (payload if rows is None or rows == 1 else payload[: payload.find(b"[")] + payload[payload.rfind(b"]") :]).count
+    return count(b'"seq"') > 1 or count(b'"epoch"') > 1 or count(b'"v"') > 1
 
 
 class _Repeating(dict[str, Any]):
