@@ -5,6 +5,7 @@ import math
 import time
 from collections import ChainMap, deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,6 +44,23 @@ class _Point(NamedTuple):
     memory: Mapping[str, str]
 
 
+class _Taken(NamedTuple):
+    """The next messages of a lane."""
+
+    messages: list[Message]
+    is_cut: bool  # a bound ended them: more wait
+    sent: Sequence[Message]  # as they were sent: of a replay, the original
+    decodings: Decodings
+    memory: dict[str, str]  # what is remembered after them
+
+
+class _Ahead(NamedTuple):
+    """The live messages after those that are being stored."""
+
+    after: int
+    batch: Future[_Taken | None]
+
+
 @dataclass
 class _Again:
     """What is being appended again of a lane: above `after`, up to `upto`."""
@@ -71,6 +89,8 @@ class Settler:
     _again: dict[int, _Again] = field(default_factory=dict)
     _parts: deque[tuple[int, int]] = field(default_factory=deque)  # lane and last message of what is appended again, as it was settled
     _is_empty: dict[int, bool] = field(default_factory=dict)  # by lane, whether nothing waited at the last look
+    _ahead: _Ahead | None = None
+    _decoder: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "settle-ahead"))
     _cut: dict[int, bool] = field(default_factory=dict)  # by lane, whether a limit ended the last batch
 
     def __post_init__(self) -> None:
@@ -106,11 +126,25 @@ class Settler:
         return bool(self._again) or any(self._cut.values())
 
     def _settle_next(self, lane: int, upto: Mapping[int, int] | None) -> int:
-        messages = self._read(lane, self.site.ledger.cursor(lane), None if upto is None else upto[lane])
-        self._is_empty[lane] = not messages
-        if messages:
-            self._settle(messages, lane)
-        return len(messages)
+        taken = self._next(lane, self.site.ledger.cursor(lane), None if upto is None else upto[lane])
+        self._is_empty[lane] = taken is None
+        self._cut[lane] = taken is not None and taken.is_cut
+        if taken is None:
+            return 0
+        if taken.is_cut and lane == LIVE and upto is None:  # while the store works on these, the next are decoded
+            after = taken.messages[-1].id
+            self._ahead = _Ahead(after, self._decoder.submit(self._take, lane, after, taken.memory, None))
+        self._settle(taken, lane)
+        return len(taken.messages)
+
+    def _next(self, lane: int, after: int, upto: int | None) -> _Taken | None:
+        """The next messages of a lane, decoded ahead where that was done."""
+        if lane == LIVE and self._ahead is not None:
+            (begun_after, batch), self._ahead = self._ahead, None
+            # Nothing then may be something now, and only a look of now may tell that a lane is empty.
+            if begun_after == after and upto is None and (taken := batch.result()) is not None:
+                return taken
+        return self._take(lane, after, self._remembered(lane), upto)
 
     def _pass_over(self, last: int, distance: int) -> None:
         """Move the cursor of a lane that has nothing before `last` and is so far behind: messages of the other are not looked through again."""
@@ -118,7 +152,8 @@ class Settler:
             if self._is_empty.get(lane) and last - cursor >= distance:
                 self.site.ledger.settle(schemas.empty(schemas.SETTLEMENT), last, lane=lane)
 
-    def _read(self, lane: int, after: int, upto: int | None) -> list[Message]:
+    def _take(self, lane: int, after: int, before: Mapping[str, str], upto: int | None) -> _Taken | None:
+        """Read and decode the next messages of a lane; None where none waits. History can look up what is remembered of live messages."""
         messages = self.site.journal.read(after, BATCH_MESSAGES, lane, max_bytes=BATCH_BYTES[lane])
         taken, room = 0, BATCH_BYTES[lane]
         for message in messages:
@@ -128,12 +163,20 @@ class Settler:
             if (room < 0 and taken) or (upto is not None and message.id > upto):
                 break
             taken += 1
-        self._cut[lane] = taken < len(messages) or len(messages) == BATCH_MESSAGES or room < BATCH_BYTES[lane] / 16
-        return messages[:taken]
+        if not taken:
+            return None
+        is_cut = taken < len(messages) or len(messages) == BATCH_MESSAGES or room < BATCH_BYTES[lane] / 16
+        memory = ChainMap(dict(before))
+        if lane == HISTORY:
+            memory.maps.append(dict(self._remembered(LIVE)))
+        sent, decodings = decode_all(
+            messages[:taken], self.site.journal.get, self._routes, max_payload_bytes=self.site.settings.mqtt.max_payload_bytes, memory=memory
+        )
+        return _Taken(messages[:taken], is_cut, sent, decodings, dict(memory.maps[0]))
 
-    def _settle(self, messages: list[Message], lane: int) -> None:
-        before = self._remembered(lane)
-        sent, decodings, screened, memory = self._understood(messages, lane, before)
+    def _settle(self, taken: _Taken, lane: int) -> None:
+        before, (messages, _, sent, decodings, memory) = self._remembered(lane), taken
+        screened = self._screened(decodings)
         batch = self.site.ledger.mark_dirty(_days_touched(screened.accepted, self.site.settings))
         self.site.quarantine.add(_quarantined(sent, decodings, screened.rejected))
         failpoints.reach("mid_batch")
@@ -154,21 +197,8 @@ class Settler:
         self.site.ledger.settle(settlements, messages[-1].id, lane=lane, batch=batch, memory=learnt, registered=gateways)
         self._memory[lane] = memory
 
-    def _understood(
-        self, messages: list[Message], lane: int, before: Mapping[str, str]
-    ) -> tuple[Sequence[Message], Decodings, Screened, dict[str, str]]:
-        """Messages as they were sent (replays too), decoded and screened; what is remembered after them.
-
-        History can look up what is remembered of live messages.
-        """
-        settings = self.site.settings
-        memory = ChainMap(dict(before))
-        if lane == HISTORY:
-            memory.maps.append(dict(self._remembered(LIVE)))
-        sent, decodings = decode_all(
-            messages, self.site.journal.get, self._routes, max_payload_bytes=settings.mqtt.max_payload_bytes, memory=memory
-        )
-        return sent, decodings, screen(decodings.readings, self._known_registers(), settings.screen), dict(memory.maps[0])
+    def _screened(self, decodings: Decodings) -> Screened:
+        return screen(decodings.readings, self._known_registers(), self.site.settings.screen)
 
     def _append(self, accepted: pl.DataFrame) -> Appended:
         try:
@@ -228,19 +258,19 @@ class Settler:
     def _append_again(self, lane: int, upto: int) -> int:
         """One batch of what the store may have lost. It counts as it did, so the ledger's counts stay."""
         again = self._again[lane]
-        messages = self._read(lane, again.after, upto)
-        if messages:
-            _, _, screened, memory = self._understood(messages, lane, again.memory)
+        taken = self._take(lane, again.after, again.memory, upto)
+        if taken is not None:
+            screened = self._screened(taken.decodings)
             batch = self.site.ledger.mark_dirty(_days_touched(screened.accepted, self.site.settings))
             self._append(screened.accepted)
             self.site.ledger.settle(schemas.empty(schemas.SETTLEMENT), 0, lane=lane, batch=batch)
-            again.after, again.memory = messages[-1].id, memory
+            again.after, again.memory = taken.messages[-1].id, taken.memory
         else:
             self._parts.popleft()
             if all(other != lane for other, _ in self._parts):
                 del self._again[lane]
                 self._points[lane] = deque()
-        return len(messages)
+        return 0 if taken is None else len(taken.messages)
 
     def _known_registers(self) -> pl.DataFrame:
         version = self.site.register.version()

@@ -177,6 +177,45 @@ def test_a_batch_that_its_bound_ended_is_followed_by_the_next_without_a_pause(si
     assert (settler.once(), settler.is_behind) == (1, False)
 
 
+def test_what_is_decoded_ahead_is_settled_as_if_it_were_not(site, deliver, monkeypatch):
+    monkeypatch.setattr(settle, "BATCH_MESSAGES", 2)
+    messages = [deliver(seq, [(*E1, NOON + timedelta(minutes=seq % 5), 10.0 + seq % 3)]) for seq in range(1, 10)]
+    settler = Settler(site)
+    settler.once()
+    with monkeypatch.context() as patch:
+        patch.setattr(site.readings(), "append", lambda _rows: (_ for _ in ()).throw(StoreUnavailableError("store", "away")))
+        with pytest.raises(StoreUnavailableError):
+            settler.once()
+    while settler.once():
+        pass
+    in_twos = site.ledger.settled(0, 20).drop("position")
+    assert in_twos["message"].to_list() == messages
+    again = Site(site.settings.model_copy(update={"site": site.settings.site.model_copy(update={"data_dir": site.data_dir / "again"})}))
+    again.__dict__.update(database=site.database, journal=site.journal)
+    monkeypatch.setattr(settle, "BATCH_MESSAGES", 100)
+    settle_all(again)
+    assert again.ledger.settled(0, 20).drop("position").equals(in_twos)
+    again.ledger.close()
+    again.fleet.close()
+    again.readings().close()
+
+
+def test_what_comes_after_nothing_was_found_ahead_is_not_passed_over(site, deliver, monkeypatch):
+    monkeypatch.setattr(settle, "BATCH_MESSAGES", 2)
+    monkeypatch.setattr(settle, "FAR_BEHIND", 1)
+    for seq in (1, 2):
+        deliver(seq, [(*E1, NOON + timedelta(minutes=seq), 10.0)])
+    settler = Settler(site)
+    assert settler.once() == 2  # the batch is full; there is nothing ahead of it
+    settler._ahead.batch.result()
+    late = [deliver(seq, [(*E1, NOON + timedelta(minutes=seq), 10.0)]) for seq in (3, 4, 5)]
+    deliver(6, [(*E1, NOON - timedelta(days=1), 10.0)], lane=HISTORY)
+    while settler.once():
+        pass
+    assert set(late) <= set(site.ledger.settled(0, 20)["message"])
+    assert site.ledger.totals().stored == 6
+
+
 @pytest.mark.parametrize(("budget", "batches"), [(10**6, [6]), (498, [3, 3]), (497, [2, 2, 2]), (10, [1] * 6)])
 def test_a_batch_is_bounded_by_the_bytes_of_its_messages_and_takes_one_at_least(site, deliver, monkeypatch, budget, batches):
     payload = json.dumps({"v": 1, "epoch": "e", "seq": 1, "meter": ["E-1"], "register": ["active_import"], "ts": [0], "value": [1.0]}).encode()
