@@ -33,6 +33,7 @@ def received_runs(readings: pl.DataFrame, zone: str) -> pl.DataFrame:
         RECEIVED, by register and start.
 
     >>> from datetime import UTC, datetime
+    >>> from config.schemas import READING
     >>> at = datetime(2025, 6, 1, tzinfo=UTC)
     >>> shown = pl.DataFrame({"register_key": [1] * 3, "read_at": [at, at + SLOT, at + 3 * SLOT], "copy": [0] * 3, "value": [1.0, 2.0, 2.0]})
     >>> received_runs(conform(shown, READING), "Asia/Shanghai").select("slots", "readings", "unchanged").rows()

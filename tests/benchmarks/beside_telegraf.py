@@ -21,9 +21,10 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -561,14 +562,15 @@ def medians(runs: Sequence[dict[str, float]]) -> dict[str, Any]:
     return {**{name: statistics.median(run[name] for run in runs) for name in runs[0]}, "runs": list(runs)}
 
 
-def repeated(name: str, runs: int, measure: Callable[[], dict[str, float]]) -> dict[str, Any]:
-    """Measure some times, saying each."""
-    found_values = []
+def repeated(runs: int, measure: Mapping[str, Callable[[], dict[str, float]]]) -> dict[str, Any]:
+    """Measure systems in turn, some times, saying each: a machine that slows down does so for all of them."""
+    values: dict[str, list[dict[str, float]]] = {name: [] for name in measure}
     for number in range(runs):
-        found_values.append(measure())
-        told = ", ".join(f"{key} {value:,.3g}" if value < 100 else f"{key} {value:,.0f}" for key, value in found_values[-1].items())
-        print(f"  {name} run {number + 1}: {told}", flush=True)
-    return medians(found_values)
+        for name, once in measure.items():
+            values[name].append(once())
+            told = ", ".join(f"{key} {value:,.3g}" if value < 100 else f"{key} {value:,.0f}" for key, value in values[name][-1].items())
+            print(f"  {name} run {number + 1}: {told}", flush=True)
+    return {name: medians(each) for name, each in values.items()}
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
@@ -602,10 +604,7 @@ def main() -> None:
         result["throughput"] = {}
         for size in wanted.sizes:
             print(f"== {size} readings a message, {SIZES[size]:,} readings", flush=True)
-            each = {
-                name: repeated(name, wanted.runs, lambda name=name, size=size: throughput(SYSTEMS[name], size, SIZES[size]))  # type: ignore[misc]
-                for name in wanted.systems
-            }
+            each = repeated(wanted.runs, {name: partial(throughput, SYSTEMS[name], size, SIZES[size]) for name in wanted.systems})
             result["throughput"][str(size)] = each
             for name, values in each.items():
                 ratio = values["readings_per_s"] / each["telegraf"]["readings_per_s"] if "telegraf" in each else float("nan")
@@ -615,18 +614,18 @@ def main() -> None:
                       f"peak {values['ingester_peak_mib']:.0f} MiB", flush=True)
     if "latency" in wanted.parts:
         print("== publish to visible, 100 messages/s of 100 readings", flush=True)
-        result["latency"] = {name: repeated(name, 1, lambda name=name: latency(SYSTEMS[name], wanted.seconds)) for name in on_influx}  # type: ignore[misc]
+        result["latency"] = repeated(1, {name: partial(latency, SYSTEMS[name], wanted.seconds) for name in on_influx})
     if "loss" in wanted.parts:
         print("== database stopped, ingester killed", flush=True)
         defaults: Make = lambda folder, port, influx: Telegraf(folder, port, influx, agent={}, consumer={})  # noqa: E731
         losing = {**{name: SYSTEMS[name] for name in on_influx}, **({"telegraf, defaults": defaults} if "telegraf" in on_influx else {})}
-        result["loss"] = {name: repeated(name, 1, lambda make=make: loss(make)) for name, make in losing.items()}  # type: ignore[misc]
+        result["loss"] = repeated(1, {name: partial(loss, make) for name, make in losing.items()})
     if "backlog" in wanted.parts:
         print("== 1 M readings queued, database stopped", flush=True)
-        result["backlog"] = {name: repeated(name, 1, lambda name=name: backlog(SYSTEMS[name])) for name in on_influx}  # type: ignore[misc]
+        result["backlog"] = repeated(1, {name: partial(backlog, SYSTEMS[name]) for name in on_influx})
     if "history" in wanted.parts and "tcewatch" in wanted.systems:
         print(f"== {wanted.history:,} readings of history beside 10,000 live readings/s", flush=True)
-        result["history"] = repeated("tcewatch", 1, lambda: history(wanted.history))
+        result["history"] = repeated(1, {"tcewatch": partial(history, wanted.history)})
     wanted.out.parent.mkdir(parents=True, exist_ok=True)
     wanted.out.write_text(json.dumps(result, indent=1) + "\n")
     if "throughput" in result:
