@@ -131,7 +131,8 @@ class Settler:
         self._cut[lane] = taken is not None and taken.is_cut
         if taken is None:
             return 0
-        if taken.is_cut and lane == LIVE and upto is None:  # while the store works on these, the next are decoded
+        # Where messages are small, decoding takes as long as storing: while the store works on these, the next are decoded.
+        if len(taken.messages) == BATCH_MESSAGES and lane == LIVE and upto is None:
             after = taken.messages[-1].id
             self._ahead = _Ahead(after, self._decoder.submit(self._take, lane, after, taken.memory, None))
         self._settle(taken, lane)
