@@ -21,7 +21,7 @@ from ingest.replay import decode_all, original_of
 from ingest.routes import Routes
 from ingest.screen import Screened, screen
 from pipeline.site import Site
-from store.journal import HISTORY, LIVE, Message
+from store.journal import HISTORY, LANES, LIVE, Message
 from store.readings import Appended
 
 FAR_BEHIND = 5_000  # messages of the other lane that a cursor leaves behind it while there is work
@@ -88,7 +88,6 @@ class Settler:
     _points: dict[int, deque[_Point]] = field(default_factory=dict)  # of each lane that is not appended again now
     _again: dict[int, _Again] = field(default_factory=dict)
     _parts: deque[tuple[int, int]] = field(default_factory=deque)  # lane and last message of what is appended again, as it was settled
-    _is_empty: dict[int, bool] = field(default_factory=dict)  # by lane, whether nothing waited at the last look
     _ahead: _Ahead | None = None
     _decoder: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "settle-ahead"))
     _cut: dict[int, bool] = field(default_factory=dict)  # by lane, whether a limit ended the last batch
@@ -114,11 +113,13 @@ class Settler:
         again = 0
         while self._parts and not again:
             again = self._append_again(*self._parts[0])
-        last = self.site.journal.last_id()
-        worked = again or self._settle_next(LIVE, upto) + self._settle_next(HISTORY, upto)
-        if upto is None and not again:  # only after a look at both lanes: what came since the one before would be passed over unsettled
-            self._pass_over(last, FAR_BEHIND if worked else 1)
-        return worked
+        if again:
+            return again
+        last = self.site.journal.last_id()  # before the lanes are looked at: what comes in meanwhile lies behind it
+        settled = {lane: self._settle_next(lane, upto) for lane in LANES}
+        if upto is None:
+            self._pass_over([lane for lane, count in settled.items() if not count], last, FAR_BEHIND if any(settled.values()) else 1)
+        return sum(settled.values())
 
     @property
     def is_behind(self) -> bool:
@@ -127,7 +128,6 @@ class Settler:
 
     def _settle_next(self, lane: int, upto: Mapping[int, int] | None) -> int:
         taken = self._next(lane, self.site.ledger.cursor(lane), None if upto is None else upto[lane])
-        self._is_empty[lane] = taken is None
         self._cut[lane] = taken is not None and taken.is_cut
         if taken is None:
             return 0
@@ -147,10 +147,10 @@ class Settler:
                 return taken
         return self._take(lane, after, self._remembered(lane), upto)
 
-    def _pass_over(self, last: int, distance: int) -> None:
-        """Move the cursor of a lane that has nothing before `last` and is so far behind: messages of the other are not looked through again."""
-        for lane, cursor in self.site.ledger.cursors().items():
-            if self._is_empty.get(lane) and last - cursor >= distance:
+    def _pass_over(self, lanes: Sequence[int], last: int, distance: int) -> None:
+        """Move the cursors of lanes that have nothing up to `last`, if so far behind: messages of the other are not looked through again."""
+        for lane in lanes:
+            if last - self.site.ledger.cursor(lane) >= distance:
                 self.site.ledger.settle(schemas.empty(schemas.SETTLEMENT), last, lane=lane)
 
     def _take(self, lane: int, after: int, before: Mapping[str, str], upto: int | None) -> _Taken | None:
