@@ -171,15 +171,20 @@ def number(value: object, *, from_text: bool = False) -> float | None:
         return None
 
 
-def is_name(value: object) -> TypeGuard[str]:
-    """Whether this can name a meter or a register: text that can be stored, neither empty nor endless."""
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME_CHARS:
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether this is text that can be stored."""
+    if not isinstance(value, str):
         return False
     try:
         value.encode()
     except UnicodeEncodeError:  # a lone surrogate
         return False
     return True
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether this can name a meter or a register: text that can be stored, neither empty nor endless."""
+    return is_text(value) and 1 <= len(value) <= MAX_NAME_CHARS
 
 
 def as_text(raw: object) -> str:

@@ -4,10 +4,8 @@ One SQLite file. All of it comes again by itself, so a lost or damaged file cost
 """
 
 import sqlite3
-import threading
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -16,10 +14,9 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from config.errors import StoreUnavailableError
 from config.schemas import INSTANT, conform
 from store.journal import Message
-from store.sqlite import DamagedFileError, connect, told, transaction
+from store.sqlite import SharedFile
 
 FLEET: Final = pl.Schema({  # one registered gateway that was heard of
     "enterprise": pl.String(), "gateway": pl.String(),
@@ -122,20 +119,17 @@ class _Heard:
             yield moment, _unix_us(at_s), _NO_OFFSET if latest_us is None else _unix_us(at_s) - latest_us
 
 
-class Fleet:
+class Fleet(SharedFile):
     """What is known of the gateways. Several processes may hold it open; entering the same messages again changes nothing."""
 
+    if_damaged = "Set the file aside and start again: what it knew comes again by itself."
+
     def __init__(self, path: Path, *, zone: str = "Asia/Shanghai") -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._zone = path, ZoneInfo(zone)
-        self._lock = threading.Lock()
-        try:
-            self._db = connect(path, synchronous="NORMAL")
-            with told(path), transaction(self._db):
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
-        except DamagedFileError as error:
-            raise self._damaged(error) from error
+        super().__init__(path)
+        self._zone = ZoneInfo(zone)
+        with self._write() as db:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
 
     def record(self, messages: Sequence[Message], heads: pl.DataFrame, readings: pl.DataFrame, states: Iterable[Said], *, live: bool = True) -> None:
         """Enter what a batch of messages tells of its senders.
@@ -269,26 +263,6 @@ class Fleet:
         with self._write() as db:
             db.execute("UPDATE command SET sent_at = ?, wanted = message > ? WHERE topic = ?", (_us(now), command.message, command.topic))
 
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._db.close()
-
-    @contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._lock, told(self._path):
-                yield self._db
-        except DamagedFileError as error:
-            raise self._damaged(error) from error
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._read() as db, transaction(db):
-            yield db
-
-    def _damaged(self, error: DamagedFileError) -> StoreUnavailableError:
-        return StoreUnavailableError(self._path, error, "Set the file aside and start again: what it knew comes again by itself.")
 
 
 def _enter_state(db: sqlite3.Connection, said: Said, message: Message) -> None:

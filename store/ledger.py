@@ -6,9 +6,8 @@ consistent state, marks and cursor together; the journal, which is synced, then 
 
 import io
 import sqlite3
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -17,10 +16,9 @@ from typing import Final
 
 import polars as pl
 
-from config.errors import StoreUnavailableError
 from config.schemas import SETTLEMENT, conform, empty
 from store.journal import LANES, LIVE
-from store.sqlite import DamagedFileError, connect, told, transaction
+from store.sqlite import SharedFile
 
 MARK: Final = pl.Schema({"register_key": pl.UInt32(), "day": pl.Date(), "mark": pl.Int64()})
 SEQUENCE: Final = pl.Schema({  # one gateway's count within one epoch
@@ -95,27 +93,23 @@ class Totals:
         return self.received + self.missing
 
 
-class Ledger:
+class Ledger(SharedFile):
     """What became of each journal message. Several processes may hold it open; everything may be repeated after a crash."""
 
+    if_damaged = "Set the file aside and start again: it is made anew from the journal."
+
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._lock = threading.Lock()
-        try:
-            self._db = connect(path, synchronous="NORMAL")
-            with told(path), transaction(self._db):
-                is_old = bool(self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'settlement'").fetchone())
-                is_new = not self._db.execute("PRAGMA user_version").fetchone()[0]
-                for statement in (_SCHEMA + (";" + _FROM_VERSION_0 if is_new and is_old else "")).split(";"):
-                    self._db.execute(statement)
-                if is_new and is_old:
-                    marks = pl.DataFrame(self._db.execute("SELECT register_key, day, 0 FROM dirty").fetchall(), schema=_STORED_MARK, orient="row")
-                    _put_marks(self._db, 0, conform(marks, MARK))
-                    self._db.execute("DROP TABLE dirty")
-                self._db.execute("PRAGMA user_version = 1")
-        except DamagedFileError as error:
-            raise self._damaged(error) from error
+        super().__init__(path)
+        with self._write() as db:
+            is_old = bool(db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'settlement'").fetchone())
+            is_new = not db.execute("PRAGMA user_version").fetchone()[0]
+            for statement in (_SCHEMA + (";" + _FROM_VERSION_0 if is_new and is_old else "")).split(";"):
+                db.execute(statement)
+            if is_new and is_old:
+                marks = pl.DataFrame(db.execute("SELECT register_key, day, 0 FROM dirty").fetchall(), schema=_STORED_MARK, orient="row")
+                _put_marks(db, 0, conform(marks, MARK))
+                db.execute("DROP TABLE dirty")
+            db.execute("PRAGMA user_version = 1")
 
     def cursor(self, lane: int = LIVE) -> int:
         """Id of the last settled message of a lane, 0 at the start."""
@@ -294,27 +288,6 @@ class Ledger:
         """Keep a small lasting value of a service."""
         with self._write() as db:
             db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value))
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._db.close()
-
-    @contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._lock, told(self._path):
-                yield self._db
-        except DamagedFileError as error:
-            raise self._damaged(error) from error
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._read() as db, transaction(db):
-            yield db
-
-    def _damaged(self, error: DamagedFileError) -> StoreUnavailableError:
-        return StoreUnavailableError(self._path, error, "Set the file aside and start again: it is made anew from the journal.")
 
     def _number(self, name: str) -> int:
         with self._read() as db:

@@ -2,10 +2,11 @@
 
 import errno
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import tenacity
 
@@ -111,3 +112,35 @@ def _no_space(folder: Path) -> bool:
     finally:
         probe.unlink(missing_ok=True)
     return False
+
+
+class SharedFile:
+    """A SQLite file of ours that several threads and processes hold open. What it holds can be made again, so it is not synced each time."""
+
+    if_damaged: ClassVar[str]  # what to do
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._lock = path, threading.Lock()
+        try:
+            self._db = connect(path, synchronous="NORMAL")
+        except DamagedFileError as error:
+            raise StoreUnavailableError(path, error, self.if_damaged) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock, told(self._path):
+                yield self._db
+        except DamagedFileError as error:
+            raise StoreUnavailableError(self._path, error, self.if_damaged) from error
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._read() as db, transaction(db):
+            yield db

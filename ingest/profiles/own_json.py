@@ -6,7 +6,6 @@ never costs its neighbours.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
@@ -14,7 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from config.schemas import READING_QUALITY
-from ingest.content import MAX_READINGS, Content, Fault, LostRange, Sender, State
+from ingest.content import MAX_READINGS, Content, Fault, LostRange, Sender, State, as_text, is_text, number
 from ingest.reasons import UndecodableError
 
 VERSION: Final = 1
@@ -129,19 +128,19 @@ def read_state(payload: bytes) -> State:
 def judge(row: object) -> Fault | None:
     """What is wrong with one reading in row form, or None: types, finiteness, text that is no text."""
     if not isinstance(row, dict):
-        return Fault("not_an_object", _as_text(row))
+        return Fault("not_an_object", as_text(row))
     if isinstance(row, _Repeating):
-        return Fault("duplicate_key", "{" + ", ".join(f"{_as_text(key)}: {_as_text(value)}" for key, value in row.pairs) + "}")
+        return Fault("duplicate_key", "{" + ", ".join(f"{as_text(key)}: {as_text(value)}" for key, value in row.pairs) + "}")
     for name, code in (("meter", "bad_meter"), ("register", "bad_register"), ("unit", "bad_unit")):
-        if not _is_text(row.get(name)) and not (name == "unit" and row.get(name) is None):
-            return Fault(code, _as_text(row))
+        if not is_text(row.get(name)) and not (name == "unit" and row.get(name) is None):
+            return Fault(code, as_text(row))
     ts, value = row.get("ts"), row.get("value")
-    if not _is_text(ts) and not (isinstance(ts, int) and not isinstance(ts, bool)):
-        return Fault("bad_timestamp", _as_text(row))
-    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-        return Fault("bad_value", _as_text(row))
+    if not is_text(ts) and not (isinstance(ts, int) and not isinstance(ts, bool)):
+        return Fault("bad_timestamp", as_text(row))
+    if number(value) is None:
+        return Fault("bad_value", as_text(row))
     if row.get("quality") is not None and row["quality"] not in READING_QUALITY:
-        return Fault("bad_quality", _as_text(row))
+        return Fault("bad_quality", as_text(row))
     return None
 
 
@@ -190,7 +189,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _names_of(row: object) -> Mapping[str, Any]:
     """What a reading that cannot be used says of its register, for those who look for it in quarantine."""
-    return {name: row[name] for name in ("meter", "register") if _is_text(row.get(name))} if isinstance(row, dict) else {}
+    return {name: row[name] for name in ("meter", "register") if is_text(row.get(name))} if isinstance(row, dict) else {}
 
 
 def _rows_of_columns(message: Mapping[str, Any], epoch: str | None, seq: int | None) -> list[dict[str, Any]]:
@@ -218,7 +217,7 @@ def _check_head(v: object, enterprise: object, gateway: object, sender: Sender, 
 
 def _sequence(epoch: object, seq: object) -> tuple[str | None, int | None]:
     """Epoch and seq where both are usable, else neither: one without the other says nothing."""
-    if isinstance(epoch, str) and _is_text(epoch) and 1 <= len(epoch) <= MAX_EPOCH_CHARS and type(seq) is int and 1 <= seq <= MAX_SEQ:
+    if is_text(epoch) and 1 <= len(epoch) <= MAX_EPOCH_CHARS and type(seq) is int and 1 <= seq <= MAX_SEQ:
         return epoch, seq
     return None, None
 
@@ -239,24 +238,3 @@ def salvaged(payload: bytes) -> tuple[str | None, int | None]:
     """Epoch and seq of a message that was cut or is too large to be read: its sender can be told, and its number is no gap."""
     epochs, seqs = _SALVAGE_EPOCH.findall(payload), _SALVAGE_SEQ.findall(payload)
     return _sequence(epochs[0].decode(), int(seqs[0])) if len(epochs) == len(seqs) == 1 else (None, None)
-
-
-def _is_text(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        return False
-    return True
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond what a float holds
-        return False
-
-
-def _as_text(row: object) -> str:
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
