@@ -5,7 +5,6 @@ readings, so a crash between two files is mended by the marks that are still in 
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import date
@@ -16,7 +15,7 @@ import polars as pl
 
 from config.errors import StoreFullError, StoreUnavailableError
 from config.schemas import INTERVAL, RECEIVED, conform, empty
-from store.sqlite import NO_SPACE
+from store.sqlite import NO_SPACE, sync
 
 DERIVED: Final = pl.Schema({**INTERVAL, "day": pl.Date()})  # `day` is the local day that the interval starts in
 Table = Literal["hourly", "daily", "received"]
@@ -121,11 +120,11 @@ class DerivedTables:
                 written.append((beside, path))
                 frame.write_parquet(beside)
             for beside, _ in written:
-                _sync(beside)
+                sync(beside)
             for beside, path in written:
                 beside.replace(path)
             for folder in {path.parent for _, path in written}:
-                _sync(folder)
+                sync(folder)
         except (OSError, pl.exceptions.ComputeError) as error:  # Polars tells a full disk as the latter
             for beside, _ in written:
                 beside.unlink(missing_ok=True)
@@ -133,13 +132,6 @@ class DerivedTables:
                 raise StoreFullError(path, error) from error
             raise StoreUnavailableError(path, error, "Check that the folder is there and writable.") from error
 
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _canonical(frame: pl.DataFrame, order: Iterable[str]) -> bytes:

@@ -38,7 +38,7 @@ import structlog
 import zstandard
 
 from config.errors import JournalCorruptError, StoreFullError, StoreUnavailableError
-from store.sqlite import NO_SPACE, DamagedFileError, connect, opened_copy, told, transaction
+from store.sqlite import NO_SPACE, DamagedFileError, connect, opened_copy, sync, told, transaction
 
 LIVE, HISTORY = 0, 1  # lanes
 LANES: Final = (LIVE, HISTORY)
@@ -383,7 +383,7 @@ class Journal:
                 os.fsync(target.fileno())
             self._check_archive(name, partial, tail)
             partial.replace(packed)
-            _sync_folder(self._folder)
+            sync(self._folder)
         except OSError as error:
             if error.errno in NO_SPACE:
                 raise StoreFullError(packed, error) from error
@@ -692,14 +692,6 @@ def _noted(note: bytes) -> int:
         raise DamagedFileError("it does not begin as an archive does")
     return int(found[2])
 
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming in it survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _storable(text: str) -> str:

@@ -1,6 +1,7 @@
 """Our own SQLite files (journal, ledger): opened alike, and their errors told alike."""
 
 import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -67,6 +68,15 @@ def opened_copy(path: Path) -> sqlite3.Connection:
             db.close()
             raise
     return db
+
+
+def sync(path: Path) -> None:
+    """Make a file, or a renaming in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from line import Line
 from sent import COKING, HEAD, NOON, STEEL, topic
 
 from config.schemas import SETTLEMENT
@@ -58,26 +59,6 @@ class Site:
     def told(self) -> list[tuple[str, dict[str, Any]]]:
         settled = self.ledger.settled(self.ledger.receipt_cursor(), 1000)
         return [(where, json.loads(payload)) for where, payload in self.publisher.receipts(settled)]
-
-
-class Published:
-    def __init__(self, *, done: bool) -> None:
-        self.is_published = lambda: done
-
-
-class Line:
-    """A connection whose broker acknowledges, or is gone."""
-
-    def __init__(self, *, alive: bool = True) -> None:
-        self.alive = alive
-        self.sent: list[tuple[str, bytes]] = []
-
-    def publish(self, where: str, payload: bytes) -> Published:
-        self.sent.append((where, payload))
-        return Published(done=self.alive)
-
-    def step(self, _timeout_s: float) -> bool:
-        return False
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from line import Line
 
 from config.schemas import INSTANT, SETTLEMENT, conform
 from ingest.requests import (
@@ -111,26 +112,6 @@ def test_the_largest_request_fits_into_64_kib():
     missing = [{"epoch": "\x01" * 64, "from_seq": 2**53 - 1, "to_seq": 2**53}] * MAX_RANGES
     window = {"meter": "m" * 64, "register": "r" * 64, "start": NOW + timedelta(microseconds=1), "end": NOW + timedelta(microseconds=2)}
     assert len(request(missing, [window] * MAX_WINDOWS)) <= 65_536
-
-
-class Published:
-    def __init__(self, *, done: bool) -> None:
-        self.is_published = lambda: done
-
-
-class Line:
-    """A connection whose broker acknowledges, or is gone."""
-
-    def __init__(self, *, alive: bool = True) -> None:
-        self.alive = alive
-        self.sent: list[tuple[str, bytes]] = []
-
-    def publish(self, where: str, payload: bytes) -> Published:
-        self.sent.append((where, payload))
-        return Published(done=self.alive)
-
-    def step(self, _timeout_s: float) -> bool:
-        return False
 
 
 class Desk:

@@ -466,7 +466,7 @@ def ends(*_: object, **__: object) -> None:
     raise EndedError
 
 
-@pytest.mark.parametrize("step", ["copy_stream", "fsync", "unpack", "rename", "sync_folder", "unlink_first", "unlink_second"])
+@pytest.mark.parametrize("step", ["copy_stream", "fsync", "unpack", "rename", "sync", "unlink_first", "unlink_second"])
 def test_an_archiving_cut_short_anywhere_loses_nothing_and_is_begun_again(folder: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     journal = Journal(folder)
     for day in range(2):
@@ -481,8 +481,8 @@ def test_an_archiving_cut_short_anywhere_loses_nothing_and_is_begun_again(folder
                 patch.setattr(Journal, "_open_archive", ends)
             case "rename":
                 patch.setattr(Path, "replace", ends)
-            case "sync_folder":
-                patch.setattr(journal_module, "_sync_folder", ends)
+            case "sync":
+                patch.setattr(journal_module, "sync", ends)
             case _:
                 original, seen = Path.unlink, list[str]()
 
