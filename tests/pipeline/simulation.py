@@ -20,8 +20,7 @@ import polars as pl
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-import store.fleet
-import store.ledger
+import store.sqlite
 from config import failpoints, schemas
 from config.schemas import READING, REGISTER
 from config.settings import Settings
@@ -130,8 +129,7 @@ class World(RuleBasedStateMachine):
         super().__init__()
         self._clock_s = 1000.0
         self._exits = ExitStack()
-        self._exits.enter_context(patch.object(store.ledger, "connect", _in_memory))
-        self._exits.enter_context(patch.object(store.fleet, "connect", _in_memory))
+        self._exits.enter_context(patch.object(store.sqlite, "connect", _in_memory))
         self._exits.enter_context(patch.object(settle, "time", SimpleNamespace(monotonic=lambda: self._clock_s)))
         self._exits.enter_context(patch.object(settle, "BATCH_MESSAGES", 7))
         self._exits.enter_context(patch.object(failpoints, "reach", self._reach))
