@@ -44,6 +44,24 @@ INTERVAL: Final = pl.Schema({  # consumption over [start, end), in the register'
     "quality": QUALITY, "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(),
 })
 SET_ASIDE: Final = pl.Schema({**READING, "broken_rules": pl.List(pl.String())})  # readings that the interval rules do not count
+FLAG: Final = pl.Schema({  # what an interval rule decided about the time between two counted readings, for a person to see
+    "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT,
+    "flag": pl.String(),  # wrap, reset, jitter, gap, over_rating, uncertain
+    "before": pl.Float64(), "after": pl.Float64(),  # what the register showed at start and end, without multiplier
+    "quantity": pl.Float64(),  # what was counted in between, multiplier applied
+})
+EDIT: Final = pl.Schema({  # a correction that one person made and another checked; the original stays
+    "edit": pl.Int64(), "register_key": pl.UInt32(),
+    "kind": pl.String(),  # exclude: readings in [start, end) do not count; replace: the value at start; confirm: suspect steps inside are right;
+    # estimate: the consumption of [start, end) where nothing is measured
+    "start": INSTANT, "end": INSTANT,  # half-open; replace has no end
+    "value": pl.Float64(),  # replace: what the register showed; estimate: consumption, multiplier applied
+    "low": pl.Float64(), "high": pl.Float64(),  # estimate: 95 % interval
+    "method": pl.String(),  # estimate: linear, like_days, linked, manual
+    "reason": pl.String(), "evidence": pl.String(),  # SHA-256 of the evidence file
+    "maker": pl.String(), "made_at": INSTANT, "checker": pl.String(), "checked_at": INSTANT,
+    "known_from": INSTANT, "known_to": INSTANT,  # from the check until it was withdrawn
+})
 ASSIGNMENT: Final = pl.Schema({  # what a register measures, with dates
     "register_key": pl.UInt32(), "enterprise": pl.String(), "carrier": pl.String(), "flow": pl.String(), "use": pl.String(),
     "site": pl.String(), "process": pl.String(), "product": pl.String(), "share_ratio": pl.Float64(),
