@@ -1,0 +1,413 @@
+"""The rules of monitors/intervals.py once more, reading by reading in plain Python: slow, and easy to check by eye.
+
+One rule, one function. Everything is about one register.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+H = timedelta(hours=1)
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+SMALL_SHARE = 1e-3
+SHORT_GLITCH = 4  # readings
+LOOK_AROUND = timedelta(days=31)
+ROUNDING = 1 + 1e-9
+LONGER_THAN = {"hour": 1.5 * H, "day": 36 * H, "month": 1.5 * 30 * 24 * H, "year": 1.5 * 365 * 24 * H}  # estimated then
+Row = Mapping[str, Any]
+
+
+class Point(NamedTuple):
+    at: datetime
+    value: float
+    reading: Row | None  # None: a declared value
+
+
+class Step(NamedTuple):
+    start: datetime
+    end: datetime
+    quantity: float
+    suspect: bool
+    covered: bool = True
+    before: float | None = None  # what the register showed at start and end; None where it is no register that runs on
+    after: float | None = None
+
+
+class Flag(NamedTuple):
+    start: datetime
+    end: datetime
+    flag: str
+    before: float | None
+    after: float | None
+    quantity: float
+
+
+@dataclass
+class Register:
+    """The rows and events of a register, and what is found about it."""
+
+    rows: list[Row]
+    events: Sequence[Row]
+    aside: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))  # message -> broken rules
+    steps: list[Step] = field(default_factory=list)
+    flags: list[Flag] = field(default_factory=list)
+
+    def row(self, at: datetime) -> Row:
+        """The last row that began, else the first."""
+        begun = [row for row in self.rows if row["valid_from"] is None or row["valid_from"] <= at]
+        return begun[-1] if begun else self.rows[0]
+
+    def multiplier(self, at: datetime) -> float:
+        """That of the last row or multiplier event; before any, that of the first row."""
+        changes = [(row["valid_from"] or LONG_AGO, 0, row["multiplier"] or 1.0) for row in self.rows[1:]]
+        changes += [(event["at"], 1, event["multiplier"]) for event in self.events if event["event"] == "multiplier"]
+        held = [change for change in changes if change[0] <= at]
+        return max(held, key=lambda change: change[:2])[2] if held else self.rows[0]["multiplier"] or 1.0
+
+    def too_fast(self, quantity: float, start: datetime, end: datetime) -> bool:
+        most = self.row(start)["max_rate_per_h"]
+        return most is not None and abs(quantity) > most * ROUNDING * ((end - start) / H)
+
+    def count(self, start: datetime, end: datetime, quantity: float, *, uncertain: bool, before: float | None, after: float | None) -> None:
+        """Rule 5: a step, with what makes it suspect."""
+        fast = self.too_fast(quantity, start, end)
+        self.steps.append(Step(start, end, quantity, suspect=fast or uncertain, before=before, after=after))
+        for name, raised in (("over_rating", fast), ("uncertain", uncertain)):
+            if raised:
+                self.flag(self.steps[-1], name)
+
+    def flag(self, step: Step, name: str) -> None:
+        self.flags.append(Flag(step.start, step.end, name, step.before, step.after, step.quantity))
+
+
+def plain(readings: Sequence[Row], rows: Sequence[Row], events: Sequence[Row]) -> Register:
+    """The steps (sorted by time), flags (sorted) and set-aside readings of one register."""
+    register = Register(sorted(rows, key=lambda row: row["valid_from"] or LONG_AGO), events)
+    counted = one_for_an_instant(register, [reading for reading in readings if by_own_value(register, reading)])
+    match register.rows[-1]["kind"]:
+        case "rate":
+            rate_steps(register, counted)
+        case "interval":
+            interval_steps(register, counted)
+        case _:
+            cumulative_steps(register, counted)
+            gaps(register)
+    register.flags.sort(key=lambda flag: (flag.start, flag.end, flag.flag))
+    return register
+
+
+# --- rule 1: what counts by itself ------------------------------------------------------------------------------------
+
+def by_own_value(register: Register, reading: Row) -> bool:
+    at, value, row, broken = reading["read_at"], reading["value"], register.row(reading["read_at"]), set()
+    if (row["valid_from"] and at < row["valid_from"]) or (row["valid_to"] and at > row["valid_to"]):
+        broken.add("no_register_row")
+    if reading["quality"] == 2:
+        broken.add("marked_bad")
+    if value is None or not math.isfinite(value):
+        broken.add("not_finite")
+    else:
+        low, high, modulus = row["range_low"], row["range_high"], row["modulus"]
+        if (low is not None and value < low) or (high is not None and value > high) or (modulus is not None and value >= modulus):
+            broken.add("outside_range")
+        below_zero_declared = row["kind"] == "cumulative" and low is not None and low < 0
+        if value < 0 and not row["net"] and not below_zero_declared:
+            broken.add("negative")
+    if broken:
+        register.aside[reading["message"]] |= broken
+    return not broken
+
+
+# --- rule 2: one reading for an instant -------------------------------------------------------------------------------
+
+def one_for_an_instant(register: Register, readings: Sequence[Row]) -> list[Row]:
+    copies: dict[datetime, list[Row]] = defaultdict(list)
+    for reading in readings:
+        copies[reading["read_at"]].append(reading)
+    instants = sorted(copies)
+    chosen = []
+    for place, at in enumerate(instants):
+        row = register.row(at)
+        low = min(copy["value"] for copy in copies[instants[place - 1]]) if place else -math.inf
+        high = max(copy["value"] for copy in copies[instants[place + 1]]) if place + 1 < len(instants) else math.inf
+        rises_only = row["kind"] == "cumulative" and not row["net"]
+        best, *others = sorted(copies[at], key=claim(low, high, rises_only=rises_only))
+        chosen.append(best)
+        for other in others:
+            register.aside[other["message"]].add("duplicate" if other["value"] == best["value"] else "conflicting_copy")
+    return chosen
+
+
+def claim(low: float, high: float, *, rises_only: bool) -> Callable[[Row], tuple[Any, ...]]:
+    """By what a copy goes before others: it fits (a), is not zero (b), came first (c), is greatest (d), has the lowest number (e)."""
+    def key(copy: Row) -> tuple[Any, ...]:
+        fits, received = low <= copy["value"] <= high, copy["received_at"]
+        return (
+            rises_only and not fits, rises_only and copy["value"] == 0, received is None, received or LONG_AGO, -copy["value"], copy["message"],
+        )
+    return key
+
+
+# --- rule 3: declared events ------------------------------------------------------------------------------------------
+
+def declared(register: Register) -> tuple[dict[datetime, tuple[float | None, float | None]], list[datetime]]:
+    """Closing and opening value at each instant that ends a run, and the instants of rollovers without values."""
+    ends: dict[datetime, tuple[float | None, float | None]] = {}
+    turns = []
+    order = ["change", "reset", "rollover", "multiplier"]
+    for event in sorted(register.events, key=lambda event: (event["at"], order.index(event["event"]))):
+        closing, opening = event["closing_value"], event["opening_value"]
+        if event["event"] == "multiplier":  # the register shows the same before and after
+            closing, opening = (opening if closing is None else closing), (closing if opening is None else opening)
+        if event["event"] in ("change", "reset") or (closing is not None and opening is not None):
+            ends.setdefault(event["at"], (closing, opening))
+        elif event["event"] == "rollover":
+            turns.append(event["at"])
+    for earlier, later in pairwise(register.rows):
+        if earlier["valid_to"] is not None and later["valid_from"] > earlier["valid_to"]:
+            ends.setdefault(later["valid_from"], (None, None))  # another meter, after a time without any
+    return ends, turns
+
+
+def runs_between_events(
+    register: Register, counted: Sequence[Row], ends: Mapping[datetime, tuple[float | None, float | None]],
+) -> Iterator[list[Point]]:
+    run: list[Point] = []
+    waiting = sorted(ends)
+    for reading in [*counted, None]:
+        while waiting and (reading is None or waiting[0] <= reading["read_at"]):
+            at = waiting.pop(0)
+            closing, opening = ends[at]
+            yield run if closing is None else [*run, Point(at, closing, None)]
+            run = [] if opening is None else [Point(at, opening, None)]
+        if reading is None:
+            break
+        values = [value for value in ends.get(reading["read_at"], ()) if value is not None]
+        if values:
+            register.aside[reading["message"]].add("duplicate" if reading["value"] in values else "conflicting_copy")
+        else:
+            run.append(Point(reading["read_at"], reading["value"], reading))
+    yield run
+
+
+# --- rule 4: falls ----------------------------------------------------------------------------------------------------
+
+def tolerance(register: Register, before: Point) -> float:
+    return max(register.row(before.at)["resolution"] or 0.0, SMALL_SHARE * abs(before.value))
+
+
+def fall(register: Register, before: Point, now: Point) -> float:
+    """How far a register that may not fall has fallen."""
+    return 0.0 if register.row(before.at)["net"] else max(0.0, before.value - now.value)
+
+
+def without_glitches(register: Register, run: list[Point], turns: Sequence[datetime]) -> list[Point]:
+    """Rule 4a."""
+    longest = 0
+    while True:
+        longest = longest + 1 if longest < SHORT_GLITCH else 2 * longest
+        gone: dict[int, set[str]] = defaultdict(set)
+        for i in range(1, len(run)):
+            before, now = run[i - 1], run[i]
+            if fall(register, before, now) <= tolerance(register, before):
+                continue
+            if longest > SHORT_GLITCH and surely_wraps(register, before, now, turns):
+                continue
+            found, rule = glitch(run, i, longest)
+            for j in found:
+                gone[j].add(rule)
+        for j, rules in gone.items():
+            reading = run[j].reading
+            if reading is not None:
+                register.aside[reading["message"]] |= rules
+        run = [point for j, point in enumerate(run) if j not in gone]
+        if longest >= len(run) and not gone:
+            return run
+
+
+def glitch(run: Sequence[Point], i: int, longest: int) -> tuple[range, str]:
+    """The readings around the fall into run[i] that are no more than a glitch."""
+    dip, spike = transient(run, i, longest), spike_up(run, i, longest)
+    if len(dip) and (not len(spike) or len(dip) < len(spike) or (len(dip) == len(spike) and run[i].value == 0)):
+        return dip, "transient"
+    return spike, "spike"
+
+
+def transient(run: Sequence[Point], i: int, longest: int) -> range:
+    """The readings from the fall until the register is back at the value fallen from, by one steep step."""
+    before, now = run[i - 1], run[i]
+    j = next((j for j in range(i + 1, len(run)) if run[j].value >= before.value), None)
+    if j is None or j - i > longest or not steep(run[j].value - run[j - 1].value, run[j].value - now.value, j - i):
+        return range(0)
+    return range(i, j) if j - i <= SHORT_GLITCH or run[j].at - before.at <= LOOK_AROUND else range(0)
+
+
+def spike_up(run: Sequence[Point], i: int, longest: int) -> range:
+    """The readings since the register left, by one steep step, a value not above the one it fell to."""
+    before, now = run[i - 1], run[i]
+    last = next((j for j in range(i - 1, -1, -1) if run[j].value <= now.value), None)
+    if last is None:
+        return range(0)
+    length = i - last - 1
+    if length > longest or not steep(run[last + 1].value - run[last].value, before.value - run[last].value, length):
+        return range(0)
+    return range(last + 1, i) if length <= SHORT_GLITCH or (now.at - run[last].at <= LOOK_AROUND and now.value != 0) else range(0)
+
+
+def steep(step: float, climb: float, length: int) -> bool:
+    return step >= (0.5 if length <= SHORT_GLITCH else 0.9) * climb
+
+
+def surely_wraps(register: Register, before: Point, now: Point, turns: Sequence[datetime]) -> bool:
+    """A rollover was declared between the readings, or the step across the modulus is within the rating."""
+    row = register.row(before.at)
+    if row["modulus"] is None:
+        return False
+    if any(before.at < at <= now.at for at in turns):
+        return True
+    forward = now.value - before.value + row["modulus"]
+    return row["max_rate_per_h"] is not None and not register.too_fast(forward * register.multiplier(before.at), before.at, now.at)
+
+
+def wraps(register: Register, before: Point, now: Point, turns: Sequence[datetime]) -> bool:
+    """Rule 4b."""
+    row = register.row(before.at)
+    if row["modulus"] is None or row["max_rate_per_h"] is not None:
+        return surely_wraps(register, before, now, turns)
+    return surely_wraps(register, before, now, turns) or now.value - before.value + row["modulus"] <= row["modulus"] / 2
+
+
+def cumulative_steps(register: Register, counted: Sequence[Row]) -> None:
+    ends, turns = declared(register)
+    for whole in runs_between_events(register, counted, ends):
+        run = without_glitches(register, whole, turns)
+        verdicts = [verdict(register, before, now, turns) for before, now in pairwise(run)]
+        cuts = [0, *(i for i, what in enumerate(verdicts, start=1) if what in ("wrap", "reset")), len(run)]
+        counts = [value for first, last in pairwise(cuts) for value in on_floor(register, run[first:last])]
+        for what, (i, before), now in zip(verdicts, enumerate(run), run[1:], strict=False):
+            if what == "reset":  # rule 4c: what was used in between is unknown
+                register.steps.append(Step(before.at, now.at, 0.0, suspect=True, covered=False, before=before.value, after=now.value))
+            else:
+                forward = counts[i + 1] - counts[i] + (register.row(before.at)["modulus"] if what == "wrap" else 0.0)
+                quantity, uncertain = forward * register.multiplier(before.at), is_uncertain(before) or is_uncertain(now)
+                register.count(before.at, now.at, quantity, uncertain=uncertain, before=before.value, after=now.value)
+            if what:
+                register.flag(register.steps[-1], what)
+
+
+def verdict(register: Register, before: Point, now: Point, turns: Sequence[datetime]) -> str:
+    """What a step of the readings that are left is: a wrap, a reset, jitter or nothing."""
+    if fall(register, before, now) <= 0:
+        return ""
+    if fall(register, before, now) <= tolerance(register, before):
+        return "jitter"
+    return "wrap" if wraps(register, before, now, turns) else "reset"
+
+
+def on_floor(register: Register, run: Sequence[Point]) -> list[float]:
+    """Rule 4d: the greatest value of the last 31 days; a register that may fall stands where it stands."""
+    free = [register.row(point.at)["net"] for point in run]
+    return [
+        point.value if free[i] else max(run[j].value for j in range(i + 1) if not free[j] and run[j].at > point.at - LOOK_AROUND)
+        for i, point in enumerate(run)
+    ]
+
+
+def is_uncertain(point: Point) -> bool:
+    return point.reading is not None and point.reading["quality"] == 1
+
+
+def gaps(register: Register) -> None:
+    """Flag `gap`: a step longer than an hour and than 1.5 times the lower median of the three on either side."""
+    steps = [step for step in register.steps if step.covered]
+    for i, step in enumerate(steps):
+        around = sorted(other.end - other.start for other in [*steps[max(0, i - 3):i], *steps[i + 1:i + 4]])
+        length = step.end - step.start
+        if len(around) >= 3 and length > H and length > 1.5 * around[(len(around) - 1) // 2]:
+            register.flag(step, "gap")
+
+
+# --- rules 6 and 7: interval and rate registers -----------------------------------------------------------------------
+
+def interval_steps(register: Register, counted: Sequence[Row]) -> None:
+    stamps = [reading["read_at"] for reading in counted]
+    spacing = {i: stamps[i] - stamps[i - 1] for i in range(1, len(stamps))}
+    ahead = register.rows[-1]["stamp"] == "start"
+    for i, reading in enumerate(counted):
+        length = interval_length(spacing, i + 1 if ahead else i)
+        if length is None or length > timedelta(days=366):
+            register.aside[reading["message"]].add("length_unknown")
+            continue
+        start = stamps[i] if ahead else stamps[i] - length
+        quantity = reading["value"] * register.multiplier(start)
+        register.count(start, start + length, quantity, uncertain=reading["quality"] == 1, before=None, after=None)
+
+
+def interval_length(spacing: Mapping[int, timedelta], own: int) -> timedelta | None:
+    """The reading's own spacing, or the usual one (lower median of five) where its own is a gap or is not there."""
+    around = sorted(spacing[j] for j in range(own - 2, own + 3) if j in spacing)
+    if not around:
+        return None
+    usual = around[(len(around) - 1) // 2]
+    return spacing[own] if own in spacing and spacing[own] <= 1.5 * usual else usual
+
+
+def rate_steps(register: Register, counted: Sequence[Row]) -> None:
+    for before, now in pairwise(counted):
+        start, end = before["read_at"], now["read_at"]
+        if end - start <= 1.5 * H:
+            quantity = (before["value"] + now["value"]) / 2 * register.multiplier(start) * ((end - start) / H)
+            register.count(start, end, quantity, uncertain=1 in (before["quality"], now["quality"]), before=before["value"], after=now["value"])
+
+
+# --- rule 8: hours, days, months, years -------------------------------------------------------------------------------
+
+def spread(steps: Sequence[Step], by: str, zone: str) -> dict[datetime, list[Any]]:
+    """start -> end, quantity, covered share, estimated share, quality; by walking from bound to bound."""
+    found: dict[datetime, list[Any]] = {}
+    doubted: set[datetime] = set()
+    for step in steps:
+        at = step.start
+        while at < step.end:
+            low, high = bounds(at, by, zone)
+            until = min(high, step.end)
+            if step.suspect:
+                doubted.add(low)
+            if step.covered:
+                entry = found.setdefault(low, [high, 0.0, timedelta(0), timedelta(0)])
+                entry[1] += step.quantity * ((until - at) / (step.end - step.start))
+                entry[2] += until - at
+                entry[3] += until - at if step.end - step.start > LONGER_THAN[by] else timedelta(0)
+            at = until
+        if not step.covered:  # where the new counting begins, even on the stroke of the hour
+            doubted.add(bounds(step.end, by, zone)[0])
+    return {
+        low: [high, quantity, covered / (high - low), estimated / covered,
+              "suspect" if low in doubted else "estimated" if estimated else "measured"]
+        for low, (high, quantity, covered, estimated) in sorted(found.items())
+    }
+
+
+def bounds(at: datetime, by: str, zone: str) -> tuple[datetime, datetime]:
+    """The local hour (of a zone that differs by whole hours), day, month or year around an instant."""
+    if by == "hour":
+        minute = at.astimezone(ZoneInfo(zone)).minute
+        low = at - timedelta(minutes=minute, seconds=at.second, microseconds=at.microsecond)
+        return low, low + H
+    local = at.astimezone(ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    match by:
+        case "day":
+            first, last = local, local + timedelta(days=1)
+        case "month":
+            first = local.replace(day=1)
+            last = (first + timedelta(days=31)).replace(day=1)
+        case _:
+            first = local.replace(month=1, day=1)
+            last = first.replace(year=first.year + 1)
+    low, high = (each.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) for each in (first, last))
+    return low, high
