@@ -11,6 +11,8 @@ import polars as pl
 INSTANT: Final = pl.Datetime("us", "UTC")
 QUALITY: Final = pl.Enum(["measured", "estimated", "suspect"])  # of an interval
 READING_QUALITY: Final = ("good", "uncertain", "bad")  # position = the code in READING.quality
+QUALITY_PARTS: Final = ("completeness", "accuracy", "timeliness", "verifiability", "validity", "conformity")  # of the data-quality index
+LATE_BOUNDS_S: Final = (900, 1800, 3600, 7200, 21_600, 86_400)  # by which arrivals are counted
 
 DECODED: Final = pl.Schema({  # what a message said, one row for each reading, before any rule
     "message": pl.Int64(), "index": pl.UInt32(),  # journal id, position in the message
@@ -61,6 +63,48 @@ EDIT: Final = pl.Schema({  # a correction that one person made and another check
     "reason": pl.String(), "evidence": pl.String(),  # SHA-256 of the evidence file
     "maker": pl.String(), "made_at": INSTANT, "checker": pl.String(), "checked_at": INSTANT,
     "known_from": INSTANT, "known_to": INSTANT,  # from the check until it was withdrawn
+})
+VEE_RULE: Final = pl.Schema({  # bounds of a validation rule: shipped ones name no enterprise, a register's own may name a meter and a register
+    "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "medium": pl.String(), "kind": pl.String(),
+    "rule": pl.String(), "low": pl.Float64(), "high": pl.Float64(),  # what they bound, and in which unit, is the rule's
+    "severity": pl.String(), "enabled": pl.Boolean(),  # info, warning, error; null: as the next more general row says
+    "valid_from": INSTANT, "valid_to": INSTANT, "source": pl.String(),
+})
+BOUND: Final = pl.Schema({  # the one bound of a rule that holds for a register in a span of time
+    "register_key": pl.UInt32(), "rule": pl.String(), "low": pl.Float64(), "high": pl.Float64(), "severity": pl.String(), "enabled": pl.Boolean(),
+    "valid_from": INSTANT, "valid_to": INSTANT,
+})
+BALANCE: Final = pl.Schema({  # which registers are measured against which
+    "total_key": pl.UInt32(), "part_key": pl.UInt32(),
+    "kind": pl.String(),  # tariff: tariff registers of a total; sub_meter: behind a main meter; output: production of an energy register
+    "valid_from": INSTANT, "valid_to": INSTANT,
+})
+READING_VERDICT: Final = pl.Schema({  # what validation says of a reading
+    **READING, "verdict": pl.String(),  # passed, failed, unknown: no rule is broken, but some could not be judged
+    "severity": pl.String(), "broken_rules": pl.List(pl.String()), "unknown_rules": pl.List(pl.String()),
+    "unit_factor": pl.Float64(),  # rule unit_scale: by what the value would have to be divided to be as before
+})
+PERIOD_VERDICT: Final = pl.Schema({  # what validation says of registers against each other, or of periods
+    "register_key": pl.UInt32(), "rule": pl.String(), "start": INSTANT, "end": INSTANT,
+    "actual": pl.Float64(), "expected": pl.Float64(), "measure": pl.Float64(),  # the measure is what lies within low .. high, or not
+    "low": pl.Float64(), "high": pl.Float64(), "severity": pl.String(), "verdict": pl.String(),
+    "missing": pl.String(),  # why it is unknown
+    "checked": pl.UInt32(), "broken": pl.UInt32(),  # what was compared in the period, and how much of it broke the rule
+})
+HISTORY: Final = pl.Schema({  # what a register did on a local day, as far as validation of later days asks for it
+    "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT, "day": pl.Date(), "steps": pl.UInt32(),
+    "least_per_h": pl.Float64(), "greatest_per_h": pl.Float64(), "usual_per_h": pl.Float64(),  # of steps that are not 0, multiplier applied
+    "changed": pl.Boolean(), "changed_at": INSTANT, "unchanged": pl.UInt32(),  # counted readings since the last change, else all of the day
+    "profile": pl.UInt64(),  # of the day's steps, null where they are too few to know them again
+})
+ESTIMATE: Final = pl.Schema({  # consumption of a span in which nothing is measured; where `total_measured`, only its hours are estimated
+    "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT,
+    "quantity": pl.Float64(),  # of the time in the span that is not covered, multiplier applied; null where the method has nothing to go by
+    "low": pl.Float64(), "high": pl.Float64(),  # 95 % interval from back-tests; null where there are too few
+    "method": pl.String(),  # linear, like_days, linked, manual
+    "reason": pl.String(), "reason_zh": pl.String(),
+    "back_tests": pl.UInt32(),  # windows of the register's own history that were hidden and estimated by the same method
+    "total_measured": pl.Boolean(),  # the register caught up: the quantity is its own, and no interval is needed
 })
 ASSIGNMENT: Final = pl.Schema({  # what a register measures, with dates
     "register_key": pl.UInt32(), "enterprise": pl.String(), "carrier": pl.String(), "flow": pl.String(), "use": pl.String(),
@@ -150,6 +194,55 @@ COMPLETENESS: Final = pl.Schema({  # slots (of 15, 30 or 60 minutes) that were d
 MESSAGES_BY_DAY: Final = pl.Schema({  # messages by the gateway's own count: due = received + missing + lost
     "enterprise": pl.String(), "gateway": pl.String(), "day": pl.Date(), "due": pl.Int64(), "received": pl.Int64(),
     "missing": pl.Int64(), "lost": pl.Int64(), "completeness_ratio": pl.Float64(),
+})
+ARRIVAL: Final = pl.Schema({  # how a register's readings of a local day came: the first value of each instant, bad ones left out
+    "register_key": pl.UInt32(), "day": pl.Date(), "start": INSTANT,  # where the day begins
+    "readings": pl.UInt32(), "with_message": pl.UInt32(),  # of them, those that name the message that brought them
+    **{f"within_{bound}_s": pl.UInt32() for bound in LATE_BOUNDS_S},  # that arrived at most so long after their instant
+})
+QUALITY_WEIGHT: Final = pl.Schema({  # weight of a part of the data-quality index, relative to the others'
+    "part": pl.String(), "weight": pl.Float64(), "late_after_s": pl.Int64(), "valid_from": pl.Date(), "source": pl.String(),
+})
+QUALITY_COUNT: Final = pl.Schema({  # one part of the data quality of a meter in a period: good of total; total null: not known
+    "enterprise": pl.String(), "meter": pl.String(),  # meter null: what no meter can be named for, such as an unreadable message
+    "period": pl.String(), "part": pl.String(), "good": pl.Int64(), "total": pl.Int64(),
+})
+QUALITY_INDEX: Final = pl.Schema({  # data quality of a meter, an enterprise or a park (the other names are null) in a period
+    "park": pl.String(), "enterprise": pl.String(), "meter": pl.String(), "period": pl.String(), "meters": pl.UInt32(),
+    "state": pl.String(),  # complete, incomplete: a part is not known, or not of all meters
+    "index_ratio": pl.Float64(),  # the parts' ratios by their weights; null where incomplete
+    "known_index_ratio": pl.Float64(), "known_weight_ratio": pl.Float64(),  # the same over the parts that have a ratio; their share of the weights
+    "missing": pl.List(pl.String()),  # the parts that are not known of all meters, or of which there was nothing
+    **{f"{part}_{name}": dtype for part in QUALITY_PARTS for name, dtype in (
+        ("good", pl.Int64()), ("total", pl.Int64()), ("ratio", pl.Float64()), ("unknown", pl.UInt32()),  # unknown: meters of which it is not known
+    )},
+    "source": pl.String(),  # of the weights
+})
+HOLIDAY: Final = pl.Schema({  # a day that a notice takes from the working days, or adds to them (working); `year`: the notice's
+    "day": pl.Date(), "year": pl.Int32(), "working": pl.Boolean(), "name_zh": pl.String(), "name_en": pl.String(), "source": pl.String(),
+})
+CALIBRATION_INTERVAL: Final = pl.Schema({  # how long a verification is valid; accuracy_class null: any class of the medium
+    "medium": pl.String(), "accuracy_class": pl.String(), "interval_months": pl.Int32(), "valid_from": pl.Date(), "source": pl.String(),
+})
+CALIBRATION: Final = pl.Schema({  # the verification of a meter as of a day
+    "enterprise": pl.String(), "meter": pl.String(), "medium": pl.String(), "accuracy_class": pl.String(),
+    "calibrated_on": pl.Date(), "due_on": pl.Date(),  # the last day on which it is valid
+    "due_by": pl.String(),  # where due_on comes from: register, or the source of the interval
+    "state": pl.String(),  # valid, due_soon, overdue, no_due_date (it is not known until when), never (no verification is entered)
+    "days_left": pl.Int32(),  # until due_on; negative: overdue for so many days
+})
+OUTAGE: Final = pl.Schema({  # a time without readings of a meter, and whether it was mended within the working days that it may take
+    "enterprise": pl.String(), "meter": pl.String(), "opened_at": INSTANT,  # the first missing slot
+    "or_earlier": pl.Boolean(),  # it was looked for no further back
+    "repaired_at": INSTANT, "due_at": INSTANT,  # data came again (null: not yet); the end of the last working day for the repair
+    "by_notice": pl.Boolean(),  # false: a day in between lies outside the years of the table of holidays, weekdays counted there
+    "state": pl.String(),  # open, overdue, reported, repaired_in_time, repaired_late
+    "reported_at": INSTANT, "reported_by": pl.String(), "report": pl.String(), "edit": pl.Int64(),  # edit: the figure that was entered by hand
+    "reported_in_time": pl.Boolean(),
+})
+EXCHANGE: Final = pl.Schema({  # the exchange of a meter, and whether it was entered in the register in time
+    "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "at": INSTANT, "entered_at": INSTANT, "due_at": INSTANT,
+    "by_notice": pl.Boolean(), "in_time": pl.Boolean(),
 })
 LIVENESS: Final = pl.Schema({  # signs that a register is not alive
     "register_key": pl.UInt32(), "last_at": INSTANT, "usual_interval_s": pl.Float64(),

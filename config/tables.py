@@ -1,7 +1,7 @@
 """The law as data: dated tables with their source in every row, validated when loaded.
 
 The shipped tables lie in `config/tables`. A site's own folder adds rows in files of the same shape (`limits*.csv`,
-`coal_equivalent*.csv`); they are loaded after the shipped ones: a limit row with the same product, standard, indicator and
+`coal_equivalent*.csv`, ...); they are loaded after the shipped ones: a limit row with the same product, standard, indicator and
 feedstock replaces the shipped row, a coefficient takes precedence on the days on which it is valid.
 """
 
@@ -60,6 +60,10 @@ class CoefficientRow(BaseModel):
     confidence: Confidence | None = None
     remark: str = ""
 
+    @property
+    def key(self) -> tuple[str, str, date]:
+        return self.carrier, self.basis, self.valid_from
+
     @model_validator(mode="after")
     def _ends_after_it_starts(self) -> Self:
         if self.valid_to is not None and self.valid_to <= self.valid_from:
@@ -100,8 +104,110 @@ class LimitRow(BaseModel):
         return self.product, self.standard, self.indicator, self.feedstock
 
 
-Row = TypeVar("Row", CoefficientRow, LimitRow)
-MODELS: Final[dict[str, type[CoefficientRow] | type[LimitRow]]] = {"coal_equivalent": CoefficientRow, "limits": LimitRow}
+class WeightRow(BaseModel):
+    """The weight of one part of the data-quality index from a day on, relative to the others'."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    part: Literal["completeness", "accuracy", "timeliness", "verifiability", "validity", "conformity"]
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    late_after_s: int | None = None  # timeliness: a reading that arrives later after its instant is late
+    valid_from: date
+    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
+    remark: str = ""
+
+    @property
+    def key(self) -> tuple[str, date]:
+        return self.part, self.valid_from
+
+    @model_validator(mode="after")
+    def _timeliness_has_a_bound_that_is_counted(self) -> Self:
+        if self.part == "timeliness" and self.late_after_s not in schemas.LATE_BOUNDS_S:
+            raise ValueError(f"late_after_s is one of {', '.join(map(str, schemas.LATE_BOUNDS_S))}: arrivals are counted by these bounds")
+        if self.part != "timeliness" and self.late_after_s is not None:
+            raise ValueError("late_after_s belongs to the row of timeliness")
+        return self
+
+
+class HolidayRow(BaseModel):
+    """Days first..last that are no working days although weekdays, or working days although weekends, by the notice of a year."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    year: Annotated[int, Field(ge=1949, le=2200)]
+    first: date
+    last: date
+    working: bool
+    name_zh: Text
+    name_en: Text | None = None
+    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
+
+    @property
+    def key(self) -> date:
+        return self.first
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Self:
+        if not timedelta() <= self.last - self.first <= timedelta(days=31):
+            raise ValueError(f"last {self.last} is not on one of the 31 days from first {self.first}")
+        return self
+
+
+class CalibrationRow(BaseModel):
+    """How long a verification of a kind of meter is valid, from a day on; without accuracy_class: any class of the medium."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    medium: Literal["coal", "water", "oil", "gas", "electricity", "heat", "other"]
+    accuracy_class: Text | None = None
+    interval_months: Annotated[int, Field(gt=0, le=600)]
+    valid_from: date
+    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
+    remark: str = ""
+
+    @property
+    def key(self) -> tuple[str, str | None, date]:
+        return self.medium, self.accuracy_class, self.valid_from
+
+
+class VeeRuleRow(BaseModel):
+    """A validation rule with its bounds, for all registers or those of a medium or kind, from `valid_from` up to but not on `valid_to`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: Code
+    medium: Literal["coal", "water", "oil", "gas", "electricity", "heat", "other"] | None = None
+    kind: Literal["cumulative", "interval", "rate", "derived"] | None = None
+    low: Number | None = None
+    high: Number | None = None
+    unit: str = ""
+    severity: Literal["info", "warning", "error"] | None = None
+    enabled: bool | None = None
+    reach: str = ""
+    name_zh: Text | None = None
+    name_en: Text | None = None
+    valid_from: date | None = None
+    valid_to: date | None = None
+    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
+
+    @property
+    def key(self) -> tuple[str, str | None, str | None, date | None]:
+        return self.rule, self.medium, self.kind, self.valid_from
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low is not None and self.high is not None and self.low > self.high and "(low:" not in self.unit and "(high:" not in self.unit:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        if self.valid_from is not None and self.valid_to is not None and self.valid_to <= self.valid_from:
+            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
+        return self
+
+
+Row = TypeVar("Row", VeeRuleRow, CoefficientRow, LimitRow, WeightRow, HolidayRow, CalibrationRow)
+MODELS: Final[dict[str, type[BaseModel]]] = {
+    "coal_equivalent": CoefficientRow, "limits": LimitRow, "quality_weights": WeightRow, "holidays": HolidayRow,
+    "calibration_intervals": CalibrationRow, "vee_rules": VeeRuleRow,
+}
 
 
 def coefficients(site_dir: Path | None = None) -> pl.DataFrame:
@@ -173,6 +279,72 @@ def coefficient_rows(site_dir: Path | None = None) -> list[CoefficientRow]:
     """The rows behind `coefficients`, shipped first, as they stand in the files."""
     base, own = _load("coal_equivalent", CoefficientRow, site_dir)
     return base + own
+
+
+def quality_weights(site_dir: Path | None = None) -> pl.DataFrame:
+    """Weights of the parts of the data-quality index, as QUALITY_WEIGHT; of a part the row that begins last counts, the site's own first.
+
+    Raises:
+        BadInputError: rows that do not fit, all of them.
+    """
+    base, own = _load("quality_weights", WeightRow, site_dir)
+    return _frame(base + own, schemas.QUALITY_WEIGHT).unique(["part", "valid_from"], keep="last", maintain_order=True).sort("part", "valid_from")
+
+
+def holidays(site_dir: Path | None = None) -> pl.DataFrame:
+    """Days that the notices of the State Council on holidays take from or add to the working days, as HOLIDAY, one row a day.
+
+    A row of the site's folder that begins on the same day replaces the shipped one.
+
+    Raises:
+        BadInputError: rows that do not fit, all of them.
+    """
+    base, own = _load("holidays", HolidayRow, site_dir)
+    rows = list(({row.key: row for row in base} | {row.key: row for row in own}).values())
+    spans = pl.DataFrame([row.model_dump() for row in rows], schema_overrides={"year": pl.Int32()})
+    days = spans.with_columns(day=pl.date_ranges("first", "last")).explode("day", empty_as_null=False)
+    return schemas.conform(days, schemas.HOLIDAY).unique("day", keep="last").sort("day")
+
+
+def calibration_intervals(site_dir: Path | None = None) -> pl.DataFrame:
+    """How long verifications are valid by kind of meter, as CALIBRATION_INTERVAL; the shipped table has no row, since no source was found.
+
+    Raises:
+        BadInputError: rows that do not fit, all of them.
+    """
+    base, own = _load("calibration_intervals", CalibrationRow, site_dir)
+    return _frame(base + own, schemas.CALIBRATION_INTERVAL)
+
+
+def vee_rules(site_dir: Path | None = None, zone: str = "Asia/Shanghai") -> pl.DataFrame:
+    """The validation rules with their bounds as VEE_RULE, for all registers or those of a medium or kind.
+
+    A row of the site's folder with the same rule, medium, kind and begin replaces the shipped one. Days begin at midnight of `zone`.
+
+    Raises:
+        BadInputError: rows that do not fit, all of them; a rule that does not exist among them.
+
+    >>> vee_rules().filter(rule="day_against_month")["high"].to_list()
+    [0.05]
+    """
+    base, own = vee_rule_rows(site_dir)
+    rows = list(({row.key: row for row in base} | {row.key: row for row in own}).values())
+    dates = {"valid_from": pl.Date(), "valid_to": pl.Date()}
+    frame = _frame(rows, pl.Schema({**schemas.VEE_RULE, **dates}))
+    return schemas.conform(frame.with_columns(
+        pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone(zone).dt.convert_time_zone("UTC") for name in dates
+    ), schemas.VEE_RULE)
+
+
+def vee_rule_rows(site_dir: Path | None = None) -> tuple[list[VeeRuleRow], list[VeeRuleRow]]:
+    """The rows behind `vee_rules`, the shipped ones and those of the site's folder, with names, units and reach."""
+    base, own = _load("vee_rules", VeeRuleRow, site_dir)
+    known = {row.rule for row in base}
+    if strange := [row for row in own if row.rule not in known]:
+        raise BadInputError([
+            Problem(f"vee_rules rule {row.rule}", "is no rule of validation", f"Rules are: {', '.join(sorted(known))}.") for row in strange
+        ])
+    return base, own
 
 
 def in_force(table: pl.DataFrame, day: date, **keys: str) -> pl.DataFrame:
@@ -257,10 +429,9 @@ def _read(path: Path, model: type[Row], problems: list[Problem]) -> list[Row]:
         except ValidationError as error:
             problems += _problems(f"{path.name} row {number}", error)
             continue
-        key = row.key if isinstance(row, LimitRow) else (row.carrier, row.basis, row.valid_from)
-        if first := seen.get(key):
-            problems.append(Problem(f"{path.name} row {number}", f"says the same as row {first}: {key}", "Keep one of the two rows."))
-        seen[key] = number
+        if first := seen.get(row.key):
+            problems.append(Problem(f"{path.name} row {number}", f"says the same as row {first}: {row.key}", "Keep one of the two rows."))
+        seen[row.key] = number
         rows.append(row)
     return rows
 
