@@ -70,14 +70,16 @@ class DuckDbReadingStore:
                 raise
         return appended
 
-    def span(self, register_keys: Sequence[int] | None, start: datetime, end: datetime, *, pad: int = 0) -> pl.DataFrame:
+    def span(
+        self, register_keys: Sequence[int] | None, start: datetime, end: datetime, *, pad: int = 0, as_of: datetime | None = None,
+    ) -> pl.DataFrame:
         with self._told(), self._cursor() as db:
             known = self._of(register_keys)
             of_register = "a.register_key = r.register_key"
-            parts = [self._select(db, of_register, known.filter(pl.col("first") < end, pl.col("last") >= start), start, end)]
+            parts = [self._select(db, of_register, known.filter(pl.col("first") < end, pl.col("last") >= start), start, end, as_of)]
             if pad:
                 def fetch(asked: pl.DataFrame, lo: datetime, hi: datetime) -> pl.DataFrame:
-                    return self._select(db, of_register, asked, lo, hi)
+                    return self._select(db, of_register, asked, lo, hi, as_of)
 
                 earlier = known.filter(pl.col("first") < start).select("register_key", far="first")
                 later = known.filter(pl.col("last") >= end).select("register_key", far="last")
@@ -170,11 +172,14 @@ class DuckDbReadingStore:
         assert isinstance(hi, datetime)
         return self._select(db, "a.register_key = r.register_key AND a.read_at = r.read_at", instants, lo, hi + timedelta(microseconds=1))
 
-    def _select(self, db: duckdb.DuckDBPyConnection, match: str, asked: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    def _select(
+        self, db: duckdb.DuckDBPyConnection, match: str, asked: pl.DataFrame, start: datetime, end: datetime, as_of: datetime | None = None,
+    ) -> pl.DataFrame:
         if asked.is_empty():
             return empty(READING)
         db.register("asked", _Frame(asked))
+        arrived = {} if as_of is None else {"as_of": as_of}
         query = f"SELECT {_COLUMNS} FROM reading r SEMI JOIN asked a ON {match} WHERE r.read_at >= $start AND r.read_at < $end"  # noqa: S608 - ours
-        found = pl.DataFrame(db.sql(query, params={"start": start, "end": end}))
+        found = pl.DataFrame(db.sql(query + (" AND r.received_at <= $as_of" if arrived else ""), params={"start": start, "end": end, **arrived}))
         db.unregister("asked")
         return conform(found, READING)

@@ -87,13 +87,19 @@ class InfluxReadingStore:
         with self._appending:
             return self._append(readings)
 
-    def span(self, register_keys: Sequence[int] | None, start: datetime, end: datetime, *, pad: int = 0) -> pl.DataFrame:
+    def span(
+        self, register_keys: Sequence[int] | None, start: datetime, end: datetime, *, pad: int = 0, as_of: datetime | None = None,
+    ) -> pl.DataFrame:
+        def read(some: pl.DataFrame | None, first: datetime, until: datetime) -> pl.DataFrame:
+            found = self._read(some, first, until)
+            return found if as_of is None else found.filter(pl.col("received_at") <= as_of)
+
         asked = self._registers(register_keys)
-        parts = [self._read(asked, start, end)]
+        parts = [read(asked, start, end)]
         if pad:
             earlier = self._farthest(asked, _EARLIEST, start, "first")
             later = self._farthest(asked, end, _LATEST, "last")
-            parts += [nearest(earlier, start, pad, self._read, before=True), nearest(later, end, pad, self._read, before=False)]
+            parts += [nearest(earlier, start, pad, read, before=True), nearest(later, end, pad, read, before=False)]
         return pl.concat(parts).sort("register_key", "read_at", "copy")
 
     def latest(self, register_keys: Sequence[int] | None = None) -> pl.DataFrame:

@@ -55,10 +55,13 @@ class ReadingStore(Protocol):
         """
         ...
 
-    def span(self, register_keys: Sequence[int] | None, start: datetime, end: datetime, *, pad: int = 0) -> pl.DataFrame:
+    def span(
+        self, register_keys: Sequence[int] | None, start: datetime, end: datetime, *, pad: int = 0, as_of: datetime | None = None,
+    ) -> pl.DataFrame:
         """READING with start <= read_at < end of some registers (None: of all), sorted by register_key, read_at, copy.
 
-        `pad` adds that many instants of each register before the start and as many from the end on, with all their copies.
+        `pad` adds that many instants of each register before the start and as many from the end on, with all their copies. With
+        `as_of` only what had arrived by then is there, each copy by its own arrival.
 
         Raises:
             StoreUnavailableError

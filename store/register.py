@@ -13,7 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
-from sqlalchemy import Select, Table, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, Table, bindparam, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 from stdnum.cn import uscc
 from stdnum.exceptions import InvalidChecksum, ValidationError
@@ -173,10 +173,17 @@ _NUMERIC: Final = frozenset({
     "modulus", "range_low", "range_high", "max_rate_per_h", "multiplier", "resolution", "share_ratio", "closing_value", "opening_value",
 })
 _OF_REGISTER: Final = ("register", "assignment", "event")
+_CELLS: Final[Mapping[str, pl.DataType]] = {
+    **dict.fromkeys(_NUMERIC, pl.Float64()), **dict.fromkeys(("valid_from", "valid_to", "at"), INSTANT),
+    **dict.fromkeys(("net", "key_unit"), pl.Boolean()),
+}
 
 
 class RegisterStore:
-    """The register of a site. `zone` is the place whose days the dates in files mean."""
+    """The register of a site. `zone` is the place whose days the dates in files mean.
+
+    Where a method takes `as_of`, the rows are those that were known at that instant, not the current ones.
+    """
 
     def __init__(self, db: Database, *, zone: str = "Asia/Shanghai") -> None:
         self._db = db
@@ -223,13 +230,13 @@ class RegisterStore:
         for name, (columns, rows) in tables.items():
             sheets.write_csv(path / f"{name}{sheets.CSV}", columns, rows)
 
-    def registers(self, *, history: bool = False) -> pl.DataFrame:
-        """REGISTER: the current rows; with `history` all versions, each with the span in which it was known."""
+    def registers(self, *, history: bool = False, as_of: datetime | None = None) -> pl.DataFrame:
+        """REGISTER: the current rows, or those known at an instant; with `history` all versions, each with the span in which it was known."""
         own = [name for name in REGISTER if name not in {"gateway", "medium"}]
         register, meter = models.REGISTER, models.METER
         queries = [select(*(register.c[name] for name in own)), select(*(meter.c[name] for name in _METER))]
         if not history:
-            queries = [queries[0].where(register.c.known_to.is_(None)), queries[1].where(meter.c.known_to.is_(None))]
+            queries = [queries[0].where(*_known(register, as_of)), queries[1].where(*_known(meter, as_of))]
         with self._db.reading() as session:
             rows = frame_of(session, queries[0], {name: REGISTER[name] for name in own})
             meters = frame_of(session, queries[1], _METER)
@@ -240,13 +247,32 @@ class RegisterStore:
             ).filter(pl.col("known_to").is_null() | (pl.col("known_from") < pl.col("known_to")))
         return joined.select(REGISTER.names()).sort("register_key", "valid_from", "known_from")
 
-    def assignments(self) -> pl.DataFrame:
-        """ASSIGNMENT: the current rows."""
-        return self._db.frame(_current(models.ASSIGNMENT, ASSIGNMENT.names()), ASSIGNMENT).sort(ASSIGNMENT.names())
+    def assignments(self, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """ASSIGNMENT: the current rows, or those known at an instant."""
+        return self._db.frame(_current(models.ASSIGNMENT, ASSIGNMENT.names(), as_of), ASSIGNMENT).sort(ASSIGNMENT.names())
 
-    def events(self) -> pl.DataFrame:
-        """EVENT: the current rows."""
-        return self._db.frame(_current(models.EVENT, EVENT.names()), EVENT).sort("register_key", "at", "event")
+    def events(self, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """EVENT: the current rows, or those known at an instant."""
+        return self._db.frame(_current(models.EVENT, EVENT.names(), as_of), EVENT).sort("register_key", "at", "event")
+
+    def versions(self, table: str, after: datetime, until: datetime) -> pl.DataFrame:
+        """Versions that became known, or were replaced or withdrawn, after one instant and up to another.
+
+        Args:
+            table: register, assignment, event, enterprise, ... as a sheet of the register is named.
+            after: not included.
+            until: included.
+
+        Returns:
+            The table's own columns (with register_key where it has one), known_from, known_to and recorded_by, by known_from.
+        """
+        shape = self._shapes[table]
+        own = {name: _CELLS.get(name, pl.String()) for name in shape.fields if name != "withdrawn"}
+        keyed = {"register_key": pl.UInt32()} if table in _OF_REGISTER else {}
+        columns = {**keyed, **own, "known_from": INSTANT, "known_to": INSTANT, "recorded_by": pl.String()}
+        begun, ended = ((column > after) & (column <= until) for column in (shape.table.c.known_from, shape.table.c.known_to))
+        query = select(*(shape.table.c[name] for name in columns)).where(or_(begun, ended))
+        return self._db.frame(query, columns).sort("known_from", *own, nulls_last=False)
 
     def names(self) -> pl.DataFrame:
         """Every register_key that was ever given: register_key, enterprise, meter, register."""
@@ -262,19 +288,19 @@ class RegisterStore:
         """Current parks: park, region, name_zh, name_en."""
         return self._rows("park")
 
-    def enterprises(self) -> pl.DataFrame:
+    def enterprises(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """Current enterprises: enterprise (credit code), names, park (where it is counted), industry, plant_status, key_unit, site (its first)."""
-        first = self.sites().group_by("enterprise").agg(pl.col("site").first())
-        return self._rows("enterprise").join(first, on="enterprise", how="left").sort("enterprise")
+        first = self.sites(as_of=as_of).group_by("enterprise").agg(pl.col("site").first())
+        return self._rows("enterprise", as_of).join(first, on="enterprise", how="left").sort("enterprise")
 
     def enterprise_parks(self) -> pl.DataFrame:
         """Every park in which an enterprise is counted or has a site: enterprise, park."""
         columns = ["enterprise", "park"]
         return pl.concat([self._rows("enterprise").select(columns), self.sites().select(columns)]).unique().sort(columns)
 
-    def sites(self) -> pl.DataFrame:
+    def sites(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """Current sites: enterprise, site, park, name_zh, name_en."""
-        return self._rows("site")
+        return self._rows("site", as_of)
 
     def gateways(self) -> pl.DataFrame:
         """Current gateways: enterprise, gateway, region, name_zh, name_en, software."""
@@ -287,19 +313,19 @@ class RegisterStore:
         with self._db.reading() as session:
             return session.execute(query).scalar_one_or_none()
 
-    def meters(self) -> pl.DataFrame:
+    def meters(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """Current meters: enterprise, meter, gateway, medium, name_zh, name_en, site, accuracy_class, calibrated_on, calibration_due."""
-        return self._rows("meter")
+        return self._rows("meter", as_of)
 
     def version(self) -> str:
         """Changes whenever anything in the register changes."""
         with self._db.reading() as session:
             return str(session.execute(select(models.REGISTER_VERSION.c.version)).scalar_one())
 
-    def _rows(self, name: str) -> pl.DataFrame:
+    def _rows(self, name: str, as_of: datetime | None = None) -> pl.DataFrame:
         shape = self._shapes[name]
         columns = {column: _DTYPES.get(column, pl.String()) for column in shape.fields if column != "withdrawn"}
-        return self._db.frame(_current(shape.table, list(columns)), columns).sort(shape.key)
+        return self._db.frame(_current(shape.table, list(columns), as_of), columns).sort(shape.key)
 
     def _take(self, given: Mapping[str, Sheet], by: str, known_from: datetime, source: str) -> ImportCount:
         problems: list[Problem] = []
@@ -514,5 +540,12 @@ def _key_text(key: Key) -> str:
     return "/".join("" if part is None else part.isoformat() if isinstance(part, datetime) else str(part) for part in key)
 
 
-def _current(table: Table, columns: Iterable[str]) -> Select[Any]:
-    return select(*(table.c[name] for name in columns)).where(table.c.known_to.is_(None))
+def _current(table: Table, columns: Iterable[str], as_of: datetime | None = None) -> Select[Any]:
+    return select(*(table.c[name] for name in columns)).where(*_known(table, as_of))
+
+
+def _known(table: Table, as_of: datetime | None) -> tuple[ColumnElement[bool], ...]:
+    """The versions that are current, or were so at an instant (that at which one became known included)."""
+    if as_of is None:
+        return (table.c.known_to.is_(None),)
+    return table.c.known_from <= as_of, or_(table.c.known_to.is_(None), table.c.known_to > as_of)
