@@ -66,3 +66,39 @@ def period_days(period: str) -> tuple[date, date]:
         case 10, [year, month, day]:
             return date(year, month, day), date(year, month, day)
     raise ValueError(f"{period!r} is no period; write 2025, 2025-03 or 2025-03-07")
+
+
+def working_deadlines(instants: pl.Series, count: int, holidays: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """When the `count`-th working day after the local day of each instant ends.
+
+    The day of the instant itself is not counted (Civil Code, art. 201). Where the table of holidays has no row of a year, its
+    weekdays count, and `by_notice` is false.
+
+    Args:
+        instants: what a period begins with.
+        count: working days.
+        holidays: HOLIDAY.
+        zone: the place whose days are meant.
+
+    Returns:
+        at, due_at, by_notice; one row for each different instant.
+
+    >>> from config import tables
+    >>> friday = pl.Series([datetime(2026, 2, 13, 1, tzinfo=UTC)], dtype=pl.Datetime("us", "UTC"))  # the Saturday after it is a working day
+    >>> working_deadlines(friday, 3, tables.holidays(), "Asia/Shanghai")["due_at"].dt.convert_time_zone("Asia/Shanghai").dt.date().item()
+    datetime.date(2026, 2, 26)
+    """
+    begun = pl.DataFrame({"at": instants.unique().drop_nulls().sort()}).with_columns(day=pl.col("at").dt.convert_time_zone(zone).dt.date())
+    if begun.is_empty():
+        return begun.select("at", due_at="at", by_notice=pl.lit(value=True))
+    first, last = begun["day"].min(), begun["day"].max()
+    ahead = timedelta(days=3 * count + 30)  # more than the longest holiday with its week-ends takes
+    every = pl.DataFrame({"day": pl.date_range(first, last + ahead, eager=True)})  # type: ignore[operator, arg-type]  # not empty: both are days
+    marked = every.join(holidays.select("day", "working"), on="day", how="left").sort("day").with_columns(
+        working=pl.coalesce("working", pl.col("day").dt.weekday() <= 5), unknown=~pl.col("day").dt.year().is_in(holidays["year"].unique().implode()),
+    ).with_columns(worked=pl.col("working").cum_sum(), unknown=pl.col("unknown").cum_sum())
+    ends = marked.filter("working").select(worked=pl.col("worked").cast(pl.Int64) - count, last_day="day", unknown_then="unknown")
+    found = begun.join(marked, on="day").with_columns(pl.col("worked").cast(pl.Int64)).join(ends, on="worked")
+    over = {day: day_span(day, zone)[1] for day in found["last_day"].unique()}
+    due_at = pl.col("last_day").replace_strict(over, return_dtype=pl.Datetime("us", "UTC"))
+    return found.select("at", due_at=due_at, by_notice=pl.col("unknown") == pl.col("unknown_then")).sort("at")
