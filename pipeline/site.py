@@ -12,6 +12,8 @@ from config.settings import Settings
 from store.journal import Journal
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import polars as pl
 
     from store.audit import AuditLog
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from store.confirmations import Confirmations
     from store.database import Database
     from store.derived import DerivedTables
+    from store.edits import Edits
     from store.figures import Figures
     from store.fleet import Fleet
     from store.ledger import Ledger
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from store.quarantine import Quarantine
     from store.readings import ReadingStore
     from store.register import RegisterStore
+    from store.supplies import Reported
 
 
 class Site:
@@ -67,6 +71,18 @@ class Site:
         from store.figures import Figures
 
         return Figures(self.database)
+
+    @cached_property
+    def edits(self) -> Edits:
+        from store.edits import Edits
+
+        return Edits(self.database, self._make(self.data_dir / "evidence"), zone=self.settings.site.zone)
+
+    @cached_property
+    def reported(self) -> Reported:
+        from store.supplies import Reported
+
+        return Reported(self.database)
 
     @cached_property
     def quarantine(self) -> Quarantine:
@@ -147,17 +163,23 @@ class Site:
         """Messages in the journal that are not settled yet."""
         return sum(self.journal.count(cursor, lane) for lane, cursor in self.ledger.cursors().items())
 
-    def limits(self) -> pl.DataFrame:
-        """LIMIT: the shipped rows and the site's own."""
+    def limits(self, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """LIMIT: the shipped rows and the site's own; with `as_of`, those known then."""
         from config import tables
 
-        return tables.limits(self.settings.site.tables_dir)
+        return tables.limits(self.settings.site.tables_dir, as_of)
 
-    def coefficients(self) -> pl.DataFrame:
-        """COEFFICIENT: the shipped rows and the site's own."""
+    def coefficients(self, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """COEFFICIENT: the shipped rows and the site's own; with `as_of`, those known then."""
         from config import tables
 
-        return tables.coefficients(self.settings.site.tables_dir)
+        return tables.coefficients(self.settings.site.tables_dir, as_of)
+
+    def figure_rules(self) -> pl.DataFrame:
+        """FIGURE_RULE: the shipped rows and the site's own."""
+        from config import tables
+
+        return tables.figure_rules(self.settings.site.tables_dir)
 
     def readings(self) -> ReadingStore:
         """The reading store; with DuckDB only one process can have it open.

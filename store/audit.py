@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,6 +47,15 @@ def append(session: Session, *, by: str, action: str, subject: str, details: Map
     link = _link(head.hash, head.seq + 1, at, by, action, subject, text)
     session.execute(insert(AUDIT).values(seq=head.seq + 1, at=at, by=by, action=action, subject=subject, details=text, hash=link))
     session.execute(update(AUDIT_HEAD).values(seq=head.seq + 1, hash=link))
+
+
+def same_person(one: str, other: str) -> bool:
+    """Whether two names, as they were written, are those of one person.
+
+    >>> same_person("Wang Li", " ｗａｎｇ LI"), same_person("王丽", "王莉")
+    (True, False)
+    """
+    return unicodedata.normalize("NFKC", one).strip().casefold() == unicodedata.normalize("NFKC", other).strip().casefold()
 
 
 class AuditLog:

@@ -63,6 +63,10 @@ def _validity() -> tuple[Column[Any], Column[Any]]:
     return _instant("valid_from"), _instant("valid_to")
 
 
+def _checked() -> tuple[Column[Any], ...]:
+    return _text("maker", 200, required=True), _instant("made_at", required=True), _text("checker", 200), _instant("checked_at")
+
+
 def _of_register() -> tuple[Column[Any], ...]:
     key: Column[Any] = Column("register_key", Integer(), ForeignKey("register_key.register_key"), nullable=False, index=True)
     return key, _text("enterprise", required=True), _text("meter", required=True), _text("register", required=True)
@@ -92,7 +96,7 @@ REGISTER: Final = _versioned(
     "register", *_of_register(), _text("unit", required=True), _text("kind", required=True), _text("stamp", required=True),
     _number("modulus"), _number("range_low"), _number("range_high"), _number("max_rate_per_h"),
     Column("multiplier", Double(), nullable=False), _number("resolution"), Column("net", Boolean(), nullable=False), *_validity(),
-    _text("error_values", 200),
+    _text("error_values", 200), _text("formula", 500),
 )
 ASSIGNMENT: Final = _versioned(
     "assignment", *_of_register(), _text("carrier", required=True), _text("flow", required=True), _text("use"),
@@ -124,7 +128,40 @@ FIGURE: Final = Table(
     _text("enterprise", required=True), _text("park"), _text("period", required=True), _text("figure", required=True),
     Column("value", Double(), nullable=False), _text("unit"), _text("product", 200), _text("indicator", 200), _text("line"), _text("plant_status"),
     _text("feedstock"), _text("price_basis"), Column("base_year", Integer()), _text("source", 500), _long("parameters"),
-    _text("maker", 200, required=True), _instant("made_at", required=True), _text("checker", 200), _instant("checked_at"),
+    *_checked(),
+)
+MONTHLY_FIGURE: Final = Table(
+    "monthly_figure", metadata, Column("id", _Id, primary_key=True), Column("key", String(500), nullable=False, index=True),
+    _text("enterprise", required=True), _text("carrier", required=True), _text("flow", required=True), _text("kind", required=True),
+    Column("first_day", Date(), nullable=False), Column("last_day", Date(), nullable=False),
+    Column("quantity", Double(), nullable=False), _text("unit", required=True), _text("document", 200), _text("source", 500),
+    Column("withdrawn", Boolean(), nullable=False), *_checked(),
+)
+BATCH: Final = Table(
+    "batch", metadata, Column("id", _Id, primary_key=True), Column("key", String(500), nullable=False, index=True),
+    _text("enterprise", required=True), _text("carrier", required=True), _text("batch", required=True), _text("origin", required=True),
+    Column("sampled_on", Date()), Column("first_day", Date(), nullable=False), Column("last_day", Date(), nullable=False), _number("mass_t"),
+    Column("lhv", Double(), nullable=False), _text("lhv_unit", required=True), _text("basis", required=True), _number("moisture_ratio"),
+    _text("lab", 200), _text("report", 200), Column("withdrawn", Boolean(), nullable=False), *_checked(),
+)
+
+# --- edits: corrections that one person proposes and another checks; what happened to each stands in its history ---
+EDIT: Final = Table(
+    "edit", metadata, Column("id", _Id, primary_key=True),
+    Column("register_key", Integer(), ForeignKey("register_key.register_key"), nullable=False, index=True),
+    _text("kind", required=True), _instant("start", required=True), _instant("end"),
+    _number("value"), _number("low"), _number("high"), _text("method"), _long("reason", required=True), _text("evidence"),
+    _text("state", required=True), _text("maker", 200, required=True), _instant("made_at", required=True),
+    _text("checker", 200), _instant("checked_at"), _instant("known_from"), _instant("known_to"),
+    _text("withdrawn_by", 200), _long("withdrawn_because"),  # who asks that it count no longer, and why
+)
+EDIT_HISTORY: Final = Table(
+    "edit_history", metadata, Column("id", _Id, primary_key=True), Column("edit", _Id, ForeignKey("edit.id"), nullable=False, index=True),
+    _text("step", required=True), _text("by", 200, required=True), _instant("at", required=True), _long("reason"),
+)
+EVIDENCE: Final = Table(  # the files themselves lie in data_dir/evidence, named by their hash
+    "evidence", metadata, Column("sha256", String(64), primary_key=True), _text("name", 200, required=True),
+    Column("size_bytes", BigInteger(), nullable=False), _text("kept_by", 200, required=True), _instant("kept_at", required=True),
 )
 
 # --- quarantine ---
@@ -187,5 +224,5 @@ AUDIT_HEAD: Final = Table(  # one row: the last link, so that a cut-off end is s
 CONFIRMATION: Final = Table(
     "confirmation", metadata, Column("id", _Id, primary_key=True), _text("product", 200, required=True), _text("indicator", 200, required=True),
     _text("standard", 200, required=True), _text("confirmed_by", 200, required=True), Column("confirmed_on", Date(), nullable=False),
-    _text("copy", 500, required=True), _long("remark"),
+    _text("copy", 500, required=True), _long("remark"), _instant("known_from"),
 )

@@ -1,0 +1,147 @@
+"""What checked edits do to readings and to consumption. The originals stay: they are set aside by the rule `edited`.
+
+1. `exclude`: the readings of the register in [start, end) do not count.
+2. `replace`: at the instant `start` the given value counts in place of every reading of that instant. Where there was no reading,
+   it counts if readings of the register lie before and after it: a value that a person read off. It counts inside an excluded span too.
+3. `confirm`: a suspect step that lies within confirmed time is no longer suspect.
+4. `estimate`: the consumption of [start, end) where nothing is measured. It belongs to its whole span, evenly in time; of a span
+   that is partly measured only the share of the time that is not is used. So measured data that come later replace it by
+   themselves, and hours, days and months of an estimate telescope.
+"""
+
+from datetime import datetime
+from typing import Final, Literal, cast
+
+import polars as pl
+
+from config import calendar
+from config.schemas import INSTANT, INTERVAL, QUALITY, READING, SET_ASIDE, WINDOW, conform, empty
+from monitors.intervals import _bounds as grain_bounds
+
+EDITED: Final = "edited"  # the rule by which a reading is set aside
+_of_register = pl.col("register_key")
+_start, _end = pl.col("start"), pl.col("end")
+
+
+def edited(readings: pl.DataFrame, edits: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Apply rules 1 and 2.
+
+    Args:
+        readings: READING, in any order, all copies.
+        edits: EDIT, those that count.
+
+    Returns:
+        READING in any order; a replaced value has copy 0, no message, and is received when its edit was checked. And
+        SET_ASIDE, sorted by register_key, read_at and copy: the originals that do not count.
+    """
+    excluded = _together(edits.filter(pl.col("kind") == "exclude"))
+    replaced = edits.filter(pl.col("kind") == "replace").sort("register_key", "start", "edit").unique(
+        ["register_key", "start"], keep="last", maintain_order=True,
+    )
+    if excluded.is_empty() and replaced.is_empty():
+        return readings, empty(SET_ASIDE)
+    keys = pl.concat([excluded["register_key"], replaced["register_key"]]).unique()
+    concerned = readings.filter(_of_register.is_in(keys.implode())).sort("read_at")
+    marks = replaced.select("register_key", read_at="start", replaced=pl.lit(value=True))
+    out = (
+        concerned.join_asof(excluded.sort("start"), left_on="read_at", right_on="start", by="register_key", check_sortedness=False)
+        .join(marks, on=["register_key", "read_at"], how="left", maintain_order="left")
+        .select((pl.col("read_at") < _end).fill_null(value=False) | pl.col("replaced").is_not_null())
+        .to_series()
+    )
+    ends = concerned.group_by("register_key").agg(first=pl.col("read_at").min(), last=pl.col("read_at").max())
+    given = replaced.join(ends, on="register_key").filter(_start.is_between("first", "last")).select(
+        "register_key", "value", read_at="start", copy=pl.lit(0), quality=pl.lit(0), received_at=pl.coalesce("known_from", "made_at"),
+    )
+    rest = readings.filter(~_of_register.is_in(keys.implode()))
+    aside = concerned.filter(out).with_columns(broken_rules=pl.lit([EDITED], dtype=pl.List(pl.String())))
+    return (
+        pl.concat([conform(part, READING) for part in (rest, concerned.filter(~out), given)]),
+        conform(aside, SET_ASIDE).sort("register_key", "read_at", "copy"),
+    )
+
+
+def confirmed(suspect: pl.DataFrame, edits: pl.DataFrame) -> pl.DataFrame:
+    """Apply rule 3.
+
+    Args:
+        suspect: register_key, start, end of suspect steps; further columns are kept.
+        edits: EDIT, those that count.
+
+    Returns:
+        The rows of `suspect` that stay so, in their order: those that no confirmed time holds from start to end. Confirmations that
+        touch or overlap are one.
+    """
+    right = _together(edits.filter(pl.col("kind") == "confirm"))
+    if right.is_empty() or suspect.is_empty():
+        return suspect
+    held = (
+        suspect.select("register_key", "start", till="end").with_row_index("row").sort("start")
+        .join_asof(right.sort("start"), on="start", by="register_key", check_sortedness=False)
+        .filter((pl.col("till") <= _end).fill_null(value=False))
+    )
+    return suspect.with_row_index("row").join(held, on="row", how="anti", maintain_order="left").drop("row")
+
+
+def filled(
+    intervals: pl.DataFrame, gaps: pl.DataFrame, edits: pl.DataFrame, by: Literal["hour", "day", "month", "year"], zone: str,
+) -> pl.DataFrame:
+    """Apply rule 4.
+
+    Args:
+        intervals: INTERVAL by that grain.
+        gaps: WINDOW, what no counted step covers.
+        edits: EDIT, those that count. Where two estimates of a register overlap, which the store refuses, the one that starts
+            later (then the one with the greater number) is left out.
+        by: the grain.
+        zone: the place whose hours and days are meant.
+
+    Returns:
+        INTERVAL sorted by register_key and start; an interval of which nothing but an estimate is known gets a row. Covered and
+        estimated shares grow by the time that is filled; a measured interval that is touched becomes estimated.
+    """
+    estimates = edits.filter(pl.col("kind") == "estimate").sort("register_key", "start", "edit").filter(
+        (_start >= _end.cum_max().shift(1).over("register_key")).fill_null(value=True),
+    ).select("register_key", "value", e_start="start", e_end="end", whole=_end - _start)
+    pieces = estimates.join(_together(gaps), on="register_key").select(
+        "register_key", "value", "whole", a=pl.max_horizontal("start", "e_start"), b=pl.min_horizontal("end", "e_end"),
+    ).filter(pl.col("a") < pl.col("b"))
+    if pieces.is_empty():
+        return intervals
+    first, last = (calendar.local_day(cast(datetime, instant), zone).year for instant in (pieces["a"].min(), pieces["b"].max()))
+    bounds = grain_bounds(zone, by, first, last)
+    pieces = pieces.with_columns(pl.col("a", "b").to_physical(), whole=pl.col("whole").dt.total_microseconds())
+    low, high = bounds.search_sorted(pieces["a"], side="right").cast(pl.Int64) - 1, bounds.search_sorted(pieces["b"], side="left").cast(pl.Int64)
+    pieces = pieces.with_columns(slot=pl.int_ranges(low, high, eager=True)).explode("slot")
+    begin, until = bounds.gather(pieces["slot"]), bounds.gather(pieces["slot"] + 1)
+    us = pl.min_horizontal("b", "until") - pl.max_horizontal("a", "begin")
+    added = (
+        pieces.with_columns(begin=begin, until=until).with_columns(us=us).sort("register_key", "begin", "a")
+        .with_columns(share=pl.col("value") * pl.col("us") / pl.col("whole"))
+        .group_by("register_key", "begin", "until", maintain_order=True).agg(added=pl.col("share").cum_sum().last(), us=pl.col("us").sum())
+        .select("register_key", "added", start=pl.col("begin").cast(INSTANT), until=pl.col("until").cast(INSTANT),
+                more=pl.col("us") / (pl.col("until") - pl.col("begin")))
+    )
+    known, more, was = pl.col("covered_ratio").fill_null(0.0), pl.col("more"), pl.col("estimated_ratio").fill_null(0.0)
+    covered = (known + more).clip(upper_bound=1.0)
+    touched = more.is_not_null()
+    both = intervals.join(added, on=["register_key", "start"], how="full", coalesce=True).with_columns(
+        end=pl.coalesce("end", "until"),
+        quantity=pl.when(touched).then(pl.col("quantity").fill_null(0.0) + pl.col("added")).otherwise("quantity"),
+        quality=pl.when(touched & (pl.col("quality").is_null() | (pl.col("quality") == "measured"))).then(pl.lit("estimated", QUALITY))
+        .otherwise("quality"),
+        covered_ratio=pl.when(touched).then(covered).otherwise("covered_ratio"),
+        estimated_ratio=pl.when(touched).then(((known * was + more) / (known + more)).clip(upper_bound=1.0)).otherwise("estimated_ratio"),
+    )
+    return both.select(INTERVAL.names()).sort("register_key", "start")
+
+
+def _together(spans: pl.DataFrame) -> pl.DataFrame:
+    """WINDOW: the time that some spans hold together; those that touch or overlap become one."""
+    reached = _end.cum_max().shift(1).over("register_key")
+    return (
+        spans.select(WINDOW.names()).sort("register_key", "start")
+        .with_columns(run=((_start > reached).fill_null(value=True)).cum_sum())
+        .group_by("register_key", "run", maintain_order=True).agg(_start.min(), _end.max())
+        .select(WINDOW.names())
+    )
