@@ -29,13 +29,15 @@ REJECTED: Final = pl.Schema({**DECODED, "broken_rules": pl.List(pl.String())})
 REGISTER: Final = pl.Schema({  # register rows with their dates; several rows for one key where something changed
     "register_key": pl.UInt32(), "enterprise": pl.String(), "gateway": pl.String(), "meter": pl.String(), "register": pl.String(),
     "medium": pl.String(),  # coal, water, oil, gas, electricity, heat, other
-    "unit": pl.String(), "kind": pl.String(),  # cumulative, interval, rate
+    "unit": pl.String(),
+    "kind": pl.String(),  # cumulative, interval, rate; state: a pressure or temperature that formulas use; derived: follows from others
     "stamp": pl.String(),  # start, end: which end of its interval an interval reading carries
     "modulus": pl.Float64(), "range_low": pl.Float64(), "range_high": pl.Float64(), "max_rate_per_h": pl.Float64(),
     "multiplier": pl.Float64(), "resolution": pl.Float64(), "net": pl.Boolean(),
     "valid_from": INSTANT, "valid_to": INSTANT,  # half-open; null = without end on that side
     "known_from": INSTANT, "known_to": INSTANT,  # the version of the row: from when it was known, until when it was replaced
     "error_values": pl.String(),  # what the device sends in place of a value, as it sends it: numbers with ; between them
+    "formula": pl.String(),  # of a derived register, see config/formulas.py
 })
 EVENT: Final = pl.Schema({  # what happened to a register: change, reset, rollover, multiplier
     "register_key": pl.UInt32(), "at": INSTANT, "event": pl.String(),
@@ -115,6 +117,53 @@ QUANTITY: Final = pl.Schema({
     "enterprise": pl.String(), "site": pl.String(), "process": pl.String(), "product": pl.String(),
     "period": pl.String(), "carrier": pl.String(), "quantity": pl.Float64(), "unit": pl.String(),
     "flow": pl.String(), "use": pl.String(), "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(),
+})
+MONTHLY_FIGURE: Final = pl.Schema({  # a quantity of a carrier that people report for a span of days
+    "enterprise": pl.String(), "carrier": pl.String(),
+    "flow": pl.String(),  # of QUANTITY; opening_stock at the start of first_day, closing_stock at the end of last_day
+    "kind": pl.String(),  # bill, weighbridge, receipt, stock_taking, report
+    "first_day": pl.Date(), "last_day": pl.Date(),  # both included
+    "quantity": pl.Float64(), "unit": pl.String(), "document": pl.String(),
+})
+BATCH: Final = pl.Schema({  # the lower heating value of a batch of fuel, and the days on which it was fired
+    "enterprise": pl.String(), "carrier": pl.String(), "batch": pl.String(),
+    "origin": pl.String(),  # laboratory, supplier
+    "sampled_on": pl.Date(), "first_day": pl.Date(), "last_day": pl.Date(),  # both included
+    "mass_t": pl.Float64(),  # fired on these days together; weighs batches that are fired on one day
+    "lhv": pl.Float64(), "lhv_unit": pl.String(),
+    "basis": pl.String(), "moisture_ratio": pl.Float64(),  # as_received, dry; moisture of the fuel as it was fired
+    "lab": pl.String(), "report": pl.String(),
+})
+FIGURE_RULE: Final = pl.Schema({  # how reported figures are used; an empty carrier, flow or kind stands for any
+    "rule": pl.String(),  # counts, tolerance_ratio, batch_holds_days, moisture_heat_kj_per_kg
+    "carrier": pl.String(), "flow": pl.String(), "kind": pl.String(),
+    "rank": pl.Int32(), "value": pl.Float64(),  # counts: the kinds in order, each with the least share of the days that it must cover
+    "valid_from": pl.Date(), "valid_to": pl.Date(), "source": pl.String(),  # valid_to: the first day on which it no longer holds
+})
+RECONCILIATION: Final = pl.Schema({  # reported figures of a month against metered ones, one row for each kind of figure
+    "enterprise": pl.String(), "carrier": pl.String(), "flow": pl.String(), "period": pl.String(),
+    "kind": pl.String(),  # of MONTHLY_FIGURE, or stock_balance: opening stock + received - passed on - closing stock
+    "unit": pl.String(), "figure_quantity": pl.Float64(), "figure_days": pl.UInt32(), "days": pl.UInt32(), "documents": pl.String(),
+    "split": pl.Boolean(),  # whether a part of it is a figure of several months, divided by days
+    "metered_quantity": pl.Float64(), "covered_ratio": pl.Float64(),  # of the days that the figure covers
+    "difference": pl.Float64(), "difference_ratio": pl.Float64(),  # metered less reported; by the reported one
+    "tolerance_ratio": pl.Float64(), "within": pl.Boolean(), "tolerance_source": pl.String(),
+    "counts": pl.String(), "counted_quantity": pl.Float64(), "counted_quality": pl.String(),  # metered or a kind; measured, estimated
+    "why": pl.String(), "rule_source": pl.String(), "missing": pl.String(),
+})
+STOCK_BALANCE: Final = pl.Schema({  # opening + received - passed on - consumption - difference = closing, by day or month
+    "enterprise": pl.String(), "carrier": pl.String(), "period": pl.String(), "unit": pl.String(),
+    "opening_stock": pl.Float64(), "opening_source": pl.String(),  # taken, carried
+    "received": pl.Float64(), "received_kind": pl.String(), "passed_on": pl.Float64(),
+    "consumption": pl.Float64(), "covered_ratio": pl.Float64(), "book_stock": pl.Float64(),
+    "closing_stock": pl.Float64(), "closing_source": pl.String(),  # taken, carried
+    "stock_difference": pl.Float64(), "residual": pl.Float64(),  # book less taken stock; what does not close
+    "findings": pl.String(),  # negative_stock, difference_over_tolerance, opening_differs, nothing_received, no_consumption
+})
+HEATING_VALUE: Final = pl.Schema({  # of the fuel of a day, weighted by the batches fired on it
+    "enterprise": pl.String(), "carrier": pl.String(), "day": pl.Date(), "lhv": pl.Float64(), "lhv_unit": pl.String(),  # kJ/kg, kJ/Nm3 ...
+    "origin": pl.String(), "batches": pl.List(pl.String()), "held": pl.Boolean(),  # held: an earlier batch, by a rule of the site
+    "missing": pl.String(),
 })
 COEFFICIENT: Final = pl.Schema({  # a null kgce_per_unit means that the document gives no number
     "carrier": pl.String(), "basis": pl.String(), "unit": pl.String(), "kgce_per_unit": pl.Float64(),
@@ -238,7 +287,6 @@ OUTAGE: Final = pl.Schema({  # a time without readings of a meter, and whether i
     "by_notice": pl.Boolean(),  # false: a day in between lies outside the years of the table of holidays, weekdays counted there
     "state": pl.String(),  # open, overdue, reported, repaired_in_time, repaired_late
     "reported_at": INSTANT, "reported_by": pl.String(), "report": pl.String(), "edit": pl.Int64(),  # edit: the figure that was entered by hand
-    "reported_in_time": pl.Boolean(),
 })
 EXCHANGE: Final = pl.Schema({  # the exchange of a meter, and whether it was entered in the register in time
     "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "at": INSTANT, "entered_at": INSTANT, "due_at": INSTANT,

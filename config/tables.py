@@ -2,18 +2,21 @@
 
 The shipped tables lie in `config/tables`. A site's own folder adds rows in files of the same shape (`limits*.csv`,
 `coal_equivalent*.csv`, ...); they are loaded after the shipped ones: a limit row with the same product, standard, indicator and
-feedstock replaces the shipped row, a coefficient takes precedence on the days on which it is valid.
+feedstock replaces the shipped row, a coefficient takes precedence on the days on which it is valid. A row of a site may say from
+when on it was known (`known_from`, an instant with its offset; empty: always): the row known last takes precedence, and what was in
+force as far as was known at an instant can be asked for (`as_of`).
 """
 
 import csv
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import polars as pl
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from config import schemas
 from config.errors import BadInputError, NoRuleInForceError, Problem, UnknownCodeError
@@ -59,6 +62,7 @@ class CoefficientRow(BaseModel):
     source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
     confidence: Confidence | None = None
     remark: str = ""
+    known_from: AwareDatetime | None = None
 
     @property
     def key(self) -> tuple[str, str, date]:
@@ -98,10 +102,40 @@ class LimitRow(BaseModel):
     source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
     confidence: Confidence
     remark: str = ""
+    known_from: AwareDatetime | None = None
 
     @property
     def key(self) -> tuple[str, str, str, str | None]:
         return self.product, self.standard, self.indicator, self.feedstock
+
+
+class FigureRuleRow(BaseModel):
+    """How reported figures and batches are used, from `valid_from` up to but not on `valid_to`; empty cells stand for any."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: Literal["counts", "tolerance_ratio", "batch_holds_days", "moisture_heat_kj_per_kg"]
+    carrier: Code | None = None
+    flow: Code | None = None
+    kind: Literal["metered", "stock_balance", "bill", "weighbridge", "receipt", "stock_taking", "report"] | None = None
+    rank: Annotated[int, Field(ge=1)] | None = None
+    value: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    valid_from: date
+    valid_to: date | None = None
+    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
+    known_from: AwareDatetime | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return self.rule, self.carrier, self.flow, self.kind, self.valid_from
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.valid_to is not None and self.valid_to <= self.valid_from:
+            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
+        if self.rule == "counts" and (self.kind is None or self.rank is None or self.value > 1):
+            raise ValueError("a rule `counts` needs a kind, its rank, and the least share that it must cover, at most 1")
+        return self
 
 
 class WeightRow(BaseModel):
@@ -203,15 +237,16 @@ class VeeRuleRow(BaseModel):
         return self
 
 
-Row = TypeVar("Row", VeeRuleRow, CoefficientRow, LimitRow, WeightRow, HolidayRow, CalibrationRow)
+Row = TypeVar("Row", VeeRuleRow, CoefficientRow, LimitRow, WeightRow, HolidayRow, CalibrationRow, FigureRuleRow)
+Dated = TypeVar("Dated", CoefficientRow, LimitRow, FigureRuleRow)  # rows that may say from when on they were known
 MODELS: Final[dict[str, type[BaseModel]]] = {
     "coal_equivalent": CoefficientRow, "limits": LimitRow, "quality_weights": WeightRow, "holidays": HolidayRow,
-    "calibration_intervals": CalibrationRow, "vee_rules": VeeRuleRow,
+    "calibration_intervals": CalibrationRow, "vee_rules": VeeRuleRow, "figure_rules": FigureRuleRow,
 }
 
 
-def coefficients(site_dir: Path | None = None) -> pl.DataFrame:
-    """Coal equivalents of GB/T 2589-2020 (appendices A and B) and of the site's folder, as COEFFICIENT.
+def coefficients(site_dir: Path | None = None, as_of: datetime | None = None) -> pl.DataFrame:
+    """Coal equivalents of GB/T 2589-2020 (appendices A and B) and of the site's folder, as COEFFICIENT; with `as_of`, those known then.
 
     A consumed medium of appendix B has a number only where the site's folder names one.
 
@@ -219,21 +254,27 @@ def coefficients(site_dir: Path | None = None) -> pl.DataFrame:
         BadInputError: rows that do not fit, all of them.
     """
     base, own = _load("coal_equivalent", CoefficientRow, site_dir)
+    own = _known(own, as_of)
     # Appendix B is a reference, not a list that applies by itself (decisions.md 7): its rows name the media, without a number.
     applies = pl.when(pl.col("role").ne_missing("consumed_medium")).then("kgce_per_unit")
-    return overlay(_frame(base, schemas.COEFFICIENT).with_columns(kgce_per_unit=applies), _frame(own, schemas.COEFFICIENT))
+    known_from = pl.Series("known_from", [row.known_from for row in own], dtype=schemas.INSTANT)
+    return overlay(_frame(base, schemas.COEFFICIENT).with_columns(kgce_per_unit=applies), _frame(own, schemas.COEFFICIENT).with_columns(known_from))
 
 
 def overlay(base: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
     """COEFFICIENT in which the rows of `own` take precedence over those of `base` on the days on which they are valid.
 
-    A carrier keeps the role that `base` gives it.
+    A carrier keeps the role that `base` gives it. Where `own` has a column known_from, its rows go over each other in that order.
 
     >>> old = pl.DataFrame({"carrier": ["raw_coal"], "basis": ["calorific"], "valid_from": [date(2008, 6, 1)], "kgce_per_unit": [0.7143]})
     >>> own = old.with_columns(valid_from=date(2025, 1, 1), valid_to=date(2026, 1, 1), kgce_per_unit=0.65)
     >>> overlay(old, own).select("valid_from", "valid_to").rows()[0]
     (datetime.date(2008, 6, 1), datetime.date(2025, 1, 1))
     """
+    if "known_from" in own.columns:
+        for version in own.sort("known_from", nulls_last=False, maintain_order=True).partition_by("known_from", maintain_order=True):
+            base = overlay(base, version.drop("known_from"))
+        return schemas.conform(base, schemas.COEFFICIENT)
     base, own = schemas.conform(base, schemas.COEFFICIENT), schemas.conform(own, schemas.COEFFICIENT)
     taken = own.filter(pl.col("kgce_per_unit").is_not_null()).select("carrier", "basis", "valid_from", "valid_to").rows()
     kept: list[dict[str, Any]] = []
@@ -249,8 +290,8 @@ def overlay(base: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(kept, schema=schemas.COEFFICIENT), own.with_columns(role=role)])
 
 
-def limits(site_dir: Path | None = None) -> pl.DataFrame:
-    """The limits of the energy-consumption standards and of the site's folder, as LIMIT.
+def limits(site_dir: Path | None = None, as_of: datetime | None = None) -> pl.DataFrame:
+    """The limits of the energy-consumption standards and of the site's folder, as LIMIT; with `as_of`, those known then.
 
     `effective_to` is the last day in force, included: the day before the standard that supersedes the row, or a later edition
     of the same standard number, takes effect. A row without `effective_from` is never in force (decisions.md 2).
@@ -258,14 +299,14 @@ def limits(site_dir: Path | None = None) -> pl.DataFrame:
     Raises:
         BadInputError: rows that do not fit, all of them.
     """
-    rows = limit_rows(site_dir)
+    rows = limit_rows(site_dir, as_of)
     return _frame(rows, schemas.LIMIT).with_columns(effective_to=pl.Series(_ends(rows), dtype=pl.Date))
 
 
-def limit_rows(site_dir: Path | None = None) -> list[LimitRow]:
+def limit_rows(site_dir: Path | None = None, as_of: datetime | None = None) -> list[LimitRow]:
     """The rows behind `limits`, with the columns that only the file has."""
     base, own = _load("limits", LimitRow, site_dir)
-    rows = list(({row.key: row for row in base} | {row.key: row for row in own}).values())
+    rows = list(({row.key: row for row in base} | {row.key: row for row in _known(own, as_of)}).values())
     standards = {row.standard for row in rows}
     if lost := [row for row in rows if row.superseded_by is not None and row.superseded_by not in standards]:
         raise BadInputError([
@@ -347,6 +388,16 @@ def vee_rule_rows(site_dir: Path | None = None) -> tuple[list[VeeRuleRow], list[
     return base, own
 
 
+def figure_rules(site_dir: Path | None = None, as_of: datetime | None = None) -> pl.DataFrame:
+    """How reported figures are used, shipped rows first, as FIGURE_RULE; of rows that fit alike the last holds. `as_of`: those known then.
+
+    Raises:
+        BadInputError: rows that do not fit, all of them.
+    """
+    base, own = _load("figure_rules", FigureRuleRow, site_dir)
+    return _frame(base + _known(own, as_of), schemas.FIGURE_RULE)
+
+
 def in_force(table: pl.DataFrame, day: date, **keys: str) -> pl.DataFrame:
     """The rows of a dated table (LIMIT or COEFFICIENT) that are in force on a day, for the codes given.
 
@@ -377,6 +428,20 @@ def in_force(table: pl.DataFrame, day: date, **keys: str) -> pl.DataFrame:
         earliest = dated[start].min()
         raise NoRuleInForceError(f"{name}.csv", " ".join(keys.values()), day, earliest if isinstance(earliest, date) else None)
     return found
+
+
+def known_later(site_dir: Path | None, after: datetime, until: datetime) -> tuple[list[CoefficientRow], list[LimitRow]]:
+    """The rows of the site's folder that became known after one instant and up to another."""
+    def between(rows: list[Dated]) -> list[Dated]:
+        return [row for row in rows if row.known_from is not None and after < row.known_from <= until]
+
+    return between(_load("coal_equivalent", CoefficientRow, site_dir)[1]), between(_load("limits", LimitRow, site_dir)[1])
+
+
+def _known(own: list[Dated], as_of: datetime | None) -> list[Dated]:
+    """The rows that were known at an instant, those known last at the end."""
+    dated = [(row.known_from, row) for row in own if row.known_from is not None and (as_of is None or row.known_from <= as_of)]
+    return [*(row for row in own if row.known_from is None), *(row for _, row in sorted(dated, key=itemgetter(0)))]
 
 
 def _ends(rows: Sequence[LimitRow]) -> list[date | None]:
@@ -429,9 +494,10 @@ def _read(path: Path, model: type[Row], problems: list[Problem]) -> list[Row]:
         except ValidationError as error:
             problems += _problems(f"{path.name} row {number}", error)
             continue
-        if first := seen.get(row.key):
+        known = (row.key, getattr(row, "known_from", None))
+        if first := seen.get(known):
             problems.append(Problem(f"{path.name} row {number}", f"says the same as row {first}: {row.key}", "Keep one of the two rows."))
-        seen[row.key] = number
+        seen[known] = number
         rows.append(row)
     return rows
 

@@ -9,7 +9,10 @@ KGCE_PER_KGOE: Final = 1.4286  # decisions.md 8
 MEDIA: Final = ("coal", "water", "oil", "gas", "electricity", "heat", "other")
 FIVE_MEDIA: Final = ("coal", "water", "oil", "gas", "electricity")
 
-# unit -> (dimension, factor to the dimension's base unit). A bare m3 of gas, Nm3 and Sm3 are three dimensions: going
+STATE_DIMENSIONS: Final = ("absolute pressure", "gauge pressure", "temperature")  # what a register of kind state shows
+
+# unit -> (dimension, factor to the dimension's base unit). A pressure says whether it counts from vacuum (abs) or from the air
+# around the meter (gauge): going from one to the other needs the air's pressure. A bare m3 of gas, Nm3 and Sm3 are three dimensions: going
 # from one to another needs a condition, not a definition (decisions.md 13).
 _UNITS: Final[dict[str, tuple[str, float]]] = {
     "Wh": ("energy", 3.6), "kWh": ("energy", 3600.0), "MWh": ("energy", 3.6e6), "GWh": ("energy", 3.6e9), "10^4 kWh": ("energy", 3.6e7),
@@ -20,6 +23,10 @@ _UNITS: Final[dict[str, tuple[str, float]]] = {
     "Sm3": ("volume at 20 degC", 1.0), "10^4 Sm3": ("volume at 20 degC", 1e4),
     "m3_actual": ("volume at line conditions", 1.0),
     "kW": ("power", 1.0), "MW": ("power", 1e3), "m3/h": ("volume flow", 1.0), "t/h": ("mass flow", 1e3), "kg/h": ("mass flow", 1.0),
+    "Nm3/h": ("volume flow at 0 degC", 1.0), "Sm3/h": ("volume flow at 20 degC", 1.0), "m3_actual/h": ("volume flow at line conditions", 1.0),
+    "kPa_abs": ("absolute pressure", 1.0), "MPa_abs": ("absolute pressure", 1e3), "bar_abs": ("absolute pressure", 100.0),
+    "kPa_gauge": ("gauge pressure", 1.0), "MPa_gauge": ("gauge pressure", 1e3), "bar_gauge": ("gauge pressure", 100.0),
+    "degC": ("temperature", 1.0),
     "kvarh": ("reactive energy", 1.0), "kVAh": ("apparent energy", 1.0),
     "kgce": ("coal equivalent", 1.0), "tce": ("coal equivalent", 1e3), "gce": ("coal equivalent", 1e-3),
 }
@@ -28,6 +35,20 @@ _UNITS: Final[dict[str, tuple[str, float]]] = {
 def known_units() -> tuple[str, ...]:
     """All unit codes, in the order of the table."""
     return tuple(_UNITS)
+
+
+def dimension(unit: str) -> str | None:
+    """What a unit measures: "energy", "mass", "volume at 0 degC"; None for a unit that is not known.
+
+    >>> dimension("GJ"), dimension("kPa_gauge")
+    ('energy', 'gauge pressure')
+    """
+    return _UNITS[unit][0] if unit in _UNITS else None
+
+
+def to_base(unit: str) -> float:
+    """By what a value in a known unit is multiplied to be in its dimension's base unit: kJ, kg, m3, kPa."""
+    return _UNITS[unit][1]
 
 
 def factor(unit: str, to: str) -> float | None:
@@ -44,3 +65,18 @@ def factor(unit: str, to: str) -> float | None:
         return None
     (dimension, scale), (target, target_scale) = _UNITS[unit], _UNITS[to]
     return scale / target_scale if dimension == target else None
+
+
+def heating_value_in(unit: str) -> tuple[float, str] | None:
+    """By what a heating value in `unit` is multiplied to be in kJ for one kg, m3, Nm3 ..., and that unit; None where it is no such unit.
+
+    >>> heating_value_in("MJ/t")
+    (1.0, 'kJ/kg')
+    """
+    energy, _, amount = unit.partition("/")
+    to_kj = factor(energy, "kJ")
+    for base in ("kg", "m3", "Nm3", "Sm3", "m3_actual"):
+        scale = factor(amount, base)
+        if to_kj is not None and scale is not None:
+            return to_kj / scale, f"kJ/{base}"
+    return None

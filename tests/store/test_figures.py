@@ -11,6 +11,7 @@ from store.audit import AuditLog
 from store.database import Database
 from store.figures import Figures
 from store.register import ImportCount, RegisterStore
+from store.supplies import Reported
 
 STEEL, COKE = "91150400MA0EXAMP0J", "91150400MA0EXAMP1M"
 AT = datetime(2026, 1, 10, tzinfo=UTC)
@@ -158,22 +159,23 @@ def test_nobody_can_make_or_check_figures_without_a_name(figures: Figures) -> No
 
 
 @pytest.mark.parametrize("name", ["f.csv", "f.xlsx"])
-def test_figures_come_from_csv_and_workbooks_with_all_their_digits(figures: Figures, tmp_path: Path, name: str) -> None:
+def test_figures_come_from_csv_and_workbooks_with_all_their_digits(figures: Figures, database: Database, tmp_path: Path, name: str) -> None:
     columns = ["enterprise", "period", "figure", "value", "unit", "product", "ash"]
     rows = [[COKE, "2025", "output", 123456.789012345, "t", "coke", 0.123456789012345]]
     if name.endswith("csv"):
         sheets.write_csv(tmp_path / name, columns, rows)
     else:
         sheets.write_workbook(tmp_path / name, {"any name": (columns, rows)})
-    figures.import_file(tmp_path / name, maker="Li", at=AT)
+    Reported(database).import_file(tmp_path / name, maker="Li", at=AT)
     figures.check_all(checker="Wang", at=AT)
     assert figures.outputs().select("output", "ash").rows() == [(123456.789012345, 0.123456789012345)]
 
 
-def test_a_problem_in_a_file_names_its_row(figures: Figures, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("figures")
+def test_a_problem_in_a_file_names_its_row(database: Database, tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_text(f"enterprise,period,figure,value\n{STEEL},2025,value_added_10k_cny,1\n{STEEL},2024,value_added_10k_cny,\n")
     with pytest.raises(BadInputError, match=r"f\.csv row 3 column value: is empty"):
-        figures.import_file(tmp_path / "f.csv", maker="Li", at=AT)
+        Reported(database).import_file(tmp_path / "f.csv", maker="Li", at=AT)
 
 
 def test_making_and_checking_leave_audit_records(figures: Figures, database: Database) -> None:

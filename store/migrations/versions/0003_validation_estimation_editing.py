@@ -10,6 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
+    with op.batch_alter_table('confirmation', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('known_from', sa.DateTime(timezone=True), nullable=True))
     with op.batch_alter_table('register', schema=None) as batch_op:
         batch_op.add_column(sa.Column('formula', sa.String(length=500), nullable=True))
     op.create_table('edit',
