@@ -18,20 +18,22 @@ from sqlalchemy.orm import Session
 from stdnum.cn import uscc
 from stdnum.exceptions import InvalidChecksum, ValidationError
 
+from config import formulas
 from config.errors import BadInputError, Problem
 from config.schemas import ASSIGNMENT, EVENT, INSTANT, REGISTER
-from config.units import MEDIA, known_units
+from config.units import MEDIA, STATE_DIMENSIONS, dimension, known_units
 from store import audit, models, sheets
 from store.database import Database, frame_of
 from store.sheets import Field, Row, Sheet, WrongError
 
-KINDS: Final = ("cumulative", "interval", "rate")
+KINDS: Final = ("cumulative", "interval", "rate", "state", "derived")
 STAMPS: Final = ("start", "end")
 EVENTS: Final = ("change", "reset", "rollover", "multiplier")
 FLOWS: Final = ("consumed", "purchased", "own_primary", "opening_stock", "closing_stock", "sold", "converted_out", "recovered")
 USES: Final = ("fuel", "feedstock", "medium")
 PLANT_STATUSES: Final = ("existing", "new")
-_RATE_UNITS: Final = ("kW", "MW", "m3/h", "t/h", "kg/h")
+_RATE_UNITS: Final = ("kW", "MW", "m3/h", "Nm3/h", "Sm3/h", "m3_actual/h", "t/h", "kg/h")
+_STATE_UNITS: Final = tuple(unit for unit in known_units() if dimension(unit) in STATE_DIMENSIONS)
 _NO_START, _NO_END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _SHARE_TOLERANCE: Final = 1e-9
 
@@ -142,7 +144,7 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
                 "stamp": Field(sheets.choice(*STAMPS), default="start"), "modulus": Field(positive),
                 "range_low": Field(free), "range_high": Field(free), "max_rate_per_h": Field(positive),
                 "multiplier": Field(positive, default=1.0), "resolution": Field(positive), "net": Field(sheets.boolean, default=False),
-                **validity, "error_values": Field(_error_values), **withdrawn,
+                **validity, "error_values": Field(_error_values), "formula": Field(sheets.text(formulas.LONGEST)), **withdrawn,
             },
             ("enterprise", "meter", "register", "valid_from"), (("meter", ("enterprise", "meter"), ("enterprise", "meter")),),
         ),
@@ -317,6 +319,20 @@ class RegisterStore:
         """Current meters: enterprise, meter, gateway, medium, name_zh, name_en, site, accuracy_class, calibrated_on, calibration_due."""
         return self._rows("meter", as_of)
 
+    def meter_history(self) -> pl.DataFrame:
+        """All versions of the rows of meters: enterprise, meter, medium, accuracy_class, calibrated_on, calibration_due, known_from, known_to."""
+        names = ("enterprise", "meter", "medium", "accuracy_class", "calibrated_on", "calibration_due", "known_from", "known_to")
+        columns = {name: INSTANT if name.startswith("known") else _DTYPES.get(name, pl.String()) for name in names}
+        return self._db.frame(select(*(models.METER.c[name] for name in names)).order_by(models.METER.c.id), columns)
+
+    def exchange_entries(self) -> pl.DataFrame:
+        """Exchanges of meters that stand in the register, with when each was first entered: enterprise, meter, register, at, entered_at."""
+        table, names = models.EVENT.c, ("enterprise", "meter", "register", "at")
+        current = select(table.key).where(table.known_to.is_(None), table.event == "change")
+        query = select(*(func.min(table[name]) for name in names), func.min(table.known_from)).where(table.key.in_(current)).group_by(table.key)
+        shape = {name: INSTANT if name == "at" else pl.String() for name in names}
+        return self._db.frame(query, {**shape, "entered_at": INSTANT}).sort(names)
+
     def version(self) -> str:
         """Changes whenever anything in the register changes."""
         with self._db.reading() as session:
@@ -463,8 +479,12 @@ class _Change:
                     self._tell(f"{self._where(name, key)} column {high}", f"{row[high]} is not after {low} ({row[low]})", f"Mend {low} or {high}.")
         for key, row in self.after["register"].items():
             if (row["kind"] == "rate") != (row["unit"] in _RATE_UNITS):
-                right = f"A rate has one of {', '.join(_RATE_UNITS)}; a cumulative or interval register has none of them."
+                right = f"A rate has one of {', '.join(_RATE_UNITS)}; other registers have none of them."
                 self._tell(f"{self._where('register', key)} column unit", f"{row['unit']} does not go with kind {row['kind']}", right)
+            elif (row["kind"] == "state") != (row["unit"] in _STATE_UNITS):
+                right = f"A state has one of {', '.join(_STATE_UNITS)}; other registers have none of them."
+                self._tell(f"{self._where('register', key)} column unit", f"{row['unit']} does not go with kind {row['kind']}", right)
+        self._check_formulas()
         for key, row in self.after["event"].items():
             if row["at"] > known_from:
                 what = f"{row['at'].isoformat()} is still to come"
@@ -474,6 +494,11 @@ class _Change:
         self._check_overlaps("register", ("enterprise", "meter", "register"))
         self._check_overlaps("assignment", self._shapes["assignment"].key[:-1])
         self._check_shares()
+
+    def _check_formulas(self) -> None:
+        rows = list(self.after["register"].items())
+        for fault in formulas.terms([row for _, row in rows])[1]:
+            self._tell(f"{self._where('register', rows[fault.row][0])} column {fault.column}", fault.what, f"{fault.remedy}.")
 
     def _check_reference(self, name: str, table: str, columns: Sequence[str], ours: Sequence[str]) -> None:
         known = {tuple(row[column] for column in columns) for row in self.after[table].values()}
