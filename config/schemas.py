@@ -280,13 +280,17 @@ CALIBRATION: Final = pl.Schema({  # the verification of a meter as of a day
     "state": pl.String(),  # valid, due_soon, overdue, no_due_date (it is not known until when), never (no verification is entered)
     "days_left": pl.Int32(),  # until due_on; negative: overdue for so many days
 })
+OUTAGE_REPORT: Final = pl.Schema({  # a person reports that a meter was out at an instant
+    "enterprise": pl.String(), "meter": pl.String(), "at": INSTANT, "reported_at": INSTANT, "reported_by": pl.String(), "report": pl.String(),
+    "edit": pl.Int64(),  # the figure that was entered by hand
+})
 OUTAGE: Final = pl.Schema({  # a time without readings of a meter, and whether it was mended within the working days that it may take
     "enterprise": pl.String(), "meter": pl.String(), "opened_at": INSTANT,  # the first missing slot
     "or_earlier": pl.Boolean(),  # it was looked for no further back
     "repaired_at": INSTANT, "due_at": INSTANT,  # data came again (null: not yet); the end of the last working day for the repair
     "by_notice": pl.Boolean(),  # false: a day in between lies outside the years of the table of holidays, weekdays counted there
     "state": pl.String(),  # open, overdue, reported, repaired_in_time, repaired_late
-    "reported_at": INSTANT, "reported_by": pl.String(), "report": pl.String(), "edit": pl.Int64(),  # edit: the figure that was entered by hand
+    "reported_at": INSTANT, "reported_by": pl.String(), "report": pl.String(), "edit": pl.Int64(),
 })
 EXCHANGE: Final = pl.Schema({  # the exchange of a meter, and whether it was entered in the register in time
     "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "at": INSTANT, "entered_at": INSTANT, "due_at": INSTANT,

@@ -16,10 +16,6 @@ from monitors.completeness import SLOT, missing_windows, usual_intervals
 from monitors.liveness import DEFAULT_INTERVAL_S, USUAL_INTERVALS
 
 WORKING_DAYS: Final = 3
-REPORT: Final = pl.Schema({  # a person reports that a meter was out at an instant; edit: the figure entered by hand for it
-    "enterprise": pl.String(), "meter": pl.String(), "at": INSTANT, "reported_at": INSTANT, "reported_by": pl.String(), "report": pl.String(),
-    "edit": pl.Int64(),
-})
 _METER: Final = ["enterprise", "meter"]
 
 
@@ -37,7 +33,7 @@ def outages(
         received: RECEIVED, as far back as `since`.
         spans: what `completeness.due_spans` gave, up to `until`.
         registers: register_key, enterprise, meter.
-        reports: REPORT.
+        reports: OUTAGE_REPORT.
         holidays: HOLIDAY.
         since: how far back is looked.
         until: the instant up to which readings must have come.

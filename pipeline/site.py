@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from store.quarantine import Quarantine
     from store.readings import ReadingStore
     from store.register import RegisterStore
+    from store.repairs import Repairs
     from store.supplies import Reported
 
 
@@ -83,6 +84,12 @@ class Site:
         from store.supplies import Reported
 
         return Reported(self.database)
+
+    @cached_property
+    def repairs(self) -> Repairs:
+        from store.repairs import Repairs
+
+        return Repairs(self.database)
 
     @cached_property
     def quarantine(self) -> Quarantine:

@@ -14,13 +14,13 @@ from typing import Final, Literal
 import polars as pl
 
 from config.errors import StoreFullError, StoreUnavailableError
-from config.schemas import FLAG, INTERVAL, RECEIVED, conform, empty
+from config.schemas import ARRIVAL, FLAG, INTERVAL, RECEIVED, conform, empty
 from store.sqlite import NO_SPACE, sync
 
 DERIVED: Final = pl.Schema({**INTERVAL, "day": pl.Date()})  # `day` is the local day that the interval starts in
 FLAGGED: Final = pl.Schema({**FLAG, "day": pl.Date()})  # `day` is the local day that the flag's span starts in
-Table = Literal["hourly", "daily", "received", "flags"]
-TABLES: Final[Mapping[Table, pl.Schema]] = {"hourly": DERIVED, "daily": DERIVED, "received": RECEIVED, "flags": FLAGGED}
+Table = Literal["hourly", "daily", "received", "arrivals", "flags"]
+TABLES: Final[Mapping[Table, pl.Schema]] = {"hourly": DERIVED, "daily": DERIVED, "received": RECEIVED, "arrivals": ARRIVAL, "flags": FLAGGED}
 _ORDER: Final = ("register_key", "start")
 
 
@@ -36,7 +36,7 @@ class DerivedTables:
         """Put newly computed rows in the place of what stood for the same registers and days.
 
         Args:
-            table: hourly, daily (DERIVED: INTERVAL and `day`), received (RECEIVED) or flags (FLAGGED: FLAG and `day`).
+            table: hourly, daily (DERIVED: INTERVAL and `day`), received (RECEIVED), arrivals (ARRIVAL) or flags (FLAGGED: FLAG and `day`).
             rows: of that shape.
             days: register_key, day: what was computed again. Their old rows go, even where `rows` has none for them; a day
                 of a register that has rows need not be named. All other rows stay.

@@ -164,6 +164,13 @@ EVIDENCE: Final = Table(  # the files themselves lie in data_dir/evidence, named
     Column("size_bytes", BigInteger(), nullable=False), _text("kept_by", 200, required=True), _instant("kept_at", required=True),
 )
 
+# --- faults of meters that a person reports, because the repair takes longer than it may ---
+OUTAGE_REPORT: Final = Table(
+    "outage_report", metadata, Column("id", _Id, primary_key=True), _text("enterprise", required=True), _text("meter", required=True),
+    _instant("at", required=True), _instant("reported_at", required=True), _text("reported_by", 200, required=True), _long("report", required=True),
+    Column("edit", _Id, ForeignKey("edit.id")),
+)
+
 # --- quarantine ---
 QUARANTINE: Final = Table(
     "quarantine", metadata, Column("message", BigInteger(), primary_key=True, autoincrement=False),

@@ -138,6 +138,23 @@ class Quarantine:
             .group_by("kind", "reason").agg(pl.col("rows").sum()).sort("rows", "kind", "reason", descending=[True, False, False])
         )
 
+    def by_day(self, since: datetime, until: datetime, zone: str) -> pl.DataFrame:
+        """Readings and messages that were refused and not replayed, by the local day on which they came: enterprise, meter, day, refused.
+
+        Args:
+            since: received at or after.
+            until: received before.
+            zone: the place whose days are meant.
+        """
+        table = QUARANTINE.c
+        query = select(table.enterprise, table.meter, table.received_at, func.coalesce(table.readings, 1)).where(
+            table.received_at >= since, table.received_at < until, table.replayed_as.is_(None), table.enterprise.is_not(None),
+        )
+        shape = {"enterprise": pl.String(), "meter": pl.String(), "received_at": INSTANT, "refused": pl.Int64()}
+        day = pl.col("received_at").dt.convert_time_zone(zone).dt.date()
+        return self._db.frame(query, shape).group_by("enterprise", "meter", day=day).agg(pl.col("refused").sum()).sort(
+            "enterprise", "meter", "day", nulls_last=False
+        )
 
     def _filtered(self, query: Select[Any], filters: Filters, enterprises: Collection[str] | None) -> Select[Any]:
         table = QUARANTINE.c

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from config.errors import StoreFullError, StoreUnavailableError
 from config.schemas import conform
-from store.derived import DERIVED, DerivedTables
+from store.derived import DERIVED, TABLES, DerivedTables
 from tests.small_disk import small_disk
 
 JUNE_1 = date(2026, 6, 1)
@@ -116,7 +116,7 @@ def test_results_are_kept_whole_and_take_part_in_the_hashes(derived: DerivedTabl
     derived.write_result("verdicts", frame.with_columns(actual=2.5))
     assert derived.hashes()["results/verdicts"] != first
     derived.write_result("nothing", frame.clear())
-    assert derived.hashes().keys() == {"hourly", "daily", "received", "results/verdicts", "results/nothing"}
+    assert derived.hashes().keys() == {*TABLES, "results/verdicts", "results/nothing"}
 
 
 def test_the_version_changes_with_each_change_and_only_then(derived: DerivedTables) -> None:

@@ -108,3 +108,15 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('batch', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_batch_key'), ['key'], unique=False)
+    op.create_table('outage_report',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('enterprise', sa.String(length=64), nullable=False),
+        sa.Column('meter', sa.String(length=64), nullable=False),
+        sa.Column('at', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('reported_at', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('reported_by', sa.String(length=200), nullable=False),
+        sa.Column('report', sa.Text(), nullable=False),
+        sa.Column('edit', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+        sa.ForeignKeyConstraint(['edit'], ['edit.id'], name=op.f('fk_outage_report_edit_edit')),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_outage_report'))
+    )
