@@ -63,18 +63,7 @@ def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame
     lhv_unit = pl.col("lhv_unit") if "lhv_unit" in further else pl.lit(None, dtype=pl.String())
     rows = rows.with_columns(_lhv=lhv, _lhv_unit=pl.when(lhv.is_not_null()).then(lhv_unit.fill_null("?")))
     keys = ["carrier", "unit", "period", "_lhv_unit"]
-    needs = rows.select(keys).unique(maintain_order=True)
-    found = [(law.find(CALORIFIC, *need), law.find(EQUIVALENT, *need)) for need in needs.iter_rows()]
-    answers = needs.with_columns(
-        *(
-            pl.Series(f"{basis}_{field}", [getattr(pair[position], attribute) for pair in found], dtype=dtype)
-            for position, basis in enumerate((CALORIFIC, EQUIVALENT))
-            for field, attribute, dtype in (
-                ("kgce_per_unit", "kgce_per_unit", pl.Float64()), ("source", "source", pl.String()), ("reason", "reason", pl.String()),
-            )
-        ),
-        _medium=pl.Series([law.role(carrier) == "consumed_medium" for carrier in needs["carrier"]], dtype=pl.Boolean()),
-    )
+    answers = _answers(law, rows.select(keys).unique(maintain_order=True))
     rows = rows.join(answers, on=keys, how="left", nulls_equal=True, maintain_order="left")
     measured = pl.col("_lhv").is_not_null()
     said = pl.format("measured heating value {} {}", "_lhv", "_lhv_unit")
@@ -90,6 +79,33 @@ def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame
         *((pl.col("quantity") * pl.col(f"{basis}_kgce_per_unit") / KG_PER_T).alias(f"{basis}_tce") for basis in (CALORIFIC, EQUIVALENT)),
         missing=_missing(),
     ).select(*schemas.QUANTITY, *further, *_COMPUTED)
+
+
+def coefficients_for(needs: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame:
+    """What `energy` takes from the coefficients for carriers in units over periods: while this is the same, so is its result.
+
+    Args:
+        needs: carrier, unit, period.
+        coefficients: COEFFICIENT.
+
+    Returns:
+        The needs with coefficient, source and, where there is none, the reason on both bases.
+    """
+    return _answers(_Law(coefficients), needs.select("carrier", "unit", "period", _lhv_unit=pl.lit(None, pl.String())))
+
+
+def _answers(law: "_Law", needs: pl.DataFrame) -> pl.DataFrame:
+    found = [(law.find(CALORIFIC, *need), law.find(EQUIVALENT, *need)) for need in needs.iter_rows()]
+    return needs.with_columns(
+        *(
+            pl.Series(f"{basis}_{field}", [getattr(pair[position], attribute) for pair in found], dtype=dtype)
+            for position, basis in enumerate((CALORIFIC, EQUIVALENT))
+            for field, attribute, dtype in (
+                ("kgce_per_unit", "kgce_per_unit", pl.Float64()), ("source", "source", pl.String()), ("reason", "reason", pl.String()),
+            )
+        ),
+        _medium=pl.Series([law.role(carrier) == "consumed_medium" for carrier in needs["carrier"]], dtype=pl.Boolean()),
+    )
 
 
 def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

@@ -40,28 +40,7 @@ def quantities(
         QUANTITY in the register's unit (a rate's times an hour), sorted by its keys. `covered_ratio`: hours covered over hours expected, of all
         registers of the row together; `estimated_ratio`: the estimated share of the quantity.
     """
-    measured_in = registers.select("kind", "unit").unique()
-    measured_in = measured_in.with_columns(
-        _unit=pl.Series([quantity_unit(kind or "cumulative", unit) for kind, unit in measured_in.iter_rows()], dtype=pl.String())
-    )
-    facts = registers.join(measured_in, on=["kind", "unit"], how="left", nulls_equal=True).sort(
-        "known_from", "valid_from", nulls_last=False
-    ).group_by("register_key", maintain_order=True).agg(
-        pl.col("_unit").last().alias("unit"),
-        # A register counts from its first row to its last one; a missing date on either side is without end.
-        _from=pl.when(pl.col("valid_from").is_not_null().all()).then(pl.col("valid_from").min()),
-        _to=pl.when(pl.col("valid_to").is_not_null().all()).then(pl.col("valid_to").max()),
-    )
-    assigned = (
-        schemas.conform(assignments, schemas.ASSIGNMENT)
-        .with_row_index("_assignment")
-        .join(facts, on="register_key", how="inner")
-        .with_columns(
-            pl.col("flow").fill_null("consumed"), pl.col("use").fill_null("fuel"), pl.col("share_ratio").fill_null(1.0),
-            _from=pl.max_horizontal("valid_from", "_from"), _to=pl.min_horizontal("valid_to", "_to"),
-        )
-        .drop("valid_from", "valid_to")
-    )
+    assigned = _assigned(registers, assignments).with_row_index("_assignment")
     parts = _divided(intervals, assigned, by, zone)
     known = pl.col("quantity").is_not_null()
     hours = (pl.col("end") - pl.col("start")).dt.total_microseconds() / 3.6e9
@@ -93,6 +72,45 @@ def quantities(
             .otherwise(pl.col("_plain").mean()),
         )
         .select(schemas.QUANTITY.names())
+    )
+
+
+def assigned_in(registers: pl.DataFrame, assignments: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    """What `quantities` uses of registers and assignments for intervals within [start, end), in one order.
+
+    Returns:
+        ASSIGNMENT of what is in force then, each with its register's `unit`; a date that lies outside of that time is null. With these in
+        place of the assignments, the quantities of that time are the same.
+    """
+    rows = _assigned(registers, assignments).with_columns(
+        valid_from=pl.when(pl.col("_from") > start).then("_from"), valid_to=pl.when(pl.col("_to") < end).then("_to"),
+    )
+    begun, ends = (pl.col("_from") < end).fill_null(value=True), (pl.col("_to") > start).fill_null(value=True)
+    return rows.filter(begun & ends).select(*schemas.ASSIGNMENT, "unit").sort(schemas.ASSIGNMENT.names())
+
+
+def _assigned(registers: pl.DataFrame, assignments: pl.DataFrame) -> pl.DataFrame:
+    """Assignments with what stands for null, their registers' `unit`, and `_from`, `_to`: where both the register and they hold."""
+    measured_in = registers.select("kind", "unit").unique()
+    measured_in = measured_in.with_columns(
+        _unit=pl.Series([quantity_unit(kind or "cumulative", unit) for kind, unit in measured_in.iter_rows()], dtype=pl.String())
+    )
+    facts = registers.join(measured_in, on=["kind", "unit"], how="left", nulls_equal=True).sort(
+        "known_from", "valid_from", nulls_last=False
+    ).group_by("register_key", maintain_order=True).agg(
+        pl.col("_unit").last().alias("unit"),
+        # A register counts from its first row to its last one; a missing date on either side is without end.
+        _from=pl.when(pl.col("valid_from").is_not_null().all()).then(pl.col("valid_from").min()),
+        _to=pl.when(pl.col("valid_to").is_not_null().all()).then(pl.col("valid_to").max()),
+    )
+    return (
+        schemas.conform(assignments, schemas.ASSIGNMENT)
+        .join(facts, on="register_key", how="inner", maintain_order="left")
+        .with_columns(
+            pl.col("flow").fill_null("consumed"), pl.col("use").fill_null("fuel"), pl.col("share_ratio").fill_null(1.0),
+            _from=pl.max_horizontal("valid_from", "_from"), _to=pl.min_horizontal("valid_to", "_to"),
+        )
+        .drop("valid_from", "valid_to")
     )
 
 
