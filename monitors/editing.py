@@ -110,17 +110,21 @@ def filled(
         return intervals
     first, last = (calendar.local_day(cast(datetime, instant), zone).year for instant in (pieces["a"].min(), pieces["b"].max()))
     bounds = grain_bounds(zone, by, first, last)
-    pieces = pieces.with_columns(pl.col("a", "b").to_physical(), whole=pl.col("whole").dt.total_microseconds())
+    # What is divided by a repeated value is multiplied by its inverse, and the last bit may differ: so divide before anything is repeated.
+    whole = pl.col("whole").dt.total_microseconds()
+    pieces = pieces.with_columns(pl.col("a", "b").to_physical(), whole=whole, rate=pl.col("value") / whole)
     low, high = bounds.search_sorted(pieces["a"], side="right").cast(pl.Int64) - 1, bounds.search_sorted(pieces["b"], side="left").cast(pl.Int64)
     pieces = pieces.with_columns(slot=pl.int_ranges(low, high, eager=True)).explode("slot")
     begin, until = bounds.gather(pieces["slot"]), bounds.gather(pieces["slot"] + 1)
     us = pl.min_horizontal("b", "until") - pl.max_horizontal("a", "begin")
     added = (
         pieces.with_columns(begin=begin, until=until).with_columns(us=us).sort("register_key", "begin", "a")
-        .with_columns(share=pl.col("value") * pl.col("us") / pl.col("whole"))
+        .with_columns(share=pl.when(pl.col("us") == pl.col("whole")).then("value").otherwise(pl.col("rate") * pl.col("us")))
         .group_by("register_key", "begin", "until", maintain_order=True).agg(added=pl.col("share").cum_sum().last(), us=pl.col("us").sum())
-        .select("register_key", "added", start=pl.col("begin").cast(INSTANT), until=pl.col("until").cast(INSTANT),
-                more=pl.col("us") / (pl.col("until") - pl.col("begin")))
+        .select(
+            "register_key", "added", start=pl.col("begin").cast(INSTANT), until=pl.col("until").cast(INSTANT),
+            more=pl.col("us") / (pl.col("until") - pl.col("begin")),
+        )
     )
     known, more, was = pl.col("covered_ratio").fill_null(0.0), pl.col("more"), pl.col("estimated_ratio").fill_null(0.0)
     covered = (known + more).clip(upper_bound=1.0)
