@@ -207,12 +207,14 @@ def data_quality(counts: pl.DataFrame, meters: pl.DataFrame, periods: pl.DataFra
     subject = {"meter": _METER, "enterprise": ["enterprise"], "park": ["park"]}[by]
     cells = meters.filter(pl.col("meter").is_not_null()) if by == "meter" else meters
     cells = cells.join(periods.select("period"), how="cross").join(pl.DataFrame({"part": QUALITY_PARTS}), how="cross")
-    told = counts.with_columns(told=pl.lit(value=True))
-    rows = cells.join(told, on=[*_CELL, "part"], how="left", nulls_equal=True)
+    rows = cells.join(counts.with_columns(told=pl.lit(value=True)), on=[*_CELL, "part"], how="left", nulls_equal=True)
     unknown = (pl.col("told").fill_null(value=False) & pl.col("total").is_null()).sum().cast(pl.UInt32())
-    parts = rows.group_by(*subject, "period", "part").agg(pl.col("good").sum(), pl.col("total").sum(), unknown=unknown).with_columns(
-        ratio=pl.when(pl.col("total") > 0).then(pl.col("good") / pl.col("total")),
-    ).join(weights_on(weights, periods).select("period", "part", "weight"), on=["period", "part"], how="left")
+    told = (pl.col("total").sum() > 0) | (unknown == 0)
+    parts = rows.group_by(*subject, "period", "part").agg(
+        good=pl.when(told).then(pl.col("good").sum()), total=pl.when(told).then(pl.col("total").sum()), unknown=unknown,
+    ).with_columns(ratio=pl.when(pl.col("total") > 0).then(pl.col("good") / pl.col("total"))).join(
+        weights_on(weights, periods).select("period", "part", "weight"), on=["period", "part"], how="left"
+    )
     known = pl.col("ratio").is_not_null() & pl.col("weight").is_not_null()
     lacks = (pl.col("unknown") > 0) | pl.col("ratio").is_null() | pl.col("weight").is_null()
     lacks &= pl.col("weight").ne_missing(0.0)  # what weighs nothing lacks nothing

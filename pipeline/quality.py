@@ -1,12 +1,17 @@
-"""How complete and how alive the data of a site are, from the derived tables, the ledger and the fleet."""
+"""How good the data of a site are: complete, alive, verified, repaired in time, and the index of it all.
+
+Everything is computed when it is asked for, from the derived tables, the register, the ledger and the fleet: nothing has to be kept.
+"""
 
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
 from config import calendar
-from config.schemas import COMPLETENESS, LIVENESS, MESSAGES_BY_DAY, conform
+from config.schemas import COMPLETENESS, LIVENESS, MESSAGES_BY_DAY, OUTAGE, QUALITY_COUNT, conform, empty
+from monitors import data_quality, repair
+from monitors.calibration import DUE_WITHIN_DAYS, calibration
 from monitors.completeness import SLOT, completeness, due_spans, messages_by_day, missing_windows, usual_intervals
 from monitors.liveness import LOOK_BACK, gateway_status, register_liveness
 from pipeline.site import Site
@@ -61,6 +66,101 @@ def windows(site: Site, now: datetime) -> pl.DataFrame:
     senders = site.register.registers().group_by("register_key").agg(pl.col("gateway").drop_nulls().last(), *(pl.col(name).last() for name in _NAMES))
     named = found.join(senders.filter(pl.col("gateway").is_not_null()), on="register_key")
     return named.select(list(ASKED_WINDOW)[:-3])
+
+
+def verifications(site: Site, on: date, within_days: int = DUE_WITHIN_DAYS) -> pl.DataFrame:
+    """CALIBRATION of all meters as of a day."""
+    return calibration(site.register.meter_history(), site.calibration_intervals(), on, within_days)
+
+
+def repairs(site: Site, now: datetime) -> pl.DataFrame:
+    """OUTAGE of the last six months, as readings that must have come until LATE before now say."""
+    zone, until = site.settings.site.zone, now - LATE
+    today = calendar.local_day(now, zone)
+    first = today - timedelta(days=KEPT_DAYS)
+    since = calendar.day_span(first, zone)[0]
+    registers = _read_ones(site)
+    received = site.derived.read("received", first, today).collect()
+    spans = due_spans(pl.concat([received, _first_received(site, first)], how="diagonal"), registers, since, until)
+    if spans.is_empty():
+        return empty(OUTAGE)
+    names = registers.group_by("register_key").agg(pl.col("enterprise", "meter").last())
+    return repair.outages(
+        received, spans, names, site.repairs.reports(), site.holidays(), since=since, until=until, now=now, zone=zone,
+    )
+
+
+def exchanges(site: Site) -> pl.DataFrame:
+    """EXCHANGE: all exchanges of meters in the register."""
+    return repair.exchanges(site.register.exchange_entries(), site.holidays(), site.settings.site.zone)
+
+
+def index(
+    site: Site, first: date, last: date, now: datetime, by: data_quality.Level, grain: Literal["month", "span"] = "month",
+) -> pl.DataFrame:
+    """QUALITY_INDEX over the local days first..last, both included, as far as they have begun.
+
+    Args:
+        site: the adapters.
+        first: first day.
+        last: last day.
+        now: what is due and verified is so until now.
+        by: meter, enterprise or park.
+        grain: each month by itself, or all days together.
+
+    Returns:
+        QUALITY_INDEX; a period is "2025-03" where it is that month (so far), else "2025-03-05/2025-03-20".
+    """
+    zone = site.settings.site.zone
+    last = min(last, calendar.local_day(now, zone))
+    periods = _periods(first, last, calendar.local_day(now, zone), grain)
+    weights = site.quality_weights()
+    if periods.is_empty():
+        return data_quality.data_quality(empty(QUALITY_COUNT), _counted(site), periods, weights, by)
+    start, end = calendar.day_span(first, zone)[0], min(calendar.day_span(last, zone)[1], now)
+    registers = _read_ones(site)
+    names = registers.group_by("register_key").agg(pl.col("enterprise", "meter").last())
+    with_day_before = site.derived.read("received", first - timedelta(days=1), last).collect()
+    received = with_day_before.filter(pl.col("day") >= first)
+    spans = due_spans(_first_received(site, last), registers, start, end)
+    came = site.derived.read("arrivals", first, last).collect()
+    refused = site.quarantine.by_day(start, end, zone)
+    counts = [
+        data_quality.completeness_counts(completeness(received, spans, zone), names, periods),
+        *(data_quality.accuracy_counts(verifications(site, to), period) for period, _, to in periods.iter_rows()),
+        data_quality.timeliness_counts(came, received, weights, names, periods),
+        data_quality.verifiability_counts(came, received, None, names, periods),
+        data_quality.validity_counts(None, received, names, periods),
+        data_quality.conformity_counts(with_day_before, refused, spans, names, periods, zone),
+    ]
+    return data_quality.data_quality(pl.concat(counts), _counted(site), periods, weights, by)
+
+
+def _periods(first: date, last: date, today: date, grain: Literal["month", "span"]) -> pl.DataFrame:
+    """period, first, last: the months of some days, or these as a whole."""
+    rows: list[tuple[str, date, date]] = []
+    while first <= last:
+        month = f"{first:%Y-%m}"
+        begin, end = calendar.period_days(month)
+        to = min(end, last) if grain == "month" else last
+        whole = first == begin and to == min(end, today) and to <= end
+        rows.append((month if whole else f"{first}/{to}", first, to))
+        first = to + timedelta(days=1)
+    return pl.DataFrame(rows, orient="row", schema={"period": pl.String(), "first": pl.Date(), "last": pl.Date()})
+
+
+def _counted(site: Site) -> pl.DataFrame:
+    """enterprise, meter, park of all meters, in the park of their site or else of their enterprise; and each enterprise without a meter."""
+    enterprises = site.register.enterprises().select("enterprise", "park")
+    sites = site.register.sites().select("enterprise", "site", park_of_site="park")
+    meters = site.register.meters().join(enterprises, on="enterprise", how="left").join(sites, on=["enterprise", "site"], how="left")
+    meters = meters.select("enterprise", "meter", park=pl.coalesce("park_of_site", "park"))
+    return pl.concat([meters, enterprises.select("enterprise", meter=pl.lit(None, pl.String()), park="park")])
+
+
+def _read_ones(site: Site) -> pl.DataFrame:
+    """REGISTER rows in force of registers that are read: what a formula gives is owed by nobody."""
+    return site.register.registers().filter(pl.col("kind") != "derived")
 
 
 def _first_received(site: Site, last: date) -> pl.DataFrame:

@@ -188,6 +188,24 @@ class Site:
 
         return tables.figure_rules(self.settings.site.tables_dir)
 
+    def quality_weights(self) -> pl.DataFrame:
+        """QUALITY_WEIGHT: the shipped rows and the site's own."""
+        from config import tables
+
+        return tables.quality_weights(self.settings.site.tables_dir)
+
+    def holidays(self) -> pl.DataFrame:
+        """HOLIDAY: the shipped rows and the site's own."""
+        from config import tables
+
+        return tables.holidays(self.settings.site.tables_dir)
+
+    def calibration_intervals(self) -> pl.DataFrame:
+        """CALIBRATION_INTERVAL: the site's own rows."""
+        from config import tables
+
+        return tables.calibration_intervals(self.settings.site.tables_dir)
+
     def readings(self) -> ReadingStore:
         """The reading store; with DuckDB only one process can have it open.
 
