@@ -1,29 +1,54 @@
-"""Daily consumption -> energy, intensity and verdicts, for days, months, years and the products of every enterprise."""
+"""Daily consumption -> energy, intensity and verdicts, for days, months, years and the products of every enterprise.
+
+What only some days say is worked out in parts, a local month or year each, and a part only where something in it has changed.
+"""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from functools import cache
+from importlib import import_module
 from itertools import takewhile
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
 
 import polars as pl
 
 from config import calendar, schemas
-from monitors.energy import energy, sum_energy
+from monitors.energy import coefficients_for, energy, sum_energy
 from monitors.intensity import intensity
 from monitors.limits import limits
-from monitors.quantities import quantities
+from monitors.quantities import assigned_in, quantities
 from pipeline.site import Site
 
 FINGERPRINT = "evaluated"
 EVALUATED_ON = "evaluated_on"
+Grain = Literal["day", "month", "year"]
+Frames = Mapping[str, pl.DataFrame]  # carriers: ENERGY; sums: enterprise, period, ENERGY_SUM
+_PERIOD_SUM: Final = pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})
+_MODULES: Final = ("config.schemas", "config.units", "config.calendar", "monitors.quantities", "monitors.energy", __name__)
 
 
-class _Law(NamedTuple):
+class _Known(NamedTuple):
+    """What the results follow from, besides the daily tables."""
+
+    registers: pl.DataFrame  # REGISTER
+    assignments: pl.DataFrame  # ASSIGNMENT
+    figures: pl.DataFrame  # FIGURE
+    outputs: pl.DataFrame
     limits: pl.DataFrame  # LIMIT
     coefficients: pl.DataFrame  # COEFFICIENT
     confirmations: pl.DataFrame  # CONFIRMATION
+
+
+class _Part(NamedTuple):
+    """Whole local months or years, or January to a last day of a year."""
+
+    name: str  # 2025-03, 2025, or 2025-01-01 to 2025-06-30
+    grains: tuple[Grain, ...]
+    first: date
+    last: date  # included
 
 
 @dataclass
@@ -32,68 +57,153 @@ class Evaluator:
 
     site: Site
     clock: Callable[[], datetime]
+    recomputed: tuple[str, ...] = ()  # the parts that the last evaluation worked out anew
 
     def once(self) -> bool:
         """Evaluate if anything has changed; whether it had."""
-        law = _Law(self.site.limits(), self.site.coefficients(), self.site.confirmations.frame())
-        today = calendar.local_day(self.clock(), self.site.settings.site.zone)
-        fingerprint = self._fingerprint(law, today)
+        today = self._today()
+        fingerprint = self._fingerprint(today)
         if fingerprint == self.site.ledger.get_state(FINGERPRINT):
             return False
-        for name, frame in evaluated(self.site, today, law).items():
+        known = _known(self.site)
+        parts = _Kept(self.site, known, today)
+        for name, frame in _results(known, today, parts.carried, self.site.derived.days("daily")).items():
             self.site.derived.write_result(name, frame)
+        self.site.derived.keep_parts(parts.names)
+        self.recomputed = tuple(parts.recomputed)
         self.site.ledger.set_state(EVALUATED_ON, str(today))
         self.site.ledger.set_state(FINGERPRINT, fingerprint)
         return True
 
     def is_current(self) -> bool:
         """Whether the results are those of what the site has now."""
-        law = _Law(self.site.limits(), self.site.coefficients(), self.site.confirmations.frame())
-        today = calendar.local_day(self.clock(), self.site.settings.site.zone)
-        return self._fingerprint(law, today) == self.site.ledger.get_state(FINGERPRINT)
+        return self._fingerprint(self._today()) == self.site.ledger.get_state(FINGERPRINT)
 
-    def _fingerprint(self, law: _Law, today: date) -> str:
+    def _today(self) -> date:
+        return calendar.local_day(self.clock(), self.site.settings.site.zone)
+
+    def _fingerprint(self, today: date) -> str:
         site = self.site
-        tables = (table.hash_rows(seed=0).sum() for table in law)
-        inputs = (site.derived.version("daily"), site.register.version(), site.figures.version(), str(today), *tables)
-        return hashlib.sha256(repr(inputs).encode()).hexdigest()
+        law = [_hash(table) for table in (site.limits(), site.coefficients(), site.confirmations.frame())]
+        return _print(_code(), site.derived.version("daily"), site.register.version(), site.figures.version(), str(today), law)
 
 
-def evaluated(site: Site, today: date, law: _Law | None = None) -> Mapping[str, pl.DataFrame]:
-    """All results from the daily tables: energy, carriers, intensity, park_intensity, verdicts."""
-    limit_table, coefficients, confirmations = law or _Law(site.limits(), site.coefficients(), site.confirmations.frame())
-    zone = site.settings.site.zone
-    days = site.derived.days("daily")
-    daily = site.derived.read("daily", days[0], days[-1]).collect() if days else schemas.empty(schemas.INTERVAL)
-    registers, assignments = site.register.registers(), site.register.assignments()
-    # The running month and year are measured up to the start of today: later hours cannot be missing yet.
-    until = calendar.day_span(today, zone)[0]
+def evaluated(site: Site, today: date) -> Mapping[str, pl.DataFrame]:
+    """All results from the daily tables, nothing taken from earlier ones: energy, carriers, intensity, park_intensity, verdicts."""
+    known = _known(site)
+    return _results(known, today, lambda part: _carried(site, known, today, part), site.derived.days("daily"))
 
-    def carried(by: Literal["day", "month", "year"], end: datetime) -> pl.DataFrame:
-        return energy(quantities(daily.filter(pl.col("start") < end), registers, assignments, by=by, zone=zone, until=end), coefficients)
 
-    by_grain = [carried("day", calendar.day_span(today, zone)[1]), carried("month", until), carried("year", until)]
-    sums = pl.concat([sum_energy(rows, ["enterprise", "period"]) for rows in by_grain])
-    products = _judged_periods(site.figures.outputs(), today)
-    figures = site.figures.values()
-    verdicts = limits(products, limit_table, confirmations, _product_energy(products, lambda last: carried("year", calendar.day_span(last, zone)[1])))
+def _known(site: Site) -> _Known:
+    return _Known(
+        site.register.registers(), site.register.assignments(), site.figures.values(), site.figures.outputs(),
+        site.limits(), site.coefficients(), site.confirmations.frame(),
+    )
+
+
+def _results(known: _Known, today: date, carried: Callable[[_Part], Frames], days: list[date]) -> Mapping[str, pl.DataFrame]:
+    done = [carried(part) for part in _parts(day for day in days if day <= today)]
+    sums = pl.concat([schemas.empty(_PERIOD_SUM), *(part["sums"] for part in done)]).sort("enterprise", "period")
+    products = _judged_periods(known.outputs, today)
     return {
-        "energy": sums.sort("enterprise", "period"),
-        "carriers": pl.concat(by_grain[1:]).sort("enterprise", "period", "carrier"),
-        "intensity": intensity(sums, figures, "enterprise"),
-        "park_intensity": intensity(sums, figures, "park"),
-        "verdicts": verdicts,
+        "energy": sums,
+        "carriers": pl.concat([schemas.empty(schemas.ENERGY), *(part["carriers"] for part in done)]).sort(
+            "enterprise", "period", "carrier", "site", "process", "product", "unit", "flow", "use"
+        ),
+        "intensity": intensity(sums, known.figures, "enterprise"),
+        "park_intensity": intensity(sums, known.figures, "park"),
+        "verdicts": limits(products, known.limits, known.confirmations, _product_energy(products, carried)),
     }
 
 
-def _product_energy(products: pl.DataFrame, carried_to: Callable[[date], pl.DataFrame]) -> pl.DataFrame:
+def _parts(days: Iterable[date]) -> Iterator[_Part]:
+    """The months and years that have a day."""
+    months = sorted({f"{day:%Y-%m}" for day in days})
+    for month in months:
+        yield _Part(month, ("day", "month"), *calendar.period_days(month))
+    for year in sorted({month[:4] for month in months}):
+        yield _Part(year, ("year",), *calendar.period_days(year))
+
+
+def _carried(site: Site, known: _Known, today: date, part: _Part) -> Frames:
+    """Energy of a part: by carrier for its months or year, and summed for its days too.
+
+    The running month and year are measured up to the start of today: later hours cannot be missing yet.
+    """
+    zone = site.settings.site.zone
+    start, end = calendar.day_span(part.first, zone)[0], calendar.day_span(part.last, zone)[1]
+    midnight, night = calendar.day_span(today, zone)
+    daily = site.derived.read("daily", part.first, part.last).collect().drop("day")
+    assigned = assigned_in(known.registers, known.assignments, start, end)
+    rows = {}
+    for grain in part.grains:
+        until = min(end, night if grain == "day" else midnight)
+        days = daily.filter(pl.col("start") < until)
+        rows[grain] = energy(quantities(days, known.registers, assigned, by=grain, zone=zone, until=until), known.coefficients)
+    sums = pl.concat([sum_energy(frame, ["enterprise", "period"]) for frame in rows.values()])
+    return {"carriers": rows[part.grains[-1]], "sums": schemas.conform(sums, _PERIOD_SUM)}
+
+
+class _Kept:
+    """Parts as an earlier evaluation left them, where their inputs are the same, else worked out anew."""
+
+    def __init__(self, site: Site, known: _Known, today: date) -> None:
+        self._site, self._known, self._today = site, known, today
+        self._days = site.derived.day_versions("daily")
+        self.names: list[str] = []
+        self.recomputed: list[str] = []
+
+    def carried(self, part: _Part) -> Frames:
+        self.names.append(part.name)
+        inputs = self._inputs(part)
+        kept = self._site.derived.read_part(part.name)
+        if kept is not None and kept.inputs == inputs | {"coefficients": self._coefficients(kept.frames)}:
+            return kept.frames
+        self.recomputed.append(part.name)
+        frames = _carried(self._site, self._known, self._today, part)
+        self._site.derived.write_part(part.name, frames, inputs | {"coefficients": self._coefficients(frames)})
+        return frames
+
+    def _inputs(self, part: _Part) -> dict[str, str]:
+        zone = self._site.settings.site.zone
+        assigned = assigned_in(
+            self._known.registers, self._known.assignments, calendar.day_span(part.first, zone)[0], calendar.day_span(part.last, zone)[1],
+        )
+        days = [(str(day), self._days[day]) for day in sorted(self._days) if part.first <= day <= min(part.last, self._today)]
+        return {
+            "code": _code(), "part": str(part), "zone": zone, "until": str(min(self._today, part.last + timedelta(days=1))),
+            "days": _print(days), "assigned": _hash(assigned),
+        }
+
+    def _coefficients(self, frames: Frames) -> str:
+        """What the coefficients say about the part: one that is not valid in its time changes nothing of it."""
+        needs = frames["carriers"].select("carrier", "unit").unique().join(frames["sums"].select("period").unique(), how="cross")
+        return _hash(coefficients_for(needs.sort("carrier", "unit", "period"), self._known.coefficients))
+
+
+@cache
+def _code() -> str:
+    """Changes with the program: a part that an older one worked out is not taken over."""
+    files = [Path(str(import_module(name).__file__)) for name in _MODULES]
+    return _print(*(file.read_bytes() for file in files))
+
+
+def _hash(table: pl.DataFrame) -> str:
+    return _print(table.schema, table.hash_rows(seed=0).to_list())
+
+
+def _print(*inputs: object) -> str:
+    return hashlib.sha256(repr(inputs).encode()).hexdigest()
+
+
+def _product_energy(products: pl.DataFrame, carried: Callable[[_Part], Frames]) -> pl.DataFrame:
     """ENERGY_SUM by enterprise, product and judged period: each measured over all of its days, those without data included."""
     keys = ["enterprise", "product"]
-    parts = [schemas.empty(pl.Schema({**{name: schemas.PRODUCT[name] for name in (*keys, "period_start", "period_end")}, **schemas.ENERGY_SUM}))]
+    sums = [schemas.empty(pl.Schema({**{name: schemas.PRODUCT[name] for name in (*keys, "period_start", "period_end")}, **schemas.ENERGY_SUM}))]
     for first, last in products.select("period_start", "period_end").unique().sort("period_end").iter_rows():
-        rows = carried_to(last).filter(pl.col("period") == str(first.year), pl.col("product").is_not_null())
-        parts.append(sum_energy(rows, keys).with_columns(period_start=pl.lit(first), period_end=pl.lit(last)).select(parts[0].columns))
-    return pl.concat(parts)
+        rows = carried(_Part(f"{first} to {last}", ("year",), first, last))["carriers"].filter(pl.col("product").is_not_null())
+        sums.append(sum_energy(rows, keys).with_columns(period_start=pl.lit(first), period_end=pl.lit(last)).select(sums[0].columns))
+    return pl.concat(sums)
 
 
 def _judged_periods(outputs: pl.DataFrame, today: date) -> pl.DataFrame:

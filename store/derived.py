@@ -5,11 +5,11 @@ readings, so a crash between two files is mended by the marks that are still in 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import polars as pl
 
@@ -24,12 +24,19 @@ TABLES: Final[Mapping[Table, pl.Schema]] = {"hourly": DERIVED, "daily": DERIVED,
 _ORDER: Final = ("register_key", "start")
 
 
+class Part(NamedTuple):
+    """A part of the results, and what it was worked out from."""
+
+    frames: Mapping[str, pl.DataFrame]
+    inputs: Mapping[str, str]
+
+
 class DerivedTables:
     """Hourly and daily consumption, what was received, and the results that are computed from them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        for name in (*TABLES, "results"):
+        for name in (*TABLES, "results", "parts"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def replace(self, table: Table, rows: pl.DataFrame, days: pl.DataFrame) -> None:
@@ -76,6 +83,28 @@ class DerivedTables:
         except FileNotFoundError:
             return None
 
+    def write_part(self, name: str, frames: Mapping[str, pl.DataFrame], inputs: Mapping[str, str]) -> None:
+        """Keep a part of the results with what it was worked out from, in the place of the one before.
+
+        Raises:
+            StoreFullError, StoreUnavailableError: the part is then the one before or none.
+        """
+        self._write([(self._path("parts", f"{name}.{table}"), frame) for table, frame in frames.items()], dict(inputs))
+
+    def read_part(self, name: str) -> Part | None:
+        """A part of the results, or None while there is none that is whole."""
+        paths = {path.stem.removeprefix(f"{name}."): path for path in sorted((self._folder / "parts").glob(f"{name}.*.parquet"))}
+        told = [_told(path) for path in paths.values()]
+        if not told or any(one != told[0] for one in told):
+            return None
+        return Part({table: pl.read_parquet(path) for table, path in paths.items()}, told[0])
+
+    def keep_parts(self, names: Collection[str]) -> None:
+        """Remove all parts but these."""
+        for path in (self._folder / "parts").glob("*.parquet"):
+            if path.stem.rpartition(".")[0] not in names:
+                path.unlink()
+
     def hashes(self, first: date | None = None) -> dict[str, str]:
         """SHA-256 of each table's sorted canonical export (CSV, instants as microseconds, shortest exact decimals).
 
@@ -96,11 +125,19 @@ class DerivedTables:
 
     def version(self, table: Table | Literal["results"]) -> str:
         """Changes whenever a file of the table does; cheap."""
-        stats = []
-        for path in sorted((self._folder / table).glob("*.parquet")):
+        return hashlib.sha256(repr(sorted(self._versions(table).items())).encode()).hexdigest()[:16]
+
+    def day_versions(self, table: Table) -> dict[date, str]:
+        """By local day, what changes whenever the day's rows are replaced."""
+        return {date.fromisoformat(name): version for name, version in self._versions(table).items()}
+
+    def _versions(self, table: str) -> dict[str, str]:
+        found = {}
+        for path in (self._folder / table).glob("*.parquet"):
             with suppress(FileNotFoundError):  # replaced between the listing and the look: the next call sees the new one
-                stats.append((path.name, path.stat().st_mtime_ns, path.stat().st_ino))
-        return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
+                stat = path.stat()
+                found[path.stem] = f"{stat.st_mtime_ns}/{stat.st_ino}"
+        return found
 
     def _path(self, table: str, name: str | date) -> Path:
         return self._folder / table / f"{name}.parquet"
@@ -111,7 +148,7 @@ class DerivedTables:
         # The schema is given, so that no file is opened before `collect`: it might be replaced in between.
         return pl.scan_parquet(paths, schema=schema) if paths else empty(schema).lazy()
 
-    def _write(self, files: Iterable[tuple[Path, pl.DataFrame]]) -> None:
+    def _write(self, files: Iterable[tuple[Path, pl.DataFrame]], told: dict[str, str] | None = None) -> None:
         """Write beside, sync, then rename: all files first, so that the disk gets them together."""
         written: list[tuple[Path, Path]] = []
         path = self._folder
@@ -119,7 +156,7 @@ class DerivedTables:
             for path, frame in files:
                 beside = path.with_suffix(".tmp")
                 written.append((beside, path))
-                frame.write_parquet(beside)
+                frame.write_parquet(beside, metadata=told)
             for beside, _ in written:
                 sync(beside)
             for beside, path in written:
@@ -133,6 +170,11 @@ class DerivedTables:
                 raise StoreFullError(path, error) from error
             raise StoreUnavailableError(path, error, "Check that the folder is there and writable.") from error
 
+
+
+def _told(path: Path) -> dict[str, str]:
+    """What was written with a part; Polars keeps its own schema there too."""
+    return {name: text for name, text in pl.read_parquet_metadata(path).items() if name != "ARROW:schema"}
 
 
 def _canonical(frame: pl.DataFrame, order: Iterable[str]) -> bytes:
