@@ -312,6 +312,8 @@ def verdict(register: Register, before: Point, now: Point, turns: Sequence[datet
 def on_floor(register: Register, run: Sequence[Point]) -> list[float]:
     """Rule 4d: the greatest value of the last 31 days; a register that may fall stands where it stands."""
     free = [register.row(point.at)["net"] for point in run]
+    if not any(now.value < before.value for before, now in pairwise(run)):
+        return [point.value for point in run]
     return [
         point.value if free[i] else max(run[j].value for j in range(i + 1) if not free[j] and run[j].at > point.at - LOOK_AROUND)
         for i, point in enumerate(run)
