@@ -10,7 +10,7 @@ import typer
 from config.errors import Problem
 from config.schemas import EVENT, READING, REGISTER, conform
 from monitors import intervals as core
-from portal.cli import calc_energy
+from portal.cli import calc_energy, calc_estimate
 from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
 
 DEFAULT_ZONE: Final = "Asia/Shanghai"
@@ -245,5 +245,5 @@ def _named_intervals(found: pl.DataFrame, keyed: pl.DataFrame, named: Sequence[s
     ])
 
 
-for _name, _command in calc_energy.COMMANDS.items():
+for _name, _command in {**calc_energy.COMMANDS, **calc_estimate.COMMANDS}.items():
     app.command(_name)(cast(Callable[..., None], _command))  # commands of different signatures
