@@ -93,11 +93,16 @@ PERIOD_VERDICT: Final = pl.Schema({  # what validation says of registers against
     "missing": pl.String(),  # why it is unknown
     "checked": pl.UInt32(), "broken": pl.UInt32(),  # what was compared in the period, and how much of it broke the rule
 })
+VERDICT_COUNT: Final = pl.Schema({  # readings of a register on a local day by what a rule said of them; rule null: passed all that were asked
+    "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT, "day": pl.Date(), "rule": pl.String(), "verdict": pl.String(),
+    "readings": pl.UInt32(),
+})
 HISTORY: Final = pl.Schema({  # what a register did on a local day, as far as validation of later days asks for it
     "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT, "day": pl.Date(), "steps": pl.UInt32(),
     "least_per_h": pl.Float64(), "greatest_per_h": pl.Float64(), "usual_per_h": pl.Float64(),  # of steps that are not 0, multiplier applied
     "changed": pl.Boolean(), "changed_at": INSTANT, "unchanged": pl.UInt32(),  # counted readings since the last change, else all of the day
-    "profile": pl.UInt64(),  # of the day's steps, null where they are too few to know them again
+    "different": pl.UInt32(),  # different steps of the day that are not 0
+    "profile": pl.Int64(),  # stands for the day's steps and their minutes, to know them again
 })
 ESTIMATE: Final = pl.Schema({  # consumption of a span in which nothing is measured; where `total_measured`, only its hours are estimated
     "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT,
@@ -158,7 +163,8 @@ STOCK_BALANCE: Final = pl.Schema({  # opening + received - passed on - consumpti
     "consumption": pl.Float64(), "covered_ratio": pl.Float64(), "book_stock": pl.Float64(),
     "closing_stock": pl.Float64(), "closing_source": pl.String(),  # taken, carried
     "stock_difference": pl.Float64(), "residual": pl.Float64(),  # book less taken stock; what does not close
-    "findings": pl.String(),  # negative_stock, difference_over_tolerance, opening_differs, nothing_received, no_consumption
+    "findings": pl.String(),  # negative_stock, difference_over_tolerance, opening_differs, nothing_received,
+    # no_consumption, consumption_incomplete
 })
 HEATING_VALUE: Final = pl.Schema({  # of the fuel of a day, weighted by the batches fired on it
     "enterprise": pl.String(), "carrier": pl.String(), "day": pl.Date(), "lhv": pl.Float64(), "lhv_unit": pl.String(),  # kJ/kg, kJ/Nm3 ...

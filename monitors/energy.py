@@ -12,6 +12,7 @@ from config.units import KG_PER_T, KJ_PER_KGCE, factor, known_units
 
 FLOW_SIGNS: Final[Mapping[str, int]] = {  # decisions.md 10
     "consumed": 1, "purchased": 1, "own_primary": 1, "opening_stock": 1, "closing_stock": -1, "sold": -1, "converted_out": -1, "recovered": -1,
+    "stock_difference": 1,  # book stock less taken stock: what is gone without having been measured as consumed (decisions.md 12)
 }
 INPUT_FLOWS: Final = ("purchased", "own_primary", "opening_stock", "closing_stock")  # another way to the same figure as `consumed`
 USES: Final = ("fuel", "feedstock", "medium")
@@ -43,7 +44,8 @@ def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame
     only where a list names it (decisions.md 7), and their `use` becomes `medium`. Water carriers have no energy.
 
     Args:
-        quantities: QUANTITY in any unit of the carrier; optionally `lhv`, `lhv_unit` (kJ/kg, MJ/m3, GJ/t ...), `renewable_ratio`.
+        quantities: QUANTITY in any unit of the carrier; optionally `lhv`, `lhv_unit` (kJ/kg, MJ/m3, GJ/t ...), `lhv_source`,
+            `lhv_missing` (why days have no heating value; added to `missing`), `renewable_ratio`.
         coefficients: COEFFICIENT.
 
     Returns:
@@ -66,7 +68,8 @@ def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame
     answers = _answers(law, rows.select(keys).unique(maintain_order=True))
     rows = rows.join(answers, on=keys, how="left", nulls_equal=True, maintain_order="left")
     measured = pl.col("_lhv").is_not_null()
-    said = pl.format("measured heating value {} {}", "_lhv", "_lhv_unit")
+    given = pl.col("lhv_source") if "lhv_source" in further else pl.lit(None, dtype=pl.String())
+    said = pl.format("{} {} {}", pl.coalesce(given + ":", pl.lit("measured heating value")), "_lhv", "_lhv_unit")
     rows = rows.with_columns(
         *(pl.col(f"{basis}_kgce_per_unit") * pl.when(measured).then("_lhv").otherwise(1.0) for basis in (CALORIFIC, EQUIVALENT)),
         *(
@@ -78,6 +81,8 @@ def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame
     return rows.with_columns(
         *((pl.col("quantity") * pl.col(f"{basis}_kgce_per_unit") / KG_PER_T).alias(f"{basis}_tce") for basis in (CALORIFIC, EQUIVALENT)),
         missing=_missing(),
+    ).with_columns(
+        missing=pl.concat_str("missing", _no_heating_value(further), separator="; ", ignore_nulls=True).replace("", None),
     ).select(*schemas.QUANTITY, *further, *_COMPUTED)
 
 
@@ -147,7 +152,7 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         _days=pl.col("period").replace_strict(days, default=1, return_dtype=pl.Float64()),
         _covered=pl.when(known).then(pl.col("covered_ratio").fill_null(1.0)).otherwise(0.0),
         _estimated=pl.col("estimated_ratio").fill_null(0.0), _weight=pl.col("calorific_tce").abs().fill_null(0.0),
-        _consumed=flow == "consumed", _input=flow.is_in(INPUT_FLOWS),
+        _consumed=flow.is_in(("consumed", "stock_difference")), _input=flow.is_in(INPUT_FLOWS),
     )
     totals = ["_calorific", "_equivalent", "_feedstock", "_renewable", "_kwh", "_fresh", "_unconventional"]
     carriers = rows.group_by([*by, pl.col("carrier").alias("_carrier")], maintain_order=True).agg(
@@ -334,6 +339,13 @@ def _lhv_factor(lhv_unit: str, unit: str | None) -> float | None:
 def _water_m3(unit: str) -> float | None:
     volume = factor(unit, "m3")
     return volume if volume is not None else factor(unit, "t")
+
+
+def _no_heating_value(further: Sequence[str]) -> pl.Expr:
+    if "lhv_missing" not in further:
+        return pl.lit(None, dtype=pl.String())
+    taken = pl.when(pl.col("calorific_tce").is_not_null()).then(pl.lit("; the coefficient is taken for these days")).otherwise(pl.lit(""))
+    return pl.format("{}: {}{}", "carrier", "lhv_missing", taken)
 
 
 def _missing() -> pl.Expr:

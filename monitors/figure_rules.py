@@ -1,0 +1,35 @@
+"""Which dated rule holds for a reported figure or a batch."""
+
+import polars as pl
+
+from config import schemas
+
+_KEYS = ("carrier", "flow", "kind")
+
+
+def in_force(wanted: pl.DataFrame, rules: pl.DataFrame, rule: str) -> pl.DataFrame:
+    """The rows of `wanted` with the value, rank and source of the rule that holds for them; null where none does.
+
+    A rule that names the carrier comes before one that names the flow, that before one that names the kind, and that before one for
+    all; of two alike the later row holds (a site's rows come after the shipped ones).
+
+    Args:
+        wanted: `carrier`, `flow`, `kind` (null: none in particular) and `day`, a row for each combination asked for.
+        rules: FIGURE_RULE.
+        rule: name of the rule.
+
+    Returns:
+        `wanted` with `rank`, `value` and `source`.
+    """
+    named = schemas.conform(rules, schemas.FIGURE_RULE).filter(pl.col("rule") == rule).with_row_index("_order")
+    fits = [pl.col(f"{name}_right").is_null() | pl.col(f"{name}_right").eq_missing(pl.col(name)) for name in _KEYS]
+    weight = pl.sum_horizontal(pl.col(f"{name}_right").is_not_null() * share for name, share in zip(_KEYS, (4, 2, 1), strict=True))
+    numbered = wanted.with_row_index("_wanted")
+    found = (
+        numbered.join(named, how="cross")
+        .filter(*fits, pl.col("valid_from") <= pl.col("day"), (pl.col("valid_to") > pl.col("day")).fill_null(value=True))
+        .sort("_wanted", weight, "_order")
+        .unique("_wanted", keep="last", maintain_order=True)
+        .select("_wanted", "rank", "value", "source")
+    )
+    return numbered.join(found, on="_wanted", how="left", maintain_order="left").drop("_wanted")
