@@ -98,7 +98,7 @@ VERDICT_COUNT: Final = pl.Schema({  # readings of a register on a local day by w
     "readings": pl.UInt32(),
 })
 HISTORY: Final = pl.Schema({  # what a register did on a local day, as far as validation of later days asks for it
-    "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT, "day": pl.Date(), "steps": pl.UInt32(),
+    "register_key": pl.UInt32(), "start": INSTANT, "day": pl.Date(), "steps": pl.UInt32(),
     "least_per_h": pl.Float64(), "greatest_per_h": pl.Float64(), "usual_per_h": pl.Float64(),  # of steps that are not 0, multiplier applied
     "changed": pl.Boolean(), "changed_at": INSTANT, "unchanged": pl.UInt32(),  # counted readings since the last change, else all of the day
     "different": pl.UInt32(),  # different steps of the day that are not 0
