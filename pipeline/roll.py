@@ -10,7 +10,8 @@ import polars as pl
 
 from config import calendar
 from monitors.completeness import received_runs
-from monitors.intervals import REACH, Grain, affected_days, counted, short_of_reach, spread
+from monitors.intervals import Grain, counted, spread
+from monitors.reach import REACH, affected_days, short_of_reach
 from pipeline.site import Site
 from store.derived import Table
 

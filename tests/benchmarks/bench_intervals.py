@@ -94,7 +94,7 @@ def as_readings(readings):  # type: ignore[no-untyped-def]
 
 def reference():  # type: ignore[no-untyped-def]
     """The plain rules that the tests hold the kernel against."""
-    spec = importlib.util.spec_from_file_location("plain_intervals", ROOT / "tests" / "monitors" / "plain_intervals.py")
+    spec = importlib.util.spec_from_file_location("plain_rules", ROOT / "tests" / "monitors" / "plain_rules.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -96,7 +96,7 @@ def plain(readings: Sequence[Row], rows: Sequence[Row], events: Sequence[Row]) -
             interval_steps(register, counted)
         case _:
             cumulative_steps(register, counted)
-            gaps(register)
+            gaps(register, counted)
     register.flags.sort(key=lambda flag: (flag.start, flag.end, flag.flag))
     return register
 
@@ -312,8 +312,6 @@ def verdict(register: Register, before: Point, now: Point, turns: Sequence[datet
 def on_floor(register: Register, run: Sequence[Point]) -> list[float]:
     """Rule 4d: the greatest value of the last 31 days; a register that may fall stands where it stands."""
     free = [register.row(point.at)["net"] for point in run]
-    if not any(now.value < before.value for before, now in pairwise(run)):
-        return [point.value for point in run]
     return [
         point.value if free[i] else max(run[j].value for j in range(i + 1) if not free[j] and run[j].at > point.at - LOOK_AROUND)
         for i, point in enumerate(run)
@@ -324,13 +322,15 @@ def is_uncertain(point: Point) -> bool:
     return point.reading is not None and point.reading["quality"] == 1
 
 
-def gaps(register: Register) -> None:
-    """Flag `gap`: a step longer than an hour and than 1.5 times the lower median of the three on either side."""
-    steps = [step for step in register.steps if step.covered]
-    for i, step in enumerate(steps):
-        around = sorted(other.end - other.start for other in [*steps[max(0, i - 3):i], *steps[i + 1:i + 4]])
+def gaps(register: Register, counted: Sequence[Row]) -> None:
+    """Flag `gap`: a step longer than an hour and than 1.5 times the lower median of the three spacings of readings on either side."""
+    instants = [reading["read_at"] for reading in counted]
+    for step in register.steps:
+        before = [at for at in instants if at <= step.start][-4:]
+        after = [at for at in instants if at >= step.end][:4]
+        around = sorted(later - earlier for side in (before, after) for earlier, later in pairwise(side))
         length = step.end - step.start
-        if len(around) >= 3 and length > H and length > 1.5 * around[(len(around) - 1) // 2]:
+        if step.covered and len(around) >= 3 and length > H and length > 1.5 * around[(len(around) - 1) // 2]:
             register.flag(step, "gap")
 
 

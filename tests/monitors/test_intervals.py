@@ -15,8 +15,11 @@ from polars.testing import assert_frame_equal
 
 from config import calendar
 from config.schemas import EVENT, INTERVAL, READING, REGISTER, SET_ASIDE
+from monitors import axis
 from monitors import intervals as core
-from monitors.intervals import NEARBY, REACH, Intervals, affected_days, counted, intervals, quantity_unit, short_of_reach, spread
+from monitors.falls import NEARBY
+from monitors.intervals import Intervals, counted, intervals, quantity_unit, spread
+from monitors.reach import REACH, affected_days, short_of_reach
 
 SHANGHAI = "Asia/Shanghai"
 START = datetime(2025, 6, 1, 2, tzinfo=UTC)  # 10:00 in Shanghai
@@ -25,7 +28,7 @@ DATA = Path(os.environ.get("TCEWATCH_SHARED", Path(__file__).resolve().parents[3
 
 
 def the_plain_rules() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("plain_intervals", Path(__file__).with_name("plain_intervals.py"))
+    spec = importlib.util.spec_from_file_location("plain_rules", Path(__file__).with_name("plain_rules.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -102,18 +105,33 @@ def test_a_false_zero_that_returns_is_set_aside_and_its_energy_is_not_lost() -> 
     assert aside(found) == [(0, ["transient"]), (0, ["transient"])]
 
 
-@pytest.mark.parametrize("length", range(1, NEARBY + 2))
-def test_a_dip_may_last_as_many_readings_as_the_rule_says(length: int) -> None:
+def flags(found: Intervals) -> list[tuple[str, float, float]]:
+    return found.flags.select("flag", "before", "after").rows()
+
+
+A_MONTH_OF_QUARTERS = 31 * 96
+
+
+@pytest.mark.parametrize("length", [*range(1, NEARBY + 2), 40, A_MONTH_OF_QUARTERS - 2, A_MONTH_OF_QUARTERS - 1, A_MONTH_OF_QUARTERS])
+def test_a_dip_may_last_a_month_from_the_last_good_reading_to_the_next(length: int) -> None:
     found = run(series(100, 101, *[0] * length, 110, 111))
-    assert sum(quantities(found)) == (11 if length <= NEARBY else 112)
-    assert len(aside(found)) == (length if length <= NEARBY else 0)
-    assert ("suspect" in found.intervals["quality"].to_list()) == (length > NEARBY)
+    within = length < A_MONTH_OF_QUARTERS  # the reading before and the one after are a step more apart
+    assert sum(quantities(found)) == (11 if within else 112)
+    assert aside(found) == [(0, ["transient"])] * (length if within else 0)
+    assert ("suspect" in found.intervals["quality"].to_list()) != within
+
+
+@pytest.mark.parametrize("length", [*range(1, NEARBY + 2), 40, A_MONTH_OF_QUARTERS - 2, A_MONTH_OF_QUARTERS - 1, A_MONTH_OF_QUARTERS])
+def test_a_spike_that_returns_within_a_month_adds_nothing(length: int) -> None:
+    found = run(series(100, 101, *[9000] * length, 110, 111))
+    within = length < A_MONTH_OF_QUARTERS
+    assert sum(quantities(found)) == (11 if within else 8901)
+    assert aside(found) == [(9000, ["spike"])] * (length if within else 0)
 
 
 @pytest.mark.parametrize("length", range(1, NEARBY + 2))
-def test_a_spike_that_returns_adds_nothing(length: int) -> None:
-    found = run(series(100, 101, *[9000] * length, 110, 111))
-    assert sum(quantities(found)) == (11 if length <= NEARBY else 8901)
+def test_readings_a_month_apart_may_be_glitches_as_well_though_not_many(length: int) -> None:
+    found = run(series(100, 101, *[0] * length, 110, 111, minutes=30 * 24 * 60))
     assert len(aside(found)) == (length if length <= NEARBY else 0)
 
 
@@ -154,14 +172,16 @@ def test_a_step_back_within_the_resolution_is_jitter_and_no_consumption() -> Non
     assert set(found.intervals["quality"]) == {"measured"}
 
 
-def test_a_millionth_of_the_value_is_jitter_even_where_no_resolution_is_declared() -> None:
-    assert quantities(run(series(120_000, 120_001, 120_000.9, 120_002))) == [1, 0, 1]
-    assert aside(run(series(120_000, 120_001, 120_000.8, 120_002))) == [(120_000.8, ["transient"])]
+def test_a_thousandth_of_the_value_is_jitter_even_where_no_resolution_is_declared() -> None:
+    found = run(series(127_000, 128_000, 127_872, 128_001))
+    assert (quantities(found), flags(found), aside(found)) == ([1000, 0, 1], [("jitter", 128_000, 127_872)], [])
+    assert aside(run(series(127_999, 128_000, 127_871.999, 128_001))) == [(127_871.999, ["transient"])]
 
 
-def test_jitter_that_does_not_come_back_is_booked_so_that_energy_is_conserved() -> None:
-    found = run(series(100, 100.5, *[100.4] * (NEARBY + 2), 101), register(resolution=0.1))
-    assert quantities(found) == [0.5, *[0] * NEARBY, -0.1, 0, 0.6]
+def test_jitter_that_does_not_come_back_within_a_month_is_booked_so_that_energy_is_conserved() -> None:
+    values = [100, 100.5, *[100.4] * 31 * 96, 101]
+    assert quantities(run(series(*values), register(resolution=0.1))) == [0.5, *[0] * (31 * 96 - 1), -0.1, 0.6]
+    assert quantities(run(series(*values[:-2], 101), register(resolution=0.1))) == [0.5, *[0] * (31 * 96 - 1), 0.5]
 
 
 def test_jitter_before_a_wrap_does_not_leak_across_it() -> None:
@@ -200,7 +220,8 @@ def test_a_reading_that_the_gateway_called_bad_is_set_aside_and_an_uncertain_one
 
 def test_a_reading_names_every_rule_that_it_breaks() -> None:
     readings = series(1, -5, 3).with_columns(quality=pl.Series([0, 2, 0], dtype=pl.UInt8))
-    assert aside(run(readings, register(range_low=0.0))) == [(-5.0, ["outside_range", "marked_bad"])]
+    assert aside(run(readings, register(range_low=0.0))) == [(-5.0, ["outside_range", "marked_bad", "negative"])]
+    assert aside(run(readings, register(range_low=-9.0))) == [(-5.0, ["marked_bad"])]
 
 
 @pytest.mark.parametrize(("values", "rating"), [((300, 800), 500.0), ((100.1, 100.3), 0.2), ((0.1, 0.4), 0.3), ((999.9, 0.1), 0.2)])
@@ -486,9 +507,10 @@ def wild_case(seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, str]
 @given(st.integers(0, 10**9))
 def test_the_rules_are_those_of_the_plain_reference(seed: int) -> None:
     readings, rows, events, zone = wild_case(seed)
-    steps, broken = PLAIN.plain(readings.rows(named=True), rows.rows(named=True), events.rows(named=True))
+    plain = PLAIN.plain(readings.rows(named=True), rows.rows(named=True), events.rows(named=True))
+    steps = plain.steps
     done = counted(readings, rows, events, zone=zone)
-    assert {row["message"]: set(row["broken_rules"]) for row in done.set_aside.iter_rows(named=True)} == broken
+    assert {row["message"]: set(row["broken_rules"]) for row in done.set_aside.iter_rows(named=True)} == plain.aside
     total = max(1.0, sum(abs(step.quantity) for step in steps))
     found = spread(done, "reading")
     assert found.select("start", "end", covered=pl.col("covered_ratio") > 0).rows() == [(step.start, step.end, step.covered) for step in steps]
@@ -501,6 +523,8 @@ def test_the_rules_are_those_of_the_plain_reference(seed: int) -> None:
             assert got[column].to_list() == pytest.approx([entry[place] for entry in expected.values()], abs=1e-9 * total)
         assert got["quality"].to_list() == [entry[4] for entry in expected.values()]
         assert got["end"].to_list() == [entry[0] for entry in expected.values()]
+    assert done.flags.select("start", "end", "flag", "before", "after").rows() == [flag[:5] for flag in plain.flags]
+    assert done.flags["quantity"].to_list() == pytest.approx([flag.quantity for flag in plain.flags], abs=1e-9 * total)
 
 
 @settings(max_examples=20)
@@ -575,7 +599,7 @@ def test_working_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch, read
     keyed = [tuple(table.with_columns(register_key=pl.lit(3 * key, dtype=pl.UInt32)) for table in case[:3]) for key, case in enumerate(cases)]
     readings, rows, events = (pl.concat(tables) for tables in zip(*keyed, strict=True))
     whole = run(readings, rows, events, "hour")
-    monkeypatch.setattr(core, "CHUNK_READINGS", readings_at_once)
+    monkeypatch.setattr(axis, "CHUNK_READINGS", readings_at_once)
     parts = run(readings.sample(fraction=1, shuffle=True, seed=1), rows, events, "hour")
     assert_frame_equal(whole.intervals, parts.intervals, check_exact=True)
     assert_frame_equal(whole.set_aside, parts.set_aside, check_exact=True)
@@ -644,7 +668,7 @@ def test_water_meters_with_small_steps_back_give_the_difference_of_their_ends() 
     registers = pl.concat([register(register_key=key, medium="water", unit="L", resolution=1.0) for key in range(len(keys))])
     found = run(readings, registers, by="hour", zone="Europe/Madrid")
     assert found.intervals["quantity"].sum() == pytest.approx(5_045_723, abs=1e-3)
-    assert set(found.set_aside["broken_rules"].explode()) == {"duplicate", "conflicting_copy", "transient", "spike"}
+    assert set(found.set_aside["broken_rules"].explode()) == {"duplicate", "conflicting_copy", "spike"}
 
 
 @pytest.mark.needs("shared-data")
