@@ -32,7 +32,7 @@ import polars as pl
 
 from config import calendar
 from config.schemas import ESTIMATE, HOLIDAY, INSTANT, INTERVAL, QUALITY, WINDOW, conform
-from monitors.intervals import _bounds as grain_bounds
+from monitors.axis import grain_bounds
 
 Method = Literal["auto", "linear", "like_days", "linked", "manual"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
@@ -252,7 +252,7 @@ def _estimated(
     now = sums.filter(_back == 0).drop("back").rename({name: f"{name}_sum" for name in names})
     chosen = _chosen(cases.join(sums.select("span", "back", *names), on=["span", "back"]), names, off)
     known = spans.join(now, on="span").join(chosen, on="span", how="left")
-    by_hour = hours.filter(_back == 0).select("span", "at", *names)
+    by_hour = hours.filter(_back == 0).select("span", "at", *names).unique(["span", "at"])  # a clock put back shows an hour twice
     return _results(pieces.join(by_hour, on=["span", "at"], how="left") if names else pieces, known, names, method)
 
 
@@ -398,7 +398,7 @@ def _results(pieces: pl.DataFrame, spans: pl.DataFrame, names: list[str], method
     raw, weight, known, total = pl.col("raw"), pl.col("weight"), pl.col("known"), pl.col("total")
     shape = raw.sum().over("span")
     part = weight / weight.sum().over("span")
-    spread = pl.when(raw.is_null().any().over("span")).then(known).when(~pl.col("net") & (shape > 0)).then(raw * total / shape)
+    spread = pl.when(raw.is_null().any().over("span")).then(known).when(~pl.col("net") & (shape > _EPSILON)).then(raw / shape * total)
     quantity = pl.when("total_measured").then(spread.otherwise(raw + (total - shape) * part)).when("is_given").then("given").otherwise(raw)
     hours = hours.with_columns(quantity=quantity)
     sums = hours.group_by("span").agg(quantity=pl.when(pl.col("quantity").is_not_null().all()).then(pl.col("quantity").sum()))
@@ -426,7 +426,7 @@ def _reason(method: Method, *, chinese: bool) -> pl.Expr:
         return pl.format(mandarin if chinese else english, *facts)
 
     def figure(name: str) -> pl.Expr:
-        return pl.col(name).round_sig_figs(4).cast(pl.String)
+        return pl.col(name).round_sig_figs(4).cast(pl.String).str.strip_suffix(".0")
 
     def count(name: str) -> pl.Expr:
         return pl.col(name).cast(pl.String)
