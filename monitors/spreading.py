@@ -11,7 +11,7 @@ from monitors.axis import HOUR_US, Axis, Slots
 Grain = Literal["reading", "hour", "day", "month", "year"]
 
 LONG_IN_GRAINS: Final = 1.5  # a step longer than this is estimated in its intervals
-_GRAIN_US: Final = {"hour": HOUR_US, "day": 24 * HOUR_US, "month": 720 * HOUR_US, "year": 8760 * HOUR_US}
+GRAIN_US: Final = {"hour": HOUR_US, "day": 24 * HOUR_US, "month": 720 * HOUR_US, "year": 8760 * HOUR_US}
 _SUSPECT: Final = ("reset", "over_rating", "uncertain")  # flags that make suspect what they touch
 _k, _v, _a, _b, _q = pl.col("k"), pl.col("v"), pl.col("a"), pl.col("b"), pl.col("q")
 
@@ -46,7 +46,7 @@ def by_reading(part: Part) -> pl.DataFrame:
 
 def by_grain(part: Part, grain: str) -> pl.DataFrame:
     """INTERVAL: one row for each hour, day, ... of which something is known."""
-    slots, long = Slots(part.axis, grain), round(LONG_IN_GRAINS * _GRAIN_US[grain])
+    slots, long = Slots(part.axis, grain), round(LONG_IN_GRAINS * GRAIN_US[grain])
     points = part.points
     runs = [_pieces(points["k"], points["v"], points["start"], points["k"].diff(), slots, long)] if points.height else []
     if part.steps.height:

@@ -48,7 +48,7 @@ def main() -> None:
 
     def by_hand() -> None:
         for key, mine in rows.items():
-            steps, _ = plain.plain(mine, declared[key], [])
+            steps = plain.plain(mine, declared[key], []).steps
             plain.spread(steps, "hour", "Asia/Shanghai")
 
     slow = best(by_hand) / sample.height
