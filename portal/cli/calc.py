@@ -7,8 +7,11 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import typer
 
+from config import formulas
 from config.errors import Problem
 from config.schemas import EVENT, READING, REGISTER, conform
+from config.units import STATE_DIMENSIONS, dimension, known_units
+from monitors import formulas as derivation
 from monitors import intervals as core
 from portal.cli import calc_energy, calc_estimate
 from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
@@ -18,6 +21,7 @@ JOINED_AT_ONCE: Final = 1_000_000
 
 app = typer.Typer(no_args_is_help=True)
 
+_QUALITIES: Final = ("good", "uncertain", "bad")  # 0, 1, 2 in READING
 _NAMES: Final = (
     Column("enterprise", "text", "id of the enterprise, any", required=False),
     Column("meter", "text", "id of the meter"),
@@ -28,13 +32,15 @@ READINGS: Final = (
     Column("read_at", "instant", "when the register showed the value"),
     Column("value", "number", "what the register showed, without multiplier", unit="the register's"),
     Column("received_at", "instant", "when it arrived: of two values for one instant the earlier arrived may count", required=False),
+    Column("unit", "text", "the register's unit; another one is a fault, nothing is converted", required=False),
+    Column("quality", "text", "what the gateway said of it", required=False, default="good", allowed=_QUALITIES),
 )
 REGISTERS: Final = (
     *_NAMES,
     Column("medium", "text", "coal, water, oil, gas, electricity, heat, other"),
-    Column("unit", "text", "unit of value times multiplier; of a rate kW, MW, m3/h, t/h ..."),
-    Column("kind", "text", "what a value says: a running total, the consumption since the last stamp, or power or flow",
-           allowed=("cumulative", "interval", "rate")),
+    Column("unit", "text", "unit of value times multiplier; of a rate kW, MW, m3/h, t/h ...; of a state kPa_abs, MPa_gauge, degC ..."),
+    Column("kind", "text", "what a value says: a running total, the consumption since the last stamp, power or flow, or pressure or temperature; "
+           "derived: it has no readings and follows from other registers", allowed=("cumulative", "interval", "rate", "state", "derived")),
     Column("stamp", "text", "which end of its interval an interval reading carries", required=False, default="end", allowed=("start", "end")),
     Column("modulus", "number", "value at which a cumulative register starts again from 0", required=False, above=0.0),
     Column("range_low", "number", "least value that the register can show", required=False),
@@ -45,6 +51,8 @@ REGISTERS: Final = (
     Column("net", "flag", "whether the register may run backwards", required=False),
     Column("valid_from", "day or instant", "from when this row holds, included; empty: always", required=False),
     Column("valid_to", "day or instant", "until when this row holds, not included; empty: without end", required=False),
+    Column("formula", "text", f"of a derived register: {', '.join(formulas.FUNCTIONS)} of registers meter.register, such as sum(M1.main, M2.main)",
+           required=False),
 )
 EVENTS: Final = (
     *_NAMES,
@@ -70,6 +78,7 @@ _SCHEMA: Final = {
     "--readings": READINGS, "--registers": REGISTERS, "--events": EVENTS, "--out": INTERVALS, "--rejected": SET_ASIDE,
 }
 _KEY: Final = ("enterprise", "meter", "register")
+_OF_READINGS: Final = [name for name in formulas.ABSENT if name in {column.name for column in REGISTERS}]
 
 
 def place(zone: str | None) -> str | None:
@@ -114,20 +123,38 @@ def intervals(
     happened = pl.DataFrame(schema=EVENT)
     if "events" in given:
         happened = conform(given["events"].frame.with_columns(register_key=keys["events"]), EVENT)
-    counted = table.frame.select("read_at", "value", "received_at").with_columns(
-        register_key=keys.pop("readings"), message=pl.int_range(pl.len(), dtype=pl.Int64), copy=pl.lit(0), quality=pl.lit(0),
+    counted = table.frame.select(
+        "read_at", "value", "received_at", register_key=keys.pop("readings"), message=pl.int_range(pl.len(), dtype=pl.Int64), copy=pl.lit(0),
+        quality=pl.col("quality").cast(pl.Enum(_QUALITIES)).to_physical(),
     )
     as_given = table.frame.select(name for name in table.frame.columns if name in table.given and rejected is not None)
     del given, table  # the names of millions of readings are no longer needed
-    done = core.intervals(conform(counted, READING), conform(keyed, REGISTER), happened, by=by, zone=place_of_days)
-    write_table(_named_intervals(done.intervals, keyed, named, rows), out, zone=place_of_days)
-    aside = done.set_aside
+    found, aside = _consumption(conform(counted, READING), conform(keyed, REGISTER), happened, by, place_of_days)
+    write_table(_named_intervals(found, keyed, named, rows), out, zone=place_of_days)
     if rejected is not None:
         write_table(as_given[aside["message"].cast(pl.UInt32)].with_columns(aside["broken_rules"]), rejected, zone=place_of_days)
     why = ", ".join(f"{count} {rule}" for rule, count in aside["broken_rules"].explode().value_counts(sort=True).iter_rows())
     typer.echo(
-        f"{counted.height} readings, {done.intervals.height} intervals, {aside.height} readings set aside{f' ({why})' if why else ''}"
+        f"{counted.height} readings, {found.height} intervals, {aside.height} readings set aside{f' ({why})' if why else ''}"
         + ("; --rejected FILE lists them" if aside.height and rejected is None else ""), err=True,
+    )
+
+
+def _consumption(
+    readings: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, by: core.Grain, zone: str,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """INTERVAL of the registers that count and of the derived ones, and SET_ASIDE of all."""
+    is_counted = pl.col("kind").is_in(derivation.COUNTED_KINDS)
+    if registers.select(is_counted.all()).item():
+        done = core.intervals(readings, registers, events, by=by, zone=zone)
+        return done.intervals, done.set_aside
+    rows = registers.filter(is_counted)
+    own = pl.col("register_key").is_in(rows["register_key"].unique().implode())
+    done = core.intervals(readings.filter(own), rows, events.filter(own), by=by, zone=zone)
+    following = derivation.derived(registers.filter(pl.col("kind") == "derived"), readings, registers, events, by=by, zone=zone)
+    return (
+        pl.concat([done.intervals, following.intervals]).sort("register_key", "start"),
+        pl.concat([done.set_aside, following.set_aside]).sort("register_key", "read_at"),
     )
 
 
@@ -142,6 +169,12 @@ def _problems(given: Mapping[str, Table], keys: dict[str, pl.Series]) -> list[Pr
             keys[name] = _key_of(given[name], keyed, named, problems)
     if "events" in given:
         problems += _event_problems(given["events"], keys["events"])
+    problems += _unit_problems(given["readings"], keys["readings"], keyed)
+    derived = keyed.filter(pl.col("kind") == "derived")["register_key"].unique()
+    for name, its in keys.items():
+        first = pl.DataFrame({"key": its}).with_row_index("row").filter(pl.col("key").is_in(derived.implode())).unique("key", maintain_order=True)
+        what, remedy = f"{name} of a derived register", "Leave them out: it follows from the registers that its formula names"
+        problems += [Problem(given[name].where(row, "meter"), what, remedy) for row in first["row"]]
     return problems
 
 
@@ -159,11 +192,12 @@ def _keyed(rows: Table, named: Sequence[str]) -> pl.DataFrame:
 def _key_of(table: Table, keyed: pl.DataFrame, named: Sequence[str], problems: list[Problem]) -> pl.Series:
     """The register_key of every row of a table; registers that nobody declared become problems, one for each."""
     on = list(named)
-    if "enterprise" in table.given and "enterprise" not in named:
+    said = "enterprise" in table.given and table.frame["enterprise"].null_count() < table.frame.height  # `decode` writes it though nothing says it
+    if said and "enterprise" not in named:
         where = f"{table.name} column enterprise"
         problems.append(Problem(where, "the registers have no such column", "Give the enterprise in both tables or in none"))
         return pl.repeat(None, table.frame.height, dtype=pl.UInt32, eager=True)
-    if "enterprise" in named and "enterprise" not in table.given:
+    if "enterprise" in named and not said:
         on.remove("enterprise")
     distinct = keyed.select(*on, "register_key").unique(maintain_order=True)
     several = distinct.filter(distinct.select(on).is_duplicated())
@@ -201,6 +235,13 @@ def _register_problems(rows: Table, keyed: pl.DataFrame, named: Sequence[str]) -
         Problem(rows.where(row, "unit"), f"{unit!r} is no unit of a rate", "Write kW, MW or a unit per hour such as m3/h or t/h")
         for row, unit in rate.select("row", "unit").iter_rows() if core.quantity_unit("rate", unit) is None
     )
+    states = [unit for unit in known_units() if dimension(unit) in STATE_DIMENSIONS]
+    complain((pl.col("kind") == "state") & ~pl.col("unit").is_in(states), "unit", "it is no unit of a state", f"Write one of {', '.join(states)}")
+    if numbered.select((pl.col("kind") == "derived").any() | pl.col("formula").is_not_null().any()).item():
+        written = numbered.select(*_KEY, "unit", "kind", "formula", "multiplier", *_OF_READINGS).to_dicts()
+        found.extend(
+            Problem(rows.where(numbered["row"][fault.row], fault.column), fault.what, fault.remedy) for fault in formulas.terms(written)[1]
+        )
     if "enterprise" in named:
         complain(pl.col("enterprise").is_null(), "enterprise", "the cell is empty", "Name the enterprise in every row, or leave the column out")
     for column in ("kind", "unit", "stamp", "medium"):
@@ -217,6 +258,21 @@ def _register_problems(rows: Table, keyed: pl.DataFrame, named: Sequence[str]) -
         for row in overlap["row"]
     )
     return found
+
+
+def _unit_problems(readings: Table, keys: pl.Series, keyed: pl.DataFrame) -> list[Problem]:
+    """The first reading of each register and unit that is not the register's."""
+    if "unit" not in readings.given:
+        return []
+    units = keyed.select("register_key", own="unit").unique("register_key")
+    read = pl.DataFrame({"register_key": keys, "unit": readings.frame["unit"]}).with_row_index("row").unique(
+        ["register_key", "unit"], keep="first", maintain_order=True,
+    )
+    other = read.join(units, on="register_key", maintain_order="left").filter(pl.col("unit") != pl.col("own"))
+    return [
+        Problem(readings.where(row, "unit"), f"it is {unit!r}, the register's is {own!r}", "Convert the readings, or correct the register")
+        for row, unit, own in other.select("row", "unit", "own").iter_rows()
+    ]
 
 
 def _event_problems(events: Table, keys: pl.Series) -> list[Problem]:

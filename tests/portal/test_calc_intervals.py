@@ -121,6 +121,30 @@ def test_the_enterprise_may_be_left_out_of_the_readings_where_meters_are_unique(
     assert pl.read_parquet("o.parquet")["enterprise"].to_list() == ["A"]
 
 
+def test_a_column_of_enterprises_that_is_empty_says_nothing() -> None:
+    empty = put("empty.csv", "enterprise," + READINGS.replace("E-1", ",E-1"))
+    calc("--readings", empty, "--registers", "g.csv", "--by", "day", "--out", "o.parquet")
+    assert pl.read_parquet("o.parquet")["quantity"].to_list() == [pytest.approx(500)]
+
+
+def test_what_the_gateway_said_of_a_reading_counts() -> None:
+    rows = put("q.csv", "meter,read_at,value,quality\n" + "".join(
+        f"E-1,2026-01-01T0{hour}:00:00Z,{value},{quality}\n"
+        for hour, value, quality in ((0, 100, ""), (1, 700, "bad"), (2, 102, "good"), (3, 103, "uncertain"))
+    ))
+    calc("--readings", rows, "--registers", "g.csv", "--by", "reading", "--out", "o.parquet", "--rejected", "x.csv")
+    assert pl.read_parquet("o.parquet").select("quantity", "quality").rows() == [(20.0, "measured"), (10.0, "suspect")]
+    assert Path("x.csv").read_text(encoding="utf-8").splitlines()[1:] == ["E-1,2026-01-01T09:00:00+08:00,700.0,bad,marked_bad"]
+    broken = put("w.csv", Path(rows).read_text(encoding="utf-8").replace("bad", "broken"))
+    assert problems(broken)[0].startswith("w.csv row 3 column quality: 'broken' is not known")
+
+
+def test_readings_in_another_unit_than_their_register_are_told_once_for_each_unit() -> None:
+    rows = put("u.csv", "meter,read_at,value,unit\n" + "".join(f"E-1,2026-01-01T0{hour}:00:00Z,{hour},{unit}\n" for hour, unit in (
+        (0, "kWh"), (1, "Wh"), (2, "Wh"), (3, "MWh"), (4, ""))))
+    assert [problem.split(": ")[0] for problem in problems(rows)] == ["u.csv row 3 column unit", "u.csv row 5 column unit"]
+
+
 def test_events_are_read_and_checked() -> None:
     head = "meter,register,at,event,closing_value,opening_value,multiplier\n"
     change = put("e.csv", head + "E-1,main,2026-01-01T01:30:00+08:00,change,125,140,\n")
