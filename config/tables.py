@@ -34,6 +34,12 @@ LIMIT_UNITS: Final = (  # decisions.md 8, as the standards print them
 )
 
 
+VEE_BANDS: Final = ("range", "clock_drift", "sub_meter", "energy_per_output")  # rules whose low and high bound the same
+VEE_ALWAYS: Final = (  # rules by which the intervals leave readings out: validation only says how severe that is
+    "not_finite", "no_register_row", "outside_range", "marked_bad", "duplicate", "conflicting_copy", "transient", "spike", "length_unknown", "edited",
+)
+
+
 def _one_of(known: Sequence[str]) -> BeforeValidator:
     def check(unit: Any) -> Any:
         if unit not in known:
@@ -230,8 +236,10 @@ class VeeRuleRow(BaseModel):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if self.low is not None and self.high is not None and self.low > self.high and "(low:" not in self.unit and "(high:" not in self.unit:
+        if self.rule in VEE_BANDS and self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"low {self.low} is above high {self.high}")
+        if self.rule in VEE_ALWAYS and self.enabled is False:
+            raise ValueError("this rule decides which readings count and cannot be switched off")
         if self.valid_from is not None and self.valid_to is not None and self.valid_to <= self.valid_from:
             raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
         return self

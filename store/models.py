@@ -106,6 +106,14 @@ EVENT: Final = _versioned(
     "event", *_of_register(), _instant("at", required=True), _text("event", required=True),
     _number("closing_value"), _number("opening_value"), _number("multiplier"),
 )
+RULE: Final = _versioned(  # bounds of validation rules for an enterprise, a meter or a register
+    "vee_rule", _text("enterprise", required=True), _text("meter"), _text("register"), _text("rule", required=True),
+    _number("low"), _number("high"), _text("severity"), Column("enabled", Boolean()), *_validity(),
+)
+BALANCE: Final = _versioned(  # which registers are measured against which
+    "balance", _text("enterprise", required=True), _text("total_meter", required=True), _text("total_register", required=True),
+    _text("part_meter", required=True), _text("part_register", required=True), _text("kind", required=True), *_validity(),
+)
 REGISTER_VERSION: Final = Table(  # one row: counts changes, and is the lock that imports take turns by
     "register_version", metadata, Column("id", Integer(), primary_key=True, autoincrement=False), Column("version", _Id, nullable=False),
 )

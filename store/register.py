@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 from stdnum.cn import uscc
 from stdnum.exceptions import InvalidChecksum, ValidationError
 
-from config import formulas
+from config import formulas, tables
 from config.errors import BadInputError, Problem
-from config.schemas import ASSIGNMENT, EVENT, INSTANT, REGISTER
+from config.schemas import ASSIGNMENT, BALANCE, EVENT, INSTANT, REGISTER, VEE_RULE, conform
 from config.units import MEDIA, STATE_DIMENSIONS, dimension, known_units
 from store import audit, models, sheets
 from store.database import Database, frame_of
@@ -31,6 +31,8 @@ STAMPS: Final = ("start", "end")
 EVENTS: Final = ("change", "reset", "rollover", "multiplier")
 FLOWS: Final = ("consumed", "purchased", "own_primary", "opening_stock", "closing_stock", "sold", "converted_out", "recovered")
 USES: Final = ("fuel", "feedstock", "medium")
+SEVERITIES: Final = ("info", "warning", "error")
+BALANCES: Final = ("tariff", "sub_meter", "output")
 PLANT_STATUSES: Final = ("existing", "new")
 _RATE_UNITS: Final = ("kW", "MW", "m3/h", "Nm3/h", "Sm3/h", "m3_actual/h", "t/h", "kg/h")
 _STATE_UNITS: Final = tuple(unit for unit in known_units() if dimension(unit) in STATE_DIMENSIONS)
@@ -168,16 +170,43 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
             ("enterprise", "meter", "register", "at", "event"),
             (("register", ("enterprise", "meter", "register"), ("enterprise", "meter", "register")),),
         ),
+        "rule": _Shape(  # without meter or register: for all of the enterprise or of the meter
+            models.RULE,
+            {
+                **enterprise, "meter": Field(name), "register": Field(name), "rule": Field(sheets.choice(*_rule_names()), required=True),
+                "low": Field(free), "high": Field(free), "severity": Field(sheets.choice(*SEVERITIES)), "enabled": Field(sheets.boolean),
+                **validity, **withdrawn,
+            },
+            ("enterprise", "meter", "register", "rule", "valid_from"),
+            (owner, ("meter", ("enterprise", "meter"), ("enterprise", "meter")),
+             ("register", ("enterprise", "meter", "register"), ("enterprise", "meter", "register"))),
+        ),
+        "balance": _Shape(
+            models.BALANCE,
+            {
+                **enterprise, **{f"{side}_{one}": Field(name, required=True) for side in ("total", "part") for one in ("meter", "register")},
+                "kind": Field(sheets.choice(*BALANCES), required=True), **validity, **withdrawn,
+            },
+            ("enterprise", "total_meter", "total_register", "part_meter", "part_register", "kind", "valid_from"),
+            tuple(
+                ("register", ("enterprise", "meter", "register"), ("enterprise", f"{side}_meter", f"{side}_register")) for side in ("total", "part")
+            ),
+        ),
     }
+
+
+def _rule_names() -> list[str]:
+    return sorted({row.rule for row in tables.vee_rule_rows()[0]})
 
 
 _NUMERIC: Final = frozenset({
     "modulus", "range_low", "range_high", "max_rate_per_h", "multiplier", "resolution", "share_ratio", "closing_value", "opening_value",
+    "low", "high",
 })
 _OF_REGISTER: Final = ("register", "assignment", "event")
 _CELLS: Final[Mapping[str, pl.DataType]] = {
     **dict.fromkeys(_NUMERIC, pl.Float64()), **dict.fromkeys(("valid_from", "valid_to", "at"), INSTANT),
-    **dict.fromkeys(("net", "key_unit"), pl.Boolean()),
+    **dict.fromkeys(("net", "key_unit", "enabled"), pl.Boolean()),
 }
 
 
@@ -206,7 +235,7 @@ class RegisterStore:
         """Take over tables in memory, by the same rules.
 
         Args:
-            tables: by name: region, park, enterprise, site, gateway, meter, register, assignment, event; only some will do.
+            tables: by name: region, park, enterprise, site, gateway, meter, register, assignment, event, rule, balance; only some will do.
             by: who answers for it.
             known_from: from when on it is known.
 
@@ -256,6 +285,22 @@ class RegisterStore:
     def events(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """EVENT: the current rows, or those known at an instant."""
         return self._db.frame(_current(models.EVENT, EVENT.names(), as_of), EVENT).sort("register_key", "at", "event")
+
+    def rules(self, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """VEE_RULE: the current rows of this register's own validation rules, or those known at an instant; the shipped ones are not among them."""
+        own = [name for name in VEE_RULE if name not in {"medium", "kind", "source"}]
+        rows = self._db.frame(_current(models.RULE, own, as_of), {name: VEE_RULE[name] for name in own})
+        return conform(rows.with_columns(source=pl.lit("register")), VEE_RULE).sort("enterprise", "meter", "register", "rule", "valid_from")
+
+    def balances(self, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """BALANCE: the current rows, or those known at an instant."""
+        own = ["enterprise", "total_meter", "total_register", "part_meter", "part_register", "kind", "valid_from", "valid_to"]
+        rows = self._db.frame(_current(models.BALANCE, own, as_of), {name: BALANCE.get(name, pl.String()) for name in own})
+        keys = self.names()
+        for side in ("total", "part"):
+            named = keys.rename({"register_key": f"{side}_key", "meter": f"{side}_meter", "register": f"{side}_register"})
+            rows = rows.join(named, on=["enterprise", f"{side}_meter", f"{side}_register"])
+        return rows.select(BALANCE.names()).sort(BALANCE.names())
 
     def versions(self, table: str, after: datetime, until: datetime) -> pl.DataFrame:
         """Versions that became known, or were replaced or withdrawn, after one instant and up to another.
@@ -492,7 +537,9 @@ class _Change:
             if row["event"] == "multiplier" and row["multiplier"] is None:
                 self._tell(f"{self._where('event', key)} column multiplier", "is empty", "Give the multiplier that holds from then on.")
         self._check_overlaps("register", ("enterprise", "meter", "register"))
-        self._check_overlaps("assignment", self._shapes["assignment"].key[:-1])
+        for name in ("assignment", "rule", "balance"):
+            self._check_overlaps(name, self._shapes[name].key[:-1])
+        self._check_rules()
         self._check_shares()
 
     def _check_formulas(self) -> None:
@@ -509,7 +556,7 @@ class _Change:
         for key, row in self.after[name].items():
             spoken = tuple(row[column] for column in ours)
             if spoken[-1] is not None and spoken not in known:
-                shown = "/".join(spoken)
+                shown = "/".join(part or "" for part in spoken)
                 where = f"{self._where(name, key)} column {ours[-1]}"
                 self._tell(where, f"there is no {table} {shown}", f"Add it to table {table}, or mend the name.")
 
@@ -523,6 +570,20 @@ class _Change:
                         f"{self._where(name, at)} column valid_from", f"its validity overlaps {self._where(name, other)}",
                         "End the earlier row (valid_to) where the later one begins.",
                     )
+
+    def _check_rules(self) -> None:
+        for key, row in self.after["rule"].items():
+            where = self._where("rule", key)
+            if row["register"] is not None and row["meter"] is None:
+                self._tell(f"{where} column meter", "is empty", "Name the register's meter too, or leave the register empty.")
+            if row["rule"] in tables.VEE_BANDS and row["low"] is not None and row["high"] is not None and row["low"] > row["high"]:
+                self._tell(f"{where} column high", f"{row['high']} is below low ({row['low']})", "Mend low or high.")
+            if row["rule"] in tables.VEE_ALWAYS and row["enabled"] is False:
+                what = "this rule decides which readings count and cannot be switched off"
+                self._tell(f"{where} column enabled", what, "Leave it empty; an edit of kind replace or confirm is the way to correct a reading.")
+        for key, row in self.after["balance"].items():
+            if (row["total_meter"], row["total_register"]) == (row["part_meter"], row["part_register"]):
+                self._tell(f"{self._where('balance', key)} column part_register", "is the total itself", "Name the register that is a part of it.")
 
     def _check_shares(self) -> None:
         for rows in _grouped(self.after["assignment"], ("enterprise", "meter", "register", "carrier", "flow")).values():
@@ -546,7 +607,7 @@ class _Change:
 
 _IN_ORDER: Final = (
     ("register", "valid_from", "valid_to"), ("assignment", "valid_from", "valid_to"), ("register", "range_low", "range_high"),
-    ("meter", "calibrated_on", "calibration_due"),
+    ("meter", "calibrated_on", "calibration_due"), ("rule", "valid_from", "valid_to"), ("balance", "valid_from", "valid_to"),
 )
 
 

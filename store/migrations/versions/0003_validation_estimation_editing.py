@@ -120,3 +120,45 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(['edit'], ['edit.id'], name=op.f('fk_outage_report_edit_edit')),
         sa.PrimaryKeyConstraint('id', name=op.f('pk_outage_report'))
     )
+    op.create_table('vee_rule',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('key', sa.String(length=500), nullable=False),
+        sa.Column('enterprise', sa.String(length=64), nullable=False),
+        sa.Column('meter', sa.String(length=64), nullable=True),
+        sa.Column('register', sa.String(length=64), nullable=True),
+        sa.Column('rule', sa.String(length=64), nullable=False),
+        sa.Column('low', sa.Double(), nullable=True),
+        sa.Column('high', sa.Double(), nullable=True),
+        sa.Column('severity', sa.String(length=64), nullable=True),
+        sa.Column('enabled', sa.Boolean(), nullable=True),
+        sa.Column('valid_from', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('valid_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('known_from', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('known_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('recorded_by', sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_vee_rule'))
+    )
+    with op.batch_alter_table('vee_rule', schema=None) as batch_op:
+        batch_op.create_index(
+            'uq_vee_rule_current', ['key'], unique=True, sqlite_where=sa.text('known_to IS NULL'), postgresql_where=sa.text('known_to IS NULL'),
+        )
+    op.create_table('balance',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('key', sa.String(length=500), nullable=False),
+        sa.Column('enterprise', sa.String(length=64), nullable=False),
+        sa.Column('total_meter', sa.String(length=64), nullable=False),
+        sa.Column('total_register', sa.String(length=64), nullable=False),
+        sa.Column('part_meter', sa.String(length=64), nullable=False),
+        sa.Column('part_register', sa.String(length=64), nullable=False),
+        sa.Column('kind', sa.String(length=64), nullable=False),
+        sa.Column('valid_from', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('valid_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('known_from', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('known_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('recorded_by', sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_balance'))
+    )
+    with op.batch_alter_table('balance', schema=None) as batch_op:
+        batch_op.create_index(
+            'uq_balance_current', ['key'], unique=True, sqlite_where=sa.text('known_to IS NULL'), postgresql_where=sa.text('known_to IS NULL'),
+        )
