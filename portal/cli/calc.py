@@ -9,7 +9,7 @@ import typer
 
 from config import formulas
 from config.errors import Problem
-from config.schemas import EVENT, READING, REGISTER, conform
+from config.schemas import EVENT, READING, READING_QUALITY, REGISTER, conform
 from config.units import STATE_DIMENSIONS, dimension, known_units
 from monitors import formulas as derivation
 from monitors import intervals as core
@@ -21,7 +21,6 @@ JOINED_AT_ONCE: Final = 1_000_000
 
 app = typer.Typer(no_args_is_help=True)
 
-_QUALITIES: Final = ("good", "uncertain", "bad")  # 0, 1, 2 in READING
 _NAMES: Final = (
     Column("enterprise", "text", "id of the enterprise, any", required=False),
     Column("meter", "text", "id of the meter"),
@@ -33,7 +32,7 @@ READINGS: Final = (
     Column("value", "number", "what the register showed, without multiplier", unit="the register's"),
     Column("received_at", "instant", "when it arrived: of two values for one instant the earlier arrived may count", required=False),
     Column("unit", "text", "the register's unit; another one is a fault, nothing is converted", required=False),
-    Column("quality", "text", "what the gateway said of it", required=False, default="good", allowed=_QUALITIES),
+    Column("quality", "text", "what the gateway said of it", required=False, default="good", allowed=READING_QUALITY),
 )
 REGISTERS: Final = (
     *_NAMES,
@@ -125,7 +124,7 @@ def intervals(
         happened = conform(given["events"].frame.with_columns(register_key=keys["events"]), EVENT)
     counted = table.frame.select(
         "read_at", "value", "received_at", register_key=keys.pop("readings"), message=pl.int_range(pl.len(), dtype=pl.Int64), copy=pl.lit(0),
-        quality=pl.col("quality").cast(pl.Enum(_QUALITIES)).to_physical(),
+        quality=pl.col("quality").cast(pl.Enum(READING_QUALITY)).to_physical(),
     )
     as_given = table.frame.select(name for name in table.frame.columns if name in table.given and rejected is not None)
     del given, table  # the names of millions of readings are no longer needed
