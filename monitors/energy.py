@@ -12,8 +12,10 @@ from config.units import KG_PER_T, KJ_PER_KGCE, factor, known_units
 
 FLOW_SIGNS: Final[Mapping[str, int]] = {  # decisions.md 10
     "consumed": 1, "purchased": 1, "own_primary": 1, "opening_stock": 1, "closing_stock": -1, "sold": -1, "converted_out": -1, "recovered": -1,
-    "stock_difference": 1,  # book stock less taken stock: what is gone without having been measured as consumed (decisions.md 12)
+    # Beside consumed: book stock less taken stock (decisions.md 12), and what a reported figure that counts has beyond the metered.
+    "stock_difference": 1, "figure_difference": 1,
 }
+CONSUMED: Final = ("consumed", "stock_difference", "figure_difference")
 INPUT_FLOWS: Final = ("purchased", "own_primary", "opening_stock", "closing_stock")  # another way to the same figure as `consumed`
 USES: Final = ("fuel", "feedstock", "medium")
 FRESH_WATER: Final = ("water_tap", "water_ground", "water_surface")
@@ -113,6 +115,40 @@ def _answers(law: "_Law", needs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def in_one_row(energy_rows: pl.DataFrame) -> pl.DataFrame:
+    """ENERGY with one row for each quantity again, where its days had different heating values (`monitors.heating`).
+
+    The coefficient is then the weighted one, and all sources and reasons are named. A basis is null where a part with a quantity
+    has none. Other rows, and the order, stay as they are.
+    """
+    rows = energy_rows.select(schemas.ENERGY.names())
+    keys = [name for name in schemas.QUANTITY if name not in {"quantity", "covered_ratio", "estimated_ratio"}]
+    divided = pl.struct(keys).is_duplicated()
+    if not rows.select(divided.any()).item():
+        return rows
+    amount = pl.col("quantity")
+    weight = amount.abs()
+
+    def together(name: str) -> pl.Expr:
+        whole = (pl.col(name).is_not_null() | amount.is_null()).all() & pl.col(name).is_not_null().any()
+        return pl.when(whole).then(pl.col(name).sum()).alias(name)
+
+    def named(name: str) -> pl.Expr:
+        return pl.col(name).drop_nulls().unique(maintain_order=True).str.join("; ").replace("", None).alias(name)
+
+    numbered = rows.with_row_index("_row")
+    joined = numbered.filter(divided).group_by(keys, maintain_order=True).agg(
+        pl.col("_row", "covered_ratio").first(), quantity=pl.when(amount.is_not_null().any()).then(amount.sum()),
+        estimated_ratio=pl.when(weight.sum() > 0).then((pl.col("estimated_ratio").fill_null(0.0) * weight).sum() / weight.sum()),
+        **{name: together(name) for name in ("calorific_tce", "equivalent_tce")},
+        **{name: named(name) for name in ("calorific_source", "equivalent_source", "missing")},
+    ).with_columns(
+        (pl.when(pl.col("quantity") != 0).then(pl.col(f"{basis}_tce") * KG_PER_T / pl.col("quantity"))).alias(f"{basis}_kgce_per_unit")
+        for basis in (CALORIFIC, EQUIVALENT)
+    )
+    return pl.concat([numbered.filter(~divided), joined.select(numbered.columns)]).sort("_row").drop("_row")
+
+
 def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     """Sum coal equivalent, electricity and water over groups, each flow with its sign (decisions.md 10 and 16).
 
@@ -152,7 +188,7 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         _days=pl.col("period").replace_strict(days, default=1, return_dtype=pl.Float64()),
         _covered=pl.when(known).then(pl.col("covered_ratio").fill_null(1.0)).otherwise(0.0),
         _estimated=pl.col("estimated_ratio").fill_null(0.0), _weight=pl.col("calorific_tce").abs().fill_null(0.0),
-        _consumed=flow.is_in(("consumed", "stock_difference")), _input=flow.is_in(INPUT_FLOWS),
+        _consumed=flow.is_in(CONSUMED), _input=flow.is_in(INPUT_FLOWS),
     )
     totals = ["_calorific", "_equivalent", "_feedstock", "_renewable", "_kwh", "_fresh", "_unconventional"]
     carriers = rows.group_by([*by, pl.col("carrier").alias("_carrier")], maintain_order=True).agg(

@@ -16,7 +16,7 @@ METERED, BALANCE = "metered", "stock_balance"
 _OWNER: Final = ("enterprise", "carrier")
 _GROUP: Final = (*_OWNER, "flow")
 _EXACT: Final = 1e-9  # of a figure: what rounding of sums may differ by
-_Grain = Literal["day", "month"]
+Grain = Literal["day", "month"]
 
 
 def reconcile(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
@@ -41,7 +41,7 @@ def reconcile(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.DataFra
     reported = _sorted(figures)
     metered = _metered(quantities)
     months = _by_month(metered)
-    taken = stock_balance(reported, months, rules).filter(
+    taken = stock_balance(reported, quantities, rules, by="month").filter(
         pl.col("opening_source") == "taken", pl.col("closing_source") == "taken", pl.col("received_kind").is_not_null()
     )
     balance = taken.select(
@@ -81,8 +81,8 @@ def reconcile(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.DataFra
     return _counted(_toleranced(compared, rules), rules).select(schemas.RECONCILIATION.names()).sort(*_GROUP, "period", "kind")
 
 
-def stock_balance(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
-    """Book and taken stock by the periods of the quantities: opening + received - passed on - consumption - difference = closing.
+def stock_balance(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.DataFrame, *, by: Grain) -> pl.DataFrame:
+    """Book and taken stock by day or month: opening + received - passed on - consumption - difference = closing.
 
     The consumption is what is metered (for coal the belt scale); a stock-taking is the check, and its difference is booked in
     the period at whose end it was (decisions.md 12), as `stock_difference`: positive where less was found than the book has. A period
@@ -98,6 +98,7 @@ def stock_balance(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.Dat
         figures: MONTHLY_FIGURE; carriers without any stock are left out.
         quantities: QUANTITY by day or by month.
         rules: FIGURE_RULE.
+        by: length of a period; days need quantities by day.
 
     Returns:
         STOCK_BALANCE, sorted.
@@ -108,8 +109,8 @@ def stock_balance(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.Dat
         return schemas.empty(schemas.STOCK_BALANCE)
     reported = reported.join(owners, on=_OWNER, how="semi")
     metered = _metered(quantities).join(owners, on=_OWNER, how="semi")
-    grain = _grain(quantities)
-    every, length = ("1d", 10) if grain == "day" else ("1mo", 7)
+    metered = _by_month(metered) if by == "month" else metered
+    every, length = ("1d", 10) if by == "day" else ("1mo", 7)
     units = _units(metered, reported)
     is_stock, opens = pl.col("flow").is_in(STOCKS), pl.col("flow") == "opening_stock"
     flows = _in_unit_of(_days(reported.filter(~is_stock)), units)
@@ -140,38 +141,60 @@ def stock_balance(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.Dat
     booked = _booked(joined.with_columns(_partial=pl.col("covered_ratio") < needed))
     stock_taken = booked.select("carrier", "day", flow=pl.lit("closing_stock"), kind=pl.lit("stock_taking"))
     tolerances = in_force(stock_taken, rules, "tolerance_ratio")["value"]
-    return booked.with_columns(findings=_findings(grain, tolerances)).select(schemas.STOCK_BALANCE.names()).sort(*key)
+    return booked.with_columns(findings=_findings(by, tolerances)).select(schemas.STOCK_BALANCE.names()).sort(*key)
 
 
-def corrections(reconciled: pl.DataFrame, balances: pl.DataFrame, quantities: pl.DataFrame, periods: list[str] | None = None) -> pl.DataFrame:
-    """QUANTITY rows that stand beside the metered ones of a month, so that the sum is what counts; nothing metered is altered.
+def corrections(reconciled: pl.DataFrame, balances: pl.DataFrame, quantities: pl.DataFrame) -> pl.DataFrame:
+    """QUANTITY rows by month that stand beside the metered ones, so that their sum is what counts; nothing metered is altered.
 
-    - Where a reported figure of the flow `consumed` counts: what it has beyond the metered quantity, as estimated.
+    - Where a reported figure of the flow `consumed` counts: what it has beyond the metered quantity, with the flow `figure_difference`
+      (`consumed` for a carrier without a meter).
     - Else, where the stock was taken at the month's end and the meter covers the time since the stock-taking before: the difference,
-      with the flow `stock_difference`, as estimated.
+      with the flow `stock_difference`.
+
+    Both are estimated as a whole, since nothing measured them. Beside a metered row they have its `covered_ratio`, else none, as a reported
+    figure has.
 
     Args:
         reconciled: RECONCILIATION.
-        balances: STOCK_BALANCE by months.
-        quantities: QUANTITY by months: the metered rows. A row beside a metered one has its `covered_ratio`; one for a carrier without a
-            meter has none, as a reported figure.
-        periods: the months that are over, to which corrections are limited; None: all.
+        balances: STOCK_BALANCE by month.
+        quantities: QUANTITY by month or day: the metered rows.
     """
-    metered = _by_month(_metered(quantities)).filter(pl.col("flow") == "consumed").select(
-        *_OWNER, "period", _unit="unit", _metered="quantity", _covered="covered_ratio"
-    )
     key = [*_OWNER, "period"]
-    counted = reconciled.filter(pl.col("flow") == "consumed").unique(key, keep="first", maintain_order=True)
-    figures = counted.filter(pl.col("counted_quality") == "estimated").join(metered, on=key, how="left").select(
-        *key, "unit", flow=pl.lit("consumed"), quantity=pl.col("counted_quantity") - pl.col("_metered").fill_null(0.0), covered_ratio="_covered",
+    metered = _by_month(_metered(quantities)).filter(pl.col("flow") == "consumed").select(*key, _metered="quantity", _covered="covered_ratio")
+    counted = reconciled.filter(pl.col("flow") == "consumed", pl.col("counted_quality") == "estimated").unique(key, keep="first", maintain_order=True)
+    figures = counted.join(metered, on=key, how="left").select(
+        *key, "unit", flow=pl.when(pl.col("_covered").is_null()).then(pl.lit("consumed")).otherwise(pl.lit("figure_difference")),
+        quantity=pl.col("counted_quantity") - pl.col("_metered").fill_null(0.0), covered_ratio="_covered",
     )
     sound = ~pl.col("findings").fill_null("").str.contains("consumption_incomplete")
     differences = balances.filter(sound, pl.col("stock_difference") != 0).join(figures, on=key, how="anti").select(
         *key, "unit", flow=pl.lit("stock_difference"), quantity="stock_difference", covered_ratio="covered_ratio",
     )
     rows = pl.concat([figures, differences]).with_columns(use=pl.lit("fuel"), estimated_ratio=pl.lit(1.0))
-    rows = rows if periods is None else rows.filter(pl.col("period").is_in(periods))
-    return schemas.conform(rows.filter(pl.col("quantity").is_not_null()), schemas.QUANTITY).sort(*key, "flow")
+    return schemas.conform(rows, schemas.QUANTITY).sort(*key, "flow")
+
+
+def by_days(months: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
+    """Corrections by day, for the heating value of each: a stock difference in proportion to what was consumed, others evenly.
+
+    Args:
+        months: QUANTITY by month, as `corrections` gives it.
+        days: QUANTITY by day: the metered rows.
+
+    Returns:
+        QUANTITY by day; the days of a row add up to it.
+    """
+    consumed = _metered(days).filter(pl.col("flow") == "consumed").select(*_OWNER, "period", _weight="quantity")
+    first = pl.col("period").str.to_date("%Y-%m", strict=False)
+    spread = months.with_row_index("_row").with_columns(_day=pl.date_ranges(first, first.dt.month_end())).explode("_day").with_columns(
+        period=pl.col("_day").dt.to_string("%Y-%m-%d")
+    ).join(consumed, on=[*_OWNER, "period"], how="left")
+    whole = pl.col("_weight").fill_null(0.0).sum().over("_row")
+    share = pl.when((pl.col("flow") == "stock_difference") & (whole > 0)).then(pl.col("_weight").fill_null(0.0) / whole).otherwise(
+        1 / pl.len().over("_row")
+    )
+    return schemas.conform(spread.with_columns(quantity=pl.col("quantity") * share), schemas.QUANTITY)
 
 
 _SIDES: Final = (*_GROUP, "kind", "period", "quantity")
@@ -185,7 +208,7 @@ def _last_day_of(day: pl.Expr, every: str) -> pl.Expr:
     return day.dt.truncate(every).dt.offset_by(every).dt.offset_by("-1d")
 
 
-def _grain(quantities: pl.DataFrame) -> _Grain:
+def _grain(quantities: pl.DataFrame) -> Grain:
     return "day" if quantities.height and len(quantities["period"][0]) == 10 else "month"
 
 
@@ -345,7 +368,7 @@ def _source(taken: str, other: pl.Expr) -> pl.Expr:
     return pl.when(pl.col(taken).is_not_null()).then(pl.lit("taken")).when(other.is_not_null()).then(pl.lit("carried"))
 
 
-def _findings(grain: _Grain, tolerances: pl.Series) -> pl.Expr:
+def _findings(grain: Grain, tolerances: pl.Series) -> pl.Expr:
     limit = tolerances * pl.col("_consumed_since").abs() * (1 + _EXACT)
     found = {
         "negative_stock": (pl.min_horizontal("opening_stock", "book_stock", "closing_stock") < 0),

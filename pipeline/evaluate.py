@@ -16,18 +16,20 @@ from typing import Final, Literal, NamedTuple
 import polars as pl
 
 from config import calendar, schemas
-from monitors.energy import coefficients_for, energy, sum_energy
+from monitors.energy import coefficients_for, energy, in_one_row, sum_energy
+from monitors.heating import heating_values, with_heating_values
 from monitors.intensity import intensity
 from monitors.limits import limits
 from monitors.quantities import assigned_in, quantities
+from monitors.reconcile import by_days, corrections, reconcile, stock_balance
 from pipeline.site import Site
 
 FINGERPRINT = "evaluated"
 EVALUATED_ON = "evaluated_on"
 Grain = Literal["day", "month", "year"]
-Frames = Mapping[str, pl.DataFrame]  # carriers: ENERGY; sums: enterprise, period, ENERGY_SUM
+Frames = Mapping[str, pl.DataFrame]  # carriers: ENERGY; sums: enterprise, period, ENERGY_SUM; days: QUANTITY by day where figures are reported
 _PERIOD_SUM: Final = pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})
-_MODULES: Final = ("config.schemas", "config.units", "config.calendar", "monitors.quantities", "monitors.energy", __name__)
+_MODULES: Final = ("config.schemas", "config.units", "config.calendar", "monitors.quantities", "monitors.energy", "monitors.heating", __name__)
 
 
 class _Known(NamedTuple):
@@ -40,6 +42,9 @@ class _Known(NamedTuple):
     limits: pl.DataFrame  # LIMIT
     coefficients: pl.DataFrame  # COEFFICIENT
     confirmations: pl.DataFrame  # CONFIRMATION
+    heating: pl.DataFrame  # HEATING_VALUE
+    monthly: pl.DataFrame  # MONTHLY_FIGURE
+    figure_rules: pl.DataFrame  # FIGURE_RULE
 
 
 class _Part(NamedTuple):
@@ -84,34 +89,50 @@ class Evaluator:
 
     def _fingerprint(self, today: date) -> str:
         site = self.site
-        law = [_hash(table) for table in (site.limits(), site.coefficients(), site.confirmations.frame())]
-        return _print(_code(), site.derived.version("daily"), site.register.version(), site.figures.version(), str(today), law)
+        law = [_hash(table) for table in (site.limits(), site.coefficients(), site.confirmations.frame(), site.figure_rules())]
+        return _print(_code(), site.derived.version("daily"), site.register.version(), site.reported.version(), str(today), law)
 
 
 def evaluated(site: Site, today: date) -> Mapping[str, pl.DataFrame]:
-    """All results from the daily tables, nothing taken from earlier ones: energy, carriers, intensity, park_intensity, verdicts."""
+    """All results from the daily tables, nothing taken from earlier ones: energy, carriers, intensity, park_intensity, verdicts,
+    reconciliation, stock_balance."""
     known = _known(site)
     return _results(known, today, lambda part: _carried(site, known, today, part), site.derived.days("daily"))
 
 
 def _known(site: Site) -> _Known:
+    rules = site.figure_rules()
     return _Known(
         site.register.registers(), site.register.assignments(), site.figures.values(), site.figures.outputs(),
         site.limits(), site.coefficients(), site.confirmations.frame(),
+        heating_values(site.reported.batches.frame(), rules), site.reported.monthly.frame(), rules,
     )
 
 
 def _results(known: _Known, today: date, carried: Callable[[_Part], Frames], days: list[date]) -> Mapping[str, pl.DataFrame]:
     done = [carried(part) for part in _parts(day for day in days if day <= today)]
-    sums = pl.concat([schemas.empty(_PERIOD_SUM), *(part["sums"] for part in done)]).sort("enterprise", "period")
+    sums = pl.concat([schemas.empty(_PERIOD_SUM), *(part["sums"] for part in done)])
+    carriers = pl.concat([schemas.empty(schemas.ENERGY), *(part["carriers"] for part in done)])
+    metered = pl.concat([schemas.empty(schemas.QUANTITY), *(part["days"] for part in done)])
+    reconciled = reconcile(known.monthly, metered, known.figure_rules)
+    balances = stock_balance(known.monthly, metered, known.figure_rules, by="month")
+    booked = _booked(known, corrections(reconciled, balances, metered), metered, carriers, today)
+    if booked.height:
+        carriers = pl.concat([carriers, booked])
+        touched = booked.select("enterprise", "period").unique()
+        anew = sum_energy(carriers.join(touched, on=["enterprise", "period"], how="semi"), ["enterprise", "period"])
+        sums = pl.concat([sums.join(touched, on=["enterprise", "period"], how="anti"), schemas.conform(anew, _PERIOD_SUM)])
+    sums = sums.sort("enterprise", "period")
     products = _judged_periods(known.outputs, today)
     return {
         "energy": sums,
-        "carriers": pl.concat([schemas.empty(schemas.ENERGY), *(part["carriers"] for part in done)]).sort(
+        "carriers": carriers.sort(
             "enterprise", "period", "carrier", "site", "process", "product", "unit", "flow", "use"
         ),
         "intensity": intensity(sums, known.figures, "enterprise"),
         "park_intensity": intensity(sums, known.figures, "park"),
+        "reconciliation": reconciled,
+        "stock_balance": balances,
         "verdicts": limits(products, known.limits, known.confirmations, _product_energy(products, carried)),
     }
 
@@ -135,13 +156,54 @@ def _carried(site: Site, known: _Known, today: date, part: _Part) -> Frames:
     midnight, night = calendar.day_span(today, zone)
     daily = site.derived.read("daily", part.first, part.last).collect().drop("day")
     assigned = assigned_in(known.registers, known.assignments, start, end)
+    fired = _fired(known, part)
     rows = {}
     for grain in part.grains:
         until = min(end, night if grain == "day" else midnight)
         days = daily.filter(pl.col("start") < until)
-        rows[grain] = energy(quantities(days, known.registers, assigned, by=grain, zone=zone, until=until), known.coefficients)
+        measured = quantities(days, known.registers, assigned, by=grain, zone=zone, until=until)
+        if fired.height:
+            fuelled = assigned.join(fired, on=["enterprise", "carrier"], how="semi")
+            by_day = quantities(days, known.registers, fuelled, by="day", zone=zone, until=until)
+            measured = with_heating_values(measured, by_day, fired)
+        rows[grain] = in_one_row(energy(measured, known.coefficients))
     sums = pl.concat([sum_energy(frame, ["enterprise", "period"]) for frame in rows.values()])
-    return {"carriers": rows[part.grains[-1]], "sums": schemas.conform(sums, _PERIOD_SUM)}
+    by_day = rows.get("day", schemas.empty(schemas.ENERGY)).filter(pl.col("period") < str(today))
+    owners = known.monthly.select("enterprise", "carrier").unique()
+    return {
+        "carriers": rows[part.grains[-1]], "sums": schemas.conform(sums, _PERIOD_SUM),
+        "days": by_day.join(owners, on=["enterprise", "carrier"], how="semi").select(schemas.QUANTITY.names()),
+    }
+
+
+def _fired(known: _Known, part: _Part) -> pl.DataFrame:
+    return known.heating.filter(pl.col("day").is_between(part.first, part.last))
+
+
+def _booked(known: _Known, months: pl.DataFrame, metered: pl.DataFrame, carriers: pl.DataFrame, today: date) -> pl.DataFrame:
+    """ENERGY of the corrections, for the months that are over and for their years, with the heating value of their days."""
+    over = [month for month in months["period"].unique() if calendar.period_days(month)[1] < today]
+    months = months.filter(pl.col("period").is_in(over))
+    keys = [name for name in schemas.QUANTITY if name not in {"period", "quantity", "covered_ratio", "estimated_ratio"}]
+    in_year = pl.col("period").str.slice(0, 4)
+    days_of = {month: (last - first).days + 1 for month in over for first, last in [calendar.period_days(month)]}
+    years = months.with_columns(_days=pl.col("period").replace_strict(days_of, default=None, return_dtype=pl.Int64())).group_by(
+        [*keys, in_year], maintain_order=True
+    ).agg(pl.col("quantity").sum(), pl.col("_days").sum(), pl.col("estimated_ratio").first(), _beside=pl.col("covered_ratio").is_not_null().any())
+    measured = carriers.filter(pl.col("flow") == "consumed").group_by("enterprise", "carrier", "period").agg(_covered=pl.col("covered_ratio").mean())
+    due = {year: (min(date(int(year), 12, 31), today - timedelta(days=1)) - date(int(year), 1, 1)).days + 1 for year in years["period"].unique()}
+    years = years.join(measured, on=["enterprise", "carrier", "period"], how="left").with_columns(
+        # Beside a meter its coverage; without one the share of the year's days so far for which there is a figure.
+        covered_ratio=pl.when("_beside").then("_covered").otherwise(
+            pl.col("_days") / pl.col("period").replace_strict(due, default=None, return_dtype=pl.Float64())
+        )
+    )
+    by_day = by_days(months, metered)
+    rows = [
+        in_one_row(energy(with_heating_values(schemas.conform(one, schemas.QUANTITY), by_day, known.heating), known.coefficients))
+        for one in (months, years) if one.height
+    ]
+    return pl.concat([schemas.empty(schemas.ENERGY), *rows])
 
 
 class _Kept:
@@ -172,7 +234,8 @@ class _Kept:
         days = [(str(day), self._days[day]) for day in sorted(self._days) if part.first <= day <= min(part.last, self._today)]
         return {
             "code": _code(), "part": str(part), "zone": zone, "until": str(min(self._today, part.last + timedelta(days=1))),
-            "days": _print(days), "assigned": _hash(assigned),
+            "days": _print(days), "assigned": _hash(assigned), "heating": _hash(_fired(self._known, part)),
+            "reported": _hash(self._known.monthly.select("enterprise", "carrier").unique().sort("enterprise", "carrier")),
         }
 
     def _coefficients(self, frames: Frames) -> str:

@@ -182,11 +182,11 @@ class Site:
 
         return tables.coefficients(self.settings.site.tables_dir, as_of)
 
-    def figure_rules(self) -> pl.DataFrame:
-        """FIGURE_RULE: the shipped rows and the site's own."""
+    def figure_rules(self, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """FIGURE_RULE: the shipped rows and the site's own; with `as_of`, those known then."""
         from config import tables
 
-        return tables.figure_rules(self.settings.site.tables_dir)
+        return tables.figure_rules(self.settings.site.tables_dir, as_of)
 
     def quality_weights(self) -> pl.DataFrame:
         """QUALITY_WEIGHT: the shipped rows and the site's own."""
