@@ -107,6 +107,7 @@ HISTORY: Final = pl.Schema({  # what a register did on a local day, as far as va
 ESTIMATE: Final = pl.Schema({  # consumption of a span in which nothing is measured; where `total_measured`, only its hours are estimated
     "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT,
     "quantity": pl.Float64(),  # of the time in the span that is not covered, multiplier applied; null where the method has nothing to go by
+    "estimated_h": pl.Float64(),  # so much of the span is not covered, or is caught up for
     "low": pl.Float64(), "high": pl.Float64(),  # 95 % interval from back-tests; null where there are too few
     "method": pl.String(),  # linear, like_days, linked, manual
     "reason": pl.String(), "reason_zh": pl.String(),

@@ -235,7 +235,7 @@ def _estimated(
     names = [name for name in AUTOMATIC if method in ("auto", name)]
     spans = pieces.group_by("span", maintain_order=True).agg(
         pl.col("register_key", "start", "end", "low", "high", "said", "net").first(), begin=_at.min(), last=_at.max(),
-        hours=pl.col("weight").sum(), known=pl.col("known").sum(), total_measured=pl.col("known").is_not_null().all(),
+        estimated_h=pl.col("weight").sum(), known=pl.col("known").sum(), total_measured=pl.col("known").is_not_null().all(),
         is_given=pl.col("given").is_not_null().all() & pl.col("known").is_null().all(),
     )
     cases = pl.concat([spans.select("span", "register_key", "begin", back=pl.lit(0, pl.Int64), truth=pl.lit(None, pl.Float64)),

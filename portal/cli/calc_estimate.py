@@ -48,6 +48,7 @@ ESTIMATES: Final = (
     Column("start", "instant", "start of the span"),
     Column("end", "instant", "end of the span, not included"),
     Column("quantity", "number", "of what is not covered in the span; empty: the method has nothing to go by", nullable=True, unit="column unit"),
+    Column("estimated_h", "number", "so much of the span is not covered, or is caught up for", unit="h"),
     Column("low", "number", "lower bound (95 %) from back-tests", nullable=True, unit="column unit"),
     Column("high", "number", "upper bound (95 %) from back-tests", nullable=True, unit="column unit"),
     Column("unit", "text", "unit of the quantity"),

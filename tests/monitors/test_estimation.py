@@ -151,7 +151,8 @@ def test_linked_has_nothing_to_go_by_without_the_other_register(fault: str) -> N
 
 def test_a_value_of_a_person_is_spread_evenly_over_what_is_not_covered() -> None:
     history = pl.concat([hours([10.0]), hours([2.0], start=MONDAY + HOUR, covered_ratio=0.5)])
-    given_value = window(MONDAY, MONDAY + 4 * HOUR).with_columns(quantity=pl.lit(50.0), low=pl.lit(40.0), high=pl.lit(70.0), reason=pl.lit("log book"))
+    said = {"quantity": pl.lit(50.0), "low": pl.lit(40.0), "high": pl.lit(70.0), "reason": pl.lit("log book")}
+    given_value = window(MONDAY, MONDAY + 4 * HOUR).with_columns(**said)
     done = run(history, given_value)
     assert done.hours.select("quantity", "covered_ratio").rows() == [(10.0, 0.5), (20.0, 1.0), (20.0, 1.0)]
     row = only(done)
