@@ -9,16 +9,17 @@
    themselves, and hours, days and months of an estimate telescope.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal, cast
 
 import polars as pl
 
 from config import calendar
 from config.schemas import INSTANT, INTERVAL, QUALITY, READING, SET_ASIDE, WINDOW, conform, empty
-from monitors.intervals import _bounds as grain_bounds
+from monitors.axis import grain_bounds
 
 EDITED: Final = "edited"  # the rule by which a reading is set aside
+NEIGHBOURS: Final = timedelta(hours=1)  # as far as readings that come as they should are apart
 _of_register = pl.col("register_key")
 _start, _end = pl.col("start"), pl.col("end")
 
@@ -138,6 +139,28 @@ def filled(
         estimated_ratio=pl.when(touched).then(((known * was + more) / (known + more)).clip(upper_bound=1.0)).otherwise("estimated_ratio"),
     )
     return both.select(INTERVAL.names()).sort("register_key", "start")
+
+
+def explained(intervals: pl.DataFrame, edits: pl.DataFrame) -> pl.DataFrame:
+    """Say of each interval which edits touch it.
+
+    Args:
+        intervals: register_key, start, end; further columns are kept.
+        edits: EDIT, those that count.
+
+    Returns:
+        The same rows in their order with `edits`, the numbers of those whose time overlaps the interval. That of an excluded or replaced
+        reading is taken with an hour on either side, since the steps to its neighbours change too.
+    """
+    around = pl.when(pl.col("kind").is_in(["exclude", "replace"])).then(NEIGHBOURS).otherwise(timedelta())
+    spans = edits.select("register_key", "edit", low=_start - around, high=pl.coalesce("end", _start + timedelta(microseconds=1)) + around)
+    numbered = intervals.with_row_index("row")
+    touched = (
+        numbered.select("row", "register_key", "start", "end").join(spans, on="register_key")
+        .filter((_start < pl.col("high")) & (pl.col("low") < _end))
+        .group_by("row").agg(edits=pl.col("edit").sort())
+    )
+    return numbered.join(touched, on="row", how="left", maintain_order="left").drop("row").with_columns(pl.col("edits").fill_null([]))
 
 
 def _together(spans: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from config.errors import ServiceUnavailableError, StoreFullError, TcewatchError
+from config.errors import BadInputError, ServiceUnavailableError, StoreFullError, TcewatchError
 from portal.api.problems import TITLES, ProblemError, problem
 from portal.context import NotLoggedInError, portal_of
 from portal.middleware import SECURITY_HEADERS
@@ -42,6 +42,14 @@ def answer_errors(app: FastAPI) -> None:
     def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, ProblemError)
         return problem(request, error.status, error.code, error.detail, **error.facts)
+
+    @app.exception_handler(BadInputError)
+    def bad_input(request: Request, error: Exception) -> Response:
+        assert isinstance(error, BadInputError)
+        if _is_api(request):
+            told = [{"where": one.where, "what": one.what, "remedy": one.remedy} for one in error.problems]
+            return problem(request, 422, "bad-input", "Nothing was taken over; see `problems`.", problems=told)
+        return _say(request, 422, "bad-input", "What was given cannot be used.")
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: Exception) -> Response:

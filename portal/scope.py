@@ -9,8 +9,13 @@ import polars as pl
 from pipeline.site import Site
 from store.people import Principal
 
-# Collections that not every role sees: raw messages may hold what an enterprise did not mean to publish.
-FOR_ROLES: Final[Mapping[str, frozenset[str]]] = {"quarantine": frozenset({"admin", "operator", "regulator"})}
+# Collections that not every role sees: raw messages and evidence may hold what an enterprise did not mean to publish.
+_INSIDERS: Final = frozenset({"admin", "operator", "regulator"})
+FOR_ROLES: Final[Mapping[str, frozenset[str]]] = {"quarantine": _INSIDERS, "evidence": _INSIDERS}
+# Who makes an edit and who checks it; whoever has both roles still cannot check what is their own (store.edits).
+DOES: Final[Mapping[str, frozenset[str]]] = {
+    "propose": frozenset({"admin", "operator"}), "check": frozenset({"admin", "regulator"}), "withdraw": _INSIDERS,
+}
 
 
 class NotFoundError(Exception):
@@ -77,6 +82,21 @@ class Scope:
         if self.principal.scopes is not None:
             return self.principal.allows(collection)
         return collection not in FOR_ROLES or bool(self.principal.roles & FOR_ROLES[collection])
+
+    def may_do(self, action: str) -> bool:
+        """Whether the principal may change something (DOES); a machine may only propose, and only with the scope of that name."""
+        if self.principal.scopes is not None:
+            return action in self.principal.scopes
+        return bool(self.principal.roles & DOES[action])
+
+    def require_doing(self, action: str) -> None:
+        """Let nobody past who may not do it.
+
+        Raises:
+            ForbiddenError: the principal may not.
+        """
+        if not self.may_do(action):
+            raise ForbiddenError
 
     def require(self, collection: str) -> None:
         """Let nobody past who may not see the collection.

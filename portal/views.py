@@ -13,10 +13,12 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
+from config import calendar
 from config.errors import StoreUnavailableError, TcewatchError
 from config.findings import OpenAlert
 from config.schemas import ENERGY, ENERGY_SUM, INSTANT, INTENSITY, VERDICT, conform
 from config.units import FIVE_MEDIA
+from monitors.editing import explained
 from monitors.energy import sum_energy
 from monitors.quantities import quantities
 from pipeline import quality
@@ -38,6 +40,7 @@ RESULTS: Final[Mapping[str, pl.Schema]] = {
 CONSUMPTION: Final = pl.Schema({
     "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "medium": pl.String(), "start": INSTANT, "end": INSTANT,
     "quantity": pl.Float64(), "unit": pl.String(), "quality": pl.String(), "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(),
+    "edits": pl.List(pl.Int64()),  # of the edits that count and touch it
 })
 LAST_READING: Final = pl.Schema({
     "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "medium": pl.String(), "unit": pl.String(), "kind": pl.String(),
@@ -80,7 +83,8 @@ def consumption(site: Site, scope: Scope, table: Literal["hourly", "daily"], fir
             chosen = chosen.filter(pl.col(column) == value)
     columns = chosen.select("register_key", "enterprise", "meter", "register", "medium", "unit")
     intervals = site.derived.read(table, first, last).filter(pl.col("register_key").is_in(columns["register_key"].implode())).collect()
-    return conform(intervals.join(columns, on="register_key").sort("enterprise", "meter", "register", "start"), CONSUMPTION)
+    named = explained(intervals, site.edits.effective()).join(columns, on="register_key")
+    return conform(named.sort("enterprise", "meter", "register", "start"), CONSUMPTION)
 
 
 def by_carrier(
@@ -367,6 +371,7 @@ class Enterprise:
     registers: list[dict[str, Any]]
     alerts: list[OpenAlert]
     charts: list[dict[str, Any]]
+    edits: list[dict[str, Any]]  # that count and concern the last CHART_DAYS days, newest first
 
 
 def enterprise(portal: Portal, scope: Scope, code: str, grain: Grain, last: pl.DataFrame) -> Enterprise:
@@ -390,8 +395,15 @@ def enterprise(portal: Portal, scope: Scope, code: str, grain: Grain, last: pl.D
         products={one["product"]: one for one in site.limits().select("product", "product_zh", "product_en").to_dicts()},
         intensities=result(site, scope, "intensity").filter(mine, yearly).sort("period", descending=True).to_dicts(),
         registers=last.filter(mine).to_dicts(), alerts=[one for one in open_alerts(site, scope) if one.enterprise == code],
-        charts=charts(portal, scope, code, grain),
+        charts=charts(portal, scope, code, grain), edits=edits_since(portal, scope, code, portal.today() - timedelta(days=CHART_DAYS)),
     )
+
+
+def edits_since(portal: Portal, scope: Scope, code: str, first: date) -> list[dict[str, Any]]:
+    """The edits of an enterprise that count and reach beyond the start of a local day, newest first."""
+    start, _ = calendar.day_span(first, portal.site.settings.site.zone)
+    rows = scope.rows(portal.site.edits.rows(states=("effective", "withdrawing"), enterprises=[code]))
+    return rows.filter(pl.coalesce("end", "start") >= start).sort("start", "edit", descending=True).to_dicts()
 
 
 def charts(portal: Portal, scope: Scope, code: str, grain: Grain) -> list[dict[str, Any]]:

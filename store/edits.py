@@ -172,11 +172,13 @@ class Edits:
 
     def rows(
         self, *, states: Collection[str] | None = None, enterprises: Collection[str] | None = None, ids: Collection[int] | None = None,
+        evidence: str | None = None,
     ) -> pl.DataFrame:
-        """ROW: every edit, or those of some states, enterprises or numbers, by number."""
+        """ROW: every edit, or those of some states, enterprises, numbers or evidence, by number."""
         columns = [EDIT.c.id if name == "edit" else REGISTER_KEY.c[name] if name in _NAMES else EDIT.c[name] for name in ROW]
         query = select(*columns).join_from(EDIT, REGISTER_KEY, EDIT.c.register_key == REGISTER_KEY.c.register_key).order_by(EDIT.c.id)
-        for column, wanted in ((EDIT.c.state, states), (REGISTER_KEY.c.enterprise, enterprises), (EDIT.c.id, ids)):
+        held = None if evidence is None else [evidence]
+        for column, wanted in ((EDIT.c.state, states), (REGISTER_KEY.c.enterprise, enterprises), (EDIT.c.id, ids), (EDIT.c.evidence, held)):
             if wanted is not None:
                 query = query.where(column.in_(sorted(wanted)))
         return self._db.frame(query, ROW)

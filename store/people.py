@@ -21,8 +21,11 @@ from store.database import Database
 from store.models import GATEWAY, TOKEN, USER
 
 ROLES: Final = ("admin", "operator", "regulator", "evaluator", "viewer")
-# What a token may read, named as the collections of the API; "read" is all of them.
-SCOPES: Final = ("read", "register", "readings", "consumption", "intensities", "verdicts", "alerts", "cases", "figures", "quarantine")
+# What a token may read, named as the collections of the API; "read" is all of them. "propose" lets it propose edits, and nothing else does.
+SCOPES: Final = (
+    "read", "register", "readings", "consumption", "intensities", "verdicts", "alerts", "cases", "figures", "quarantine", "edits", "evidence",
+    "propose",
+)
 MIN_PASSWORD: Final = 12
 MAX_PASSWORD: Final = 256  # hashing a longer one would only cost time
 _TOKEN_BYTES: Final = 32

@@ -151,7 +151,7 @@ def _bad_cursor() -> ProblemError:
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
     """Ready for CSV: lists joined, and no text that a spreadsheet would run as a formula (ASVS 5.0, 1.2.10)."""
-    joined = frame.with_columns(pl.col(pl.List(pl.String)).list.join(";"))
+    joined = frame.with_columns(pl.col(pl.List(pl.String), pl.List(pl.Int64)).cast(pl.List(pl.String)).list.join(";"))
     texts = joined.with_columns(pl.col(pl.Enum, pl.Categorical).cast(pl.String))
     guarded = [
         pl.when(pl.col(name).str.contains(FORMULA_START)).then("'" + pl.col(name)).otherwise(pl.col(name)).alias(name)

@@ -38,7 +38,7 @@ async def push(
     if (enterprise, gateway) != sender:
         raise NotFoundError
     content_type = _content_type(request)
-    payload = await _body(request, portal.site.settings.mqtt.max_payload_bytes)
+    payload = await body_of(request, portal.site.settings.mqtt.max_payload_bytes)
     message = await run_in_threadpool(_keep, portal, sender, kind, content_type, payload)
     return JSONResponse({"receipt": message, "state": "pending"}, status_code=202, headers={"Location": f"/api/v1/receipts/{message}"})
 
@@ -87,9 +87,13 @@ def _content_type(request: Request) -> str | None:
     return given if given in _ENCODINGS.values() else None
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """The body, never unpacked here, and never more of it in memory than is allowed."""
-    too_large = ProblemError(413, "too-large", f"A message has at most {most:,} bytes as sent. Split it, or compress it.", max_bytes=most)
+async def body_of(request: Request, most: int) -> bytes:
+    """The body, never unpacked here, and never more of it in memory than is allowed.
+
+    Raises:
+        ProblemError: it is too large, too slow or cut off.
+    """
+    too_large = ProblemError(413, "too-large", f"At most {most:,} bytes are taken at once, as sent. Split it, or compress it.", max_bytes=most)
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > most:
         raise too_large

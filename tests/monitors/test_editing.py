@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.schemas import EDIT, EVENT, INTERVAL, READING, REGISTER, SET_ASIDE, WINDOW, conform
-from monitors.editing import confirmed, edited, filled
+from monitors.editing import confirmed, edited, explained, filled
 from monitors.intervals import Grain, intervals
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -207,3 +207,13 @@ def test_hours_that_only_an_estimate_knows_are_the_hours_that_readings_know(zone
     found = filled(NOTHING, window((start, start + timedelta(days=20))), edits(estimated(start, start + timedelta(days=20), 480.0)), "hour", zone)
     assert found.select("start", "end").equals(known.select("start", "end"))
     assert found["quantity"].to_list() == pytest.approx(known["quantity"].to_list())
+
+
+def test_an_interval_names_the_edits_whose_time_overlaps_it() -> None:
+    hours = window(*((at(hour), at(hour + 1)) for hour in range(9))).with_columns(further=pl.lit("kept"))
+    some = edits(estimated(at(1), at(3), 1.0), {"kind": "confirm", "start": at(2), "end": at(2.5)}, replaced(at(6), 1.0))
+    found = explained(hours, some)
+    assert found["edits"].to_list() == [[], [1], [1, 2], [], [], [3], [3], [3], []]  # a replaced reading ends one step and begins another
+    assert found["further"].unique().to_list() == ["kept"]
+    assert explained(hours, edits())["edits"].to_list() == [[]] * 9
+    assert explained(hours, edits(excluded(at(0), at(9), key=2)))["edits"].to_list() == [[]] * 9

@@ -1,5 +1,6 @@
 """A small site for the portal's tests: two parks, three enterprises, a year of data through the real stages, and what went wrong."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ FORMULA = '=HYPERLINK("http://example.invalid","click")'
 PASSWORD = "correct horse battery"
 POISON = b"\xff\xfe<b>not json</b>\x00"
 MARKUP = b'{"v":1,"readings":"<img src=x onerror=alert(1)>"}'
+PHOTO = b"<script>alert(1)</script>"
+EVIDENCE = hashlib.sha256(PHOTO).hexdigest()
 METERS = (("E-1", "active_import", "electricity", "kWh", "electricity", 900.0), ("C-1", "mass", "coal", "t", "raw_coal", 0.6),
           ("W-1", "volume", "water", "m3", "water_tap", 4.0), ("G-1", "volume", "gas", "Nm3", "natural_gas_high", 20.0),
           ("O-1", "mass", "oil", "t", "diesel", 0.01))
@@ -69,7 +72,9 @@ def seeded(folder: Path) -> Site:
     settler = Settler(site)
     while settler.once():
         pass
+    _edit(site)
     Roller(site).once()
+    _flag(site)
     Evaluator(site, lambda: NOW).once()
     Watcher(site, lambda: NOW).once()
     return site
@@ -100,6 +105,26 @@ def _register() -> dict[str, pl.DataFrame]:
         "gateway": pl.DataFrame({"enterprise": [CARBIDE, FERRO, FOREIGN], "gateway": ["GW-1"] * 3, "region": ["150900", "150900", "150400"]}),
         "meter": meters, "register": registers, "assignment": assignments,
     }
+
+
+def _edit(site: Site) -> None:
+    """One edit that counts (and changes nothing: what it confirms is not suspect) and one that waits, each of another park."""
+    assert site.edits.keep_evidence(PHOTO, name="照片 1.jpg", by="maker", at=NOW) == EVIDENCE
+    row = {"meter": "E-1", "register": "active_import", "kind": "confirm", "reason": XSS, "evidence": EVIDENCE}
+    spans = {"start": NOW - timedelta(days=3), "end": NOW - timedelta(days=2)}
+    ids = site.edits.propose(pl.DataFrame([{**row, **spans, "enterprise": one} for one in (CARBIDE, FOREIGN)]), maker="maker", at=NOW)
+    site.edits.check(ids[:1], checker="checker", at=NOW)
+
+
+def _flag(site: Site) -> None:
+    """Flags as the interval rules would raise them: a reset and a wrap of one register, and a step above the rating of another park's."""
+    keys = {(one["enterprise"], one["meter"]): one["register_key"] for one in site.register.registers().to_dicts()}
+    rows = [(CARBIDE, "W-1", "reset"), (CARBIDE, "W-1", "wrap"), (FOREIGN, "E-1", "over_rating")]
+    start = NOW - timedelta(days=1)
+    site.derived.replace("flags", pl.DataFrame([
+        {"register_key": keys[enterprise, meter], "start": start, "end": start + timedelta(hours=8), "flag": flag, "before": 512.0, "after": 2.0,
+         "quantity": 0.0, "day": start.date()} for enterprise, meter, flag in rows
+    ]), pl.DataFrame(schema={"register_key": pl.UInt32(), "day": pl.Date()}))
 
 
 def _figures() -> pl.DataFrame:

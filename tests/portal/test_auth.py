@@ -12,10 +12,11 @@ from pipeline.site import Site
 from portal.app import create_app
 from portal.auth import FAILURES_PER_ADDRESS, FAILURES_PER_NAME, WINDOW, Throttle
 from tests.portal.conftest import Clock, TestClient, form_token
-from tests.portal.seeded import CARBIDE, FERRO, FOREIGN, NOW, PASSWORD, POISON
+from tests.portal.seeded import CARBIDE, EVIDENCE, FERRO, FOREIGN, NOW, PASSWORD, POISON
 
 OPEN = {"/login", "/language/{language}", "/health/live", "/health/ready", "/metrics"}  # /metrics has a rule of its own, tested below
-VALUES = {"park": "P1", "enterprise": CARBIDE, "gateway": "GW-1", "number": "1", "message": "19", "index": "-1", "table": "limits"}
+VALUES = {"park": "P1", "enterprise": CARBIDE, "gateway": "GW-1", "number": "1", "message": "19", "index": "-1", "table": "limits",
+          "edit": "1", "sha256": EVIDENCE}
 
 
 def every_route(app: FastAPI) -> list[APIRoute]:
