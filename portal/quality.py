@@ -1,0 +1,72 @@
+"""Read models of data quality: the index, verifications, repairs and exchanges that a principal may see."""
+
+from datetime import date
+from typing import Any, Final, Literal
+
+import polars as pl
+
+from config.schemas import QUALITY_PARTS
+from monitors.calibration import DUE_WITHIN_DAYS
+from monitors.data_quality import Level
+from pipeline import quality
+from portal.context import Portal
+from portal.scope import Scope
+
+Grain = Literal["month", "span"]
+LASTING: Final = ("overdue", "reported", "open")  # states of an outage that goes on, the weightiest first
+VERIFICATION: Final = {"due_on": pl.Date(), "due_by": pl.String(), "verification": pl.String(), "days_left": pl.Int32()}
+_SUBJECT: Final = {"meter": ("enterprise", "meter"), "enterprise": ("enterprise",), "park": ("park",)}
+_WEIGHT: Final = {"overdue": 0, "never": 1, "no_due_date": 2, "due_soon": 3, "valid": 4}
+
+
+def index(portal: Portal, scope: Scope, by: Level, first: date, last: date, grain: Grain = "month") -> pl.DataFrame:
+    """QUALITY_INDEX without the names that are not the subject's, of the visible subjects."""
+    rows = quality.index(portal.site, first, last, portal.clock(), by, grain)
+    return scope.rows(rows.drop(name for name in ("park", "enterprise", "meter") if name not in _SUBJECT[by]))
+
+
+def parts(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of one row of the index: part, good, total, ratio, unknown."""
+    return [{"part": part, **{name: row[f"{part}_{name}"] for name in ("good", "total", "ratio", "unknown")}} for part in QUALITY_PARTS]
+
+
+def verifications(portal: Portal, scope: Scope, *, within_days: int = DUE_WITHIN_DAYS) -> pl.DataFrame:
+    """CALIBRATION of the visible meters as of today, what is most urgent first."""
+    rows = scope.rows(quality.verifications(portal.site, portal.today(), within_days))
+    weight = pl.col("state").replace_strict(_WEIGHT, return_dtype=pl.Int8())
+    return rows.sort(weight, "days_left", "enterprise", "meter", nulls_last=True)
+
+
+def meters(portal: Portal, scope: Scope, due: date | None = None) -> pl.DataFrame:
+    """The visible meters with their verification as of today (VERIFICATION).
+
+    Args:
+        portal: the site.
+        scope: whose eyes.
+        due: only meters whose verification has run out by the end of that day, or of which it is not known until when it is valid.
+    """
+    told = verifications(portal, scope).select("enterprise", "meter", "due_on", "due_by", "days_left", verification="state")
+    rows = scope.rows(portal.site.register.meters()).join(told, on=["enterprise", "meter"], how="left")
+    rows = rows.select(pl.exclude(VERIFICATION), *VERIFICATION)
+    return rows if due is None else rows.filter(pl.col("due_on").is_null() | (pl.col("due_on") <= due))
+
+
+def repairs(portal: Portal, scope: Scope, first: date | None = None, last: date | None = None) -> pl.DataFrame:
+    """OUTAGE of the visible meters of the last six months, those of the days first..last only: what goes on first, then the newest."""
+    rows = scope.rows(quality.repairs(portal.site, portal.clock()))
+    zone = portal.site.settings.site.zone
+    opened, mended = (pl.col(name).dt.convert_time_zone(zone).dt.date() for name in ("opened_at", "repaired_at"))
+    if last is not None:
+        rows = rows.filter(opened <= last)
+    if first is not None:
+        rows = rows.filter(mended.is_null() | (mended >= first))
+    weight = pl.col("state").replace_strict({state: place for place, state in enumerate(LASTING)}, default=len(LASTING), return_dtype=pl.Int8())
+    return rows.sort(weight, "opened_at", "enterprise", "meter", descending=[False, True, False, False])
+
+
+def exchanges(portal: Portal, scope: Scope, first: date | None = None, last: date | None = None) -> pl.DataFrame:
+    """EXCHANGE of the visible meters, those of the days first..last only, the newest first."""
+    rows = scope.rows(quality.exchanges(portal.site))
+    day = pl.col("at").dt.convert_time_zone(portal.site.settings.site.zone).dt.date()
+    rows = rows.filter(*([day >= first] if first else []), *([day <= last] if last else []))
+    return rows.sort("at", "enterprise", "meter", "register", descending=[True, False, False, False])
