@@ -154,6 +154,18 @@ def with_heating_values(quantities: pl.DataFrame, days: pl.DataFrame, values: pl
     ).select(*own, "lhv", "lhv_unit", "lhv_source", "lhv_missing")
 
 
+def months_of(days: pl.DataFrame) -> pl.DataFrame:
+    """QUANTITY by day to months; a day that is not there is not covered."""
+    rows = schemas.conform(days, schemas.QUANTITY).with_columns(day=pl.col("period").str.to_date("%Y-%m-%d"), period=pl.col("period").str.slice(0, 7))
+    known, weight = pl.col("quantity").is_not_null(), pl.col("quantity").abs()
+    covered = pl.when(known).then(pl.col("covered_ratio").fill_null(1.0)).otherwise(0.0)
+    return rows.sort("day").group_by([*_KEYS, "period"], maintain_order=True).agg(
+        quantity=pl.when(known.any()).then(pl.col("quantity").sum()),
+        covered_ratio=covered.sum() / pl.col("day").first().dt.month_end().dt.day(),
+        estimated_ratio=pl.when(weight.sum() > 0).then((weight * pl.col("estimated_ratio").fill_null(0.0)).sum() / weight.sum()),
+    ).select(schemas.QUANTITY.names()).sort("period", *_KEYS)
+
+
 def spans_of(days: Iterable[date]) -> str:
     """Days as spans for a sentence: at most five, then how many more days.
 

@@ -285,7 +285,7 @@ def _toleranced(rows: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
     missing = (
         pl.when(pl.col("figure_quantity").is_null()).then(pl.lit("no definition links the units of the figures and the meter"))
         .when(pl.col("metered_quantity").is_null() & (pl.col("figure_days") < pl.col("days")))
-        .then(pl.lit("no metered quantity for the days of the figure: give quantities by day"))
+        .then(pl.lit("no metered quantity for these days; quantities by month are not divided"))
         .when(pl.col("metered_quantity").is_null()).then(pl.lit("no metered quantity"))
         .when(pl.col("_needed").is_null() | pl.col("tolerance_ratio").is_null()).then(pl.lit("no rule is in force"))
         .when(~covered).then(pl.format("the meter covers {} % of the days, not {} %", _percent("covered_ratio"), _percent("_needed")))

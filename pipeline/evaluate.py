@@ -94,8 +94,7 @@ class Evaluator:
 
 
 def evaluated(site: Site, today: date) -> Mapping[str, pl.DataFrame]:
-    """All results from the daily tables, nothing taken from earlier ones: energy, carriers, intensity, park_intensity, verdicts,
-    reconciliation, stock_balance."""
+    """All results from the daily tables, nothing taken from earlier ones; what the evaluator keeps."""
     known = _known(site)
     return _results(known, today, lambda part: _carried(site, known, today, part), site.derived.days("daily"))
 

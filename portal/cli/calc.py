@@ -13,7 +13,7 @@ from config.schemas import EVENT, READING, READING_QUALITY, REGISTER, conform
 from config.units import STATE_DIMENSIONS, dimension, known_units
 from monitors import formulas as derivation
 from monitors import intervals as core
-from portal.cli import calc_energy, calc_estimate
+from portal.cli import calc_energy, calc_estimate, calc_reconcile
 from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
 
 DEFAULT_ZONE: Final = "Asia/Shanghai"
@@ -300,5 +300,5 @@ def _named_intervals(found: pl.DataFrame, keyed: pl.DataFrame, named: Sequence[s
     ])
 
 
-for _name, _command in {**calc_energy.COMMANDS, **calc_estimate.COMMANDS}.items():
+for _name, _command in {**calc_energy.COMMANDS, **calc_estimate.COMMANDS, **calc_reconcile.COMMANDS}.items():
     app.command(_name)(cast(Callable[..., None], _command))  # commands of different signatures

@@ -55,6 +55,8 @@ QUANTITIES: Final = (
     Column("renewable_ratio", "number", "renewable share of it", required=False, low=0),
     Column("lhv", "number", "measured lower heating value, before any coefficient", required=False, above=0),
     Column("lhv_unit", "text", "its unit: kJ/kg, MJ/m3, GJ/t, ...", required=False),
+    Column("lhv_source", "text", "whose value it is, as `calc heating-value` says it", required=False),
+    Column("lhv_missing", "text", "days without a heating value; goes into `missing`", required=False),
     *RATIOS, *PLACES,
 )
 COEFFICIENTS: Final = (
