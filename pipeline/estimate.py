@@ -71,10 +71,7 @@ def propose(
     site: Site, first: date, last: date, *, now: datetime, maker: str = MAKER, method: Method = "auto", registers: Sequence[int] | None = None,
     links: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Propose what `proposals` gives; arguments as there.
-
-    Args:
-        maker: who answers for it, and so cannot check it: a person who asked, or the site's own run.
+    """Propose what `proposals` gives, with its arguments, as edits of `maker`: who answers for them, and so cannot check them.
 
     Returns:
         PROPOSAL with the numbers of the edits; what has no quantity was not proposed and has none.
