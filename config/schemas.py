@@ -86,6 +86,10 @@ READING_VERDICT: Final = pl.Schema({  # what validation says of a reading
     "severity": pl.String(), "broken_rules": pl.List(pl.String()), "unknown_rules": pl.List(pl.String()),
     "unit_factor": pl.Float64(),  # rule unit_scale: by what the value would have to be divided to be as before
 })
+FAILED: Final = pl.Schema({  # READING_VERDICT of readings that broke a rule, as it is kept; start: read_at; names with a space between them
+    "register_key": pl.UInt32(), "start": INSTANT, "copy": pl.UInt8(), "value": pl.Float64(), "severity": pl.String(),
+    "broken_rules": pl.String(), "unknown_rules": pl.String(), "unit_factor": pl.Float64(), "day": pl.Date(),
+})
 PERIOD_VERDICT: Final = pl.Schema({  # what validation says of registers against each other, or of periods
     "register_key": pl.UInt32(), "rule": pl.String(), "start": INSTANT, "end": INSTANT,
     "actual": pl.Float64(), "expected": pl.Float64(), "measure": pl.Float64(),  # the measure is what lies within low .. high, or not

@@ -35,6 +35,7 @@ from typing import Final
 import polars as pl
 
 from config.schemas import BOUND, HISTORY, READING, READING_VERDICT, SET_ASIDE, VERDICT_COUNT, conform, empty
+from monitors.axis import position_of
 
 LOOK_BACK: Final = 7  # days of history
 FACTORS: Final = (1000.0, 100.0, 10.0, 3.6, 1 / 3.6, 0.1, 0.01, 0.001)
@@ -338,7 +339,7 @@ def screened(readings: pl.DataFrame, registers: pl.DataFrame, rules: pl.DataFram
     if readings.is_empty() or registers.is_empty():
         return Screened(readings, empty(SET_ASIDE), pl.DataFrame(schema={"register_key": pl.UInt32(), "rule": pl.String()}))
     keys = registers["register_key"].unique().sort()
-    position = _position(readings["register_key"], keys)
+    position = position_of(readings["register_key"], keys)
     known = position.is_not_null()
     if not known.all():
         inside = screened(readings.filter(known), registers, rules)
@@ -376,19 +377,8 @@ def _where(table: pl.DataFrame, test: pl.Expr) -> pl.Series:
     return table["position"].filter(hit).unique() if hit.any() else table["position"].clear()
 
 
-def _position(register_key: pl.Series, keys: pl.Series) -> pl.Series:
-    """Place of each register in the sorted keys, null where it is not among them."""
-    low, high = int(keys[0]), int(keys[-1])
-    if high - low > 10_000_000:  # a table would be mostly holes
-        return register_key.replace_strict(keys, pl.int_range(len(keys), eager=True), default=None, return_dtype=pl.Int64)
-    table = pl.repeat(None, high - low + 1, dtype=pl.Int64, eager=True).scatter(keys.cast(pl.Int64) - low, pl.int_range(len(keys), eager=True))
-    place = register_key.cast(pl.Int64) - low
-    inside = place.is_between(0, high - low)
-    return table.gather(place if inside.all() else place.set(~inside, None))
-
-
 def _register_rows(registers: pl.DataFrame, keys: pl.Series) -> _Dated:
-    rows = registers.with_columns(position=_position(registers["register_key"], keys)).select(
+    rows = registers.with_columns(position=position_of(registers["register_key"], keys)).select(
         "position", "range_low", "range_high", "modulus", "max_rate_per_h", pl.col("net").fill_null(False),
         from_us=pl.col("valid_from").to_physical(), resolution=pl.when(pl.col("resolution") > 0).then("resolution"),
         kind=pl.col("kind").sort_by("valid_from", nulls_last=False).last().over("position").replace_strict(
@@ -401,7 +391,7 @@ def _register_rows(registers: pl.DataFrame, keys: pl.Series) -> _Dated:
 def _limits(held: pl.DataFrame, keys: pl.Series) -> dict[str, _Dated]:
     """The bounds of each rule that has any, with a row for every register: one without a bound is not asked."""
     all_of = pl.DataFrame({"position": pl.int_range(len(keys), eager=True)})
-    rows = held.with_columns(position=_position(held["register_key"], keys)).filter(pl.col("position").is_not_null())
+    rows = held.with_columns(position=position_of(held["register_key"], keys)).filter(pl.col("position").is_not_null())
     found = {}
     for (name,), of_rule in rows.partition_by("rule", as_dict=True).items():
         own = of_rule.select("position", "low", "high", "enabled", severity=_SEVERITY, from_us=pl.col("valid_from").to_physical())
@@ -432,25 +422,28 @@ def validated(
         One verdict for each reading of those days, by register_key, read_at, copy, received_at, message and value; and their HISTORY.
     """
     keys = registers["register_key"].unique().sort()
-    position = _position(readings["register_key"], keys) if len(keys) else pl.repeat(None, readings.height, dtype=pl.Int64, eager=True)
+    position = position_of(readings["register_key"], keys) if len(keys) else pl.repeat(None, readings.height, dtype=pl.Int64, eager=True)
     aside = _aside_bits(readings, set_aside)
     verdicts, histories = [_strangers(readings.filter(position.is_null()))], [empty(HISTORY)]
+    ordered = verdicts[0].is_empty()
     limits = bounds(registers, rules)
     for first, last in _chunks(position, len(keys)):
         mine = position.is_between(first, last - 1)
         part = _part(readings, position, aside, mine, keys, registers, events, zone)
         if part.is_empty():
             continue
+        ordered &= not _repeated(part)
         history = _history(part, keys)
         if days is not None:
             history = history.join(days, on=["register_key", "day"], how="semi")
         histories.append(history)
         verdicts.append(_verdicts(part, readings, keys, registers, limits, history, before))
-    order = ["register_key", "read_at", "copy", "received_at", "message", "value"]
     found = pl.concat(verdicts)
     if days is not None:
-        found = found.with_columns(day=day_of("read_at", zone)).join(days, on=["register_key", "day"], how="semi").drop("day")
-    return Validated(found.sort(order, nulls_last=True), pl.concat(histories).sort("register_key", "day"))
+        found = found.with_columns(day=day_of("read_at", zone)).join(days, on=["register_key", "day"], how="semi", maintain_order="left").drop("day")
+    if not ordered:
+        found = found.sort("register_key", "read_at", "copy", "received_at", "message", "value", nulls_last=True)
+    return Validated(found, pl.concat(histories).sort("register_key", "day"))
 
 
 def counts(verdicts: pl.DataFrame, *, zone: str) -> pl.DataFrame:
@@ -530,7 +523,8 @@ def _part(
         "v": readings["value"].gather(rows), "received_us": readings["received_at"].gather(rows).to_physical(),
         "copy": readings["copy"].gather(rows), "message": readings["message"].gather(rows),
         "aside": aside.gather(rows), "counted": (aside.gather(rows) == 0) & finite,
-    }).sort("position", "at", "counted", "copy", "received_us", "message", "v", nulls_last=True)
+    })
+    frame = _in_order(frame)
     own = _register_rows(registers, keys)
     asked = _Asked(frame, own, {})
     names = {"max_rate_per_h": pl.Float64(), "modulus": pl.Float64(), "resolution": pl.Float64(), "net": pl.Boolean(), "kind": pl.Int8()}
@@ -576,12 +570,29 @@ def _part(
     )
 
 
+def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """By register and instant; of several copies the one that counts comes last, so that the others see the reading before it."""
+    if frame.is_empty():
+        return frame
+    base, end, last = frame.select(_at.min(), pl.col("at").max().alias("end"), pl.col("position").max()).row(0)
+    if (end - base + 1) * (last + 1) < _NEVER:  # both in one integer: sorted much quicker
+        by_key: pl.DataFrame = frame[(frame["position"] * (end - base + 1) + (frame["at"] - base)).arg_sort()]
+        if not _repeated(by_key):
+            return by_key
+    return frame.sort("position", "at", "counted", "copy", "received_us", "message", "v", nulls_last=True)
+
+
+def _repeated(frame: pl.DataFrame) -> bool:
+    """Whether an ordered frame has several readings of one instant."""
+    return bool(frame.select(((pl.col("position").diff() == 0) & (_at.diff() == 0)).any()).item())
+
+
 def _multipliers(frame: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, keys: pl.Series) -> pl.Series:
     """The multiplier in force at each reading, by the register's rows and by events."""
     rows = registers.select("register_key", pl.col("multiplier").fill_null(1.0), from_us=pl.col("valid_from").to_physical())
     turned = events.filter(pl.col("event") == "multiplier", pl.col("multiplier").is_not_null(), pl.col("register_key").is_in(keys.implode()))
     both = pl.concat([rows, turned.select("register_key", "multiplier", from_us=pl.col("at").to_physical())])
-    dated = _Dated(both.with_columns(position=_position(both["register_key"], keys)), len(keys))
+    dated = _Dated(both.with_columns(position=position_of(both["register_key"], keys)), len(keys))
     return dated.rows["multiplier"].gather(dated.at(frame["position"], frame["at"]))
 
 
@@ -591,7 +602,7 @@ def _between_readings(frame: pl.DataFrame, events: pl.DataFrame, keys: pl.Series
     nothing = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
     if events.is_empty():
         return nothing
-    happened = events.select(position=_position(events["register_key"], keys), event_at=pl.col("at").to_physical()).sort("event_at")
+    happened = events.select(position=position_of(events["register_key"], keys), event_at=pl.col("at").to_physical()).sort("event_at")
     asks = frame.select("position", "at", "prev_at").with_row_index("nth").sort("at")
     last = asks.join_asof(happened, left_on="at", right_on="event_at", by="position", strategy="backward", check_sortedness=False)
     hit = last.filter(pl.col("event_at") > pl.col("prev_at"))
@@ -652,7 +663,7 @@ def _verdicts(
 ) -> pl.DataFrame:
     """READING_VERDICT of a part."""
     past = _past(history, before)
-    past = past.with_columns(position=_position(past["register_key"], keys)).drop("register_key")
+    past = past.with_columns(position=position_of(past["register_key"], keys)).drop("register_key")
     part = part.join(past, on=["position", "day"], how="left", maintain_order="left")
     inside = pl.col("moved_in") == pl.col("group")
     first_nth = (pl.col("nth") - pl.col("counted")).first().over("group")

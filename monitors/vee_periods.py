@@ -26,17 +26,15 @@ COVERED_AT_LEAST: Final = 0.99  # less of a day known: registers cannot be compa
 _STEP_ROUNDING: Final = 1e-6
 
 
-def tariff_sums(
-    readings: pl.DataFrame, set_aside: pl.DataFrame, registers: pl.DataFrame, balances: pl.DataFrame, rules: pl.DataFrame, *, zone: str,
-) -> pl.DataFrame:
+def tariff_sums(readings: pl.DataFrame, registers: pl.DataFrame, balances: pl.DataFrame, rules: pl.DataFrame, *, zone: str) -> pl.DataFrame:
     """PERIOD_VERDICT of `tariff_sum`, one for each total and local day on which it was read.
 
-    Compared are what total and parts show at the same instant, multiplied. `actual` and `expected` are the parts' sum and the total where
-    they differ most, `measure` is that difference in steps of the total's resolution, `broken` the number of instants beyond the bound.
+    Compared are what total and parts show at the same instant, multiplied, whether the readings count or not; of several copies the first.
+    `actual` and `expected` are the parts' sum and the total where they differ most, `measure` is that difference in steps of the total's
+    resolution, `broken` the number of instants beyond the bound.
 
     Args:
-        readings: READING of totals and parts; what is in `set_aside` does not count.
-        set_aside: SET_ASIDE.
+        readings: READING of totals and parts.
         registers: REGISTER.
         balances: BALANCE; rows of kind tariff count.
         rules: VEE_RULE.
@@ -46,8 +44,7 @@ def tariff_sums(
     if pairs.is_empty() or readings.is_empty():
         return empty(PERIOD_VERDICT)
     those = pl.concat([pairs["total_key"], pairs["part_key"]]).unique()
-    concerned = readings.filter(pl.col("register_key").is_in(those.implode()))
-    came = counting(concerned, set_aside).select("register_key", "read_at", "value").unique(
+    came = readings.filter(pl.col("register_key").is_in(those.implode())).sort("copy", "received_at", "message", "value", nulls_last=True).unique(
         ["register_key", "read_at"], keep="first", maintain_order=True,
     )
     shown = _at_instant(came, registers)

@@ -14,14 +14,20 @@ from typing import Final, Literal, NamedTuple
 import polars as pl
 
 from config.errors import StoreFullError, StoreUnavailableError
-from config.schemas import ARRIVAL, FLAG, INTERVAL, RECEIVED, conform, empty
+from config.schemas import ARRIVAL, FAILED, FLAG, HISTORY, INTERVAL, PERIOD_VERDICT, RECEIVED, VERDICT_COUNT, conform, empty
 from store.sqlite import NO_SPACE, sync
 
 DERIVED: Final = pl.Schema({**INTERVAL, "day": pl.Date()})  # `day` is the local day that the interval starts in
 FLAGGED: Final = pl.Schema({**FLAG, "day": pl.Date()})  # `day` is the local day that the flag's span starts in
-Table = Literal["hourly", "daily", "received", "arrivals", "flags"]
-TABLES: Final[Mapping[Table, pl.Schema]] = {"hourly": DERIVED, "daily": DERIVED, "received": RECEIVED, "arrivals": ARRIVAL, "flags": FLAGGED}
-_ORDER: Final = ("register_key", "start")
+JUDGED: Final = pl.Schema({**PERIOD_VERDICT, "day": pl.Date()})
+Table = Literal["hourly", "daily", "received", "arrivals", "flags", "history", "verdicts", "verdict_counts", "day_starts", "balances"]
+TABLES: Final[Mapping[Table, pl.Schema]] = {
+    "hourly": DERIVED, "daily": DERIVED, "received": RECEIVED, "arrivals": ARRIVAL, "flags": FLAGGED,
+    "history": HISTORY, "verdicts": FAILED, "verdict_counts": VERDICT_COUNT, "day_starts": JUDGED, "balances": JUDGED,
+}
+_FURTHER: Final[Mapping[str, tuple[str, ...]]] = {  # what tells apart rows of a register that start together
+    "flags": ("end", "flag"), "verdicts": ("copy",), "verdict_counts": ("rule", "verdict"), "balances": ("rule",),
+}
 
 
 class Part(NamedTuple):
@@ -43,7 +49,8 @@ class DerivedTables:
         """Put newly computed rows in the place of what stood for the same registers and days.
 
         Args:
-            table: hourly, daily (DERIVED: INTERVAL and `day`), received (RECEIVED), arrivals (ARRIVAL) or flags (FLAGGED: FLAG and `day`).
+            table: hourly, daily (DERIVED: INTERVAL and `day`), received (RECEIVED), arrivals (ARRIVAL), flags (FLAGGED: FLAG and `day`),
+                history (HISTORY), verdicts (FAILED), verdict_counts (VERDICT_COUNT), day_starts or balances (PERIOD_VERDICT and `day`).
             rows: of that shape.
             days: register_key, day: what was computed again. Their old rows go, even where `rows` has none for them; a day
                 of a register that has rows need not be named. All other rows stay.
@@ -57,7 +64,7 @@ class DerivedTables:
         if touched.is_empty():
             return
         stays = self._scan(table, touched).join(pairs.lazy().unique(), on=["register_key", "day"], how="anti").collect()
-        merged = pl.concat([stays, rows]).sort(_ORDER).partition_by("day", as_dict=True)
+        merged = pl.concat([stays, rows]).sort(_order(table), nulls_last=True).partition_by("day", as_dict=True)
         self._write((self._path(table, day), merged.get((day,), empty(TABLES[table]))) for day in touched)
 
     def read(self, table: Table, first: date, last: date) -> pl.LazyFrame:
@@ -116,7 +123,7 @@ class DerivedTables:
             digest = hashlib.sha256()
             for day in self.days(table):
                 if first is None or day >= first:
-                    digest.update(_canonical(pl.read_parquet(self._path(table, day)), _ORDER))
+                    digest.update(_canonical(pl.read_parquet(self._path(table, day)), _order(table)))
             found[table] = digest.hexdigest()
         for path in sorted((self._folder / "results").glob("*.parquet")):
             frame = pl.read_parquet(path)
@@ -175,6 +182,10 @@ class DerivedTables:
 def _told(path: Path) -> dict[str, str]:
     """What was written with a part; Polars keeps its own schema there too."""
     return {name: text for name, text in pl.read_parquet_metadata(path).items() if name != "ARROW:schema"}
+
+
+def _order(table: str) -> tuple[str, ...]:
+    return ("register_key", "start", *_FURTHER.get(table, ()))
 
 
 def _canonical(frame: pl.DataFrame, order: Iterable[str]) -> bytes:

@@ -1,0 +1,89 @@
+"""Verdicts on readings and registers, for the days that were computed again."""
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from config import calendar, tables
+from config.schemas import FAILED, WINDOW, conform
+from monitors import vee, vee_periods
+from pipeline.site import Site
+
+_DAY = ("register_key", "day")
+
+
+def rules_of(site: Site) -> pl.DataFrame:
+    """VEE_RULE: the shipped rules, those of the site's tables, and the register's own."""
+    return pl.concat([tables.vee_rules(site.settings.site.tables_dir, site.settings.site.zone), site.register.rules()])
+
+
+def changed_bounds(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """WINDOW: where two BOUNDs differ; null = without bound."""
+    rows = [one.join(other, on=one.columns, how="anti", nulls_equal=True) for one, other in ((before, after), (after, before))]
+    return conform(pl.concat(rows).rename({"valid_from": "start", "valid_to": "end"}), WINDOW).unique().sort(WINDOW.names(), nulls_last=True)
+
+
+def validate(
+    site: Site, readings: pl.DataFrame, set_aside: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, days: pl.DataFrame,
+) -> None:
+    """Put verdicts, their counts and the history for later days in the place of those of some register-days.
+
+    Later days whose verdicts look back to a day that changed are marked dirty. Called when `daily` is up to date for these days.
+
+    Args:
+        site: its derived tables `history`, `verdicts`, `verdict_counts`, `day_starts` and `balances` are written.
+        readings: READING of those days whole, with what the interval rules look at on either side.
+        set_aside: SET_ASIDE, what the interval rules and edits do not count of them.
+        registers: REGISTER of these registers.
+        events: EVENT.
+        days: register_key, day: what is computed again.
+    """
+    if days.is_empty():
+        return
+    zone, rules = site.settings.site.zone, rules_of(site)
+    first, last = days.select(pl.col("day").min(), pl.col("day").max().alias("last")).row(0)
+    reach = timedelta(days=vee.LOOK_BACK)
+    keys = days["register_key"].unique()
+    kept = site.derived.read("history", first - reach, last + reach).filter(pl.col("register_key").is_in(keys.implode())).collect()
+    stood, others = kept.join(days, on=_DAY, how="semi"), kept.join(days, on=_DAY, how="anti")
+    done = vee.validated(readings, registers, events, rules, set_aside, others, days, zone=zone)
+    read_at = pl.col("read_at")
+    failed = done.verdicts.filter(pl.col("verdict") == "failed").with_columns(
+        start=read_at, day=vee.day_of("read_at", zone), broken_rules=pl.col("broken_rules").list.join(" "),
+        unknown_rules=pl.col("unknown_rules").list.join(" "),
+    )
+    starts = vee_periods.day_starts(readings, set_aside, registers, rules, zone=zone).with_columns(day=vee.day_of("start", zone))
+    site.derived.replace("verdicts", conform(failed, FAILED), days)
+    site.derived.replace("verdict_counts", vee.counts(done.verdicts, zone=zone), days)
+    site.derived.replace("day_starts", starts.join(days, on=_DAY, how="semi"), days)
+    _balance(site, rules, days, first, last)
+    changed = pl.concat([one.join(other, on=one.columns, how="anti", nulls_equal=True) for one, other in (
+        (stood, done.history), (done.history, stood),
+    )]).select(_DAY).unique()
+    later = changed.with_columns(day=pl.date_ranges(pl.col("day") + timedelta(days=1), pl.col("day") + reach)).explode("day").unique()
+    later = later.join(others, on=_DAY, how="semi")
+    if later.height:
+        site.ledger.mark_dirty(later, at_once=True)
+    site.derived.replace("history", done.history, days)
+
+
+def _balance(site: Site, rules: pl.DataFrame, days: pl.DataFrame, first: date, last: date) -> None:
+    """Judge the totals of which a register was computed again, on those days."""
+    balances = site.register.balances()
+    totals = pl.concat([
+        balances.select("total_key", register_key="total_key"), balances.select("total_key", register_key="part_key"),
+    ]).unique().join(days, on="register_key").select(register_key="total_key", day="day").unique()
+    if totals.is_empty():
+        return
+    zone, registers = site.settings.site.zone, site.register.registers()
+    concerned = balances.filter(pl.col("total_key").is_in(totals["register_key"].unique().implode()))
+    those = pl.concat([concerned["total_key"], concerned["part_key"]]).unique()
+    daily = site.derived.read("daily", first, last).filter(pl.col("register_key").is_in(those.implode())).collect()
+    tariffs = concerned.filter(pl.col("kind") == "tariff")
+    shown = pl.concat([tariffs["total_key"], tariffs["part_key"]]).unique().sort().to_list()
+    found = [vee_periods.day_sums(daily, registers, concerned, rules)]
+    if shown:
+        span = calendar.day_span(first, zone)[0], calendar.day_span(last, zone)[1]
+        found.append(vee_periods.tariff_sums(site.readings().span(shown, *span), registers, tariffs, rules, zone=zone))
+    rows = pl.concat(found).with_columns(day=vee.day_of("start", zone))
+    site.derived.replace("balances", rows.join(totals, on=_DAY, how="semi"), totals)
