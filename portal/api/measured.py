@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from pydantic import AwareDatetime
 
 from config.schemas import INSTANT, READING_QUALITY, conform
-from portal import views
+from monitors.data_quality import Level
+from portal import quality, views
 from portal.api.answers import MAX_BULK_ROWS, Paging, PagingOf, bulk, cursor_of, listed, numbered, page
 from portal.api.problems import ProblemError
 from portal.context import ApiScope, Portal, PortalOf
@@ -66,18 +67,36 @@ def consumption(
     return listed(frame, ["enterprise", "meter", "register", "start"], paging, "consumption")
 
 
-@router.get("/data-quality", summary="Completeness by day", tags=["measured"])
+@router.get("/data-quality", summary="Completeness, quality index, repairs, exchanges", tags=["measured"])
 def data_quality(
     portal: PortalOf, scope: ApiScope, paging: PagingOf,
     first: Annotated[date, Query(alias="from", description="First local day.")],
     last: Annotated[date, Query(alias="to", description="Last local day, included.")],
-    of: Literal["readings", "messages"] = "readings", enterprise: Name = None,
+    of: Literal["readings", "messages", "index", "repairs", "exchanges"] = "readings", enterprise: Name = None,
+    by: Annotated[Level, Query(description="of=index: whose index.")] = "enterprise",
+    grain: Annotated[quality.Grain, Query(description="of=index: month by month, or all days together.")] = "month",
 ) -> Response:
-    """Of each register: slots (15, 30 or 60 minutes) that were due and received. Of each gateway (`of=messages`): messages by its own count."""
+    """Of each register: slots (15, 30 or 60 minutes) that were due and received. Of each gateway (`of=messages`): messages by its own count.
+
+    `of=index`: the data-quality index with its six parts. A part that is not known makes it `incomplete`: `index_ratio` is null, `missing`
+    names the part, `known_index_ratio` is that over the known ones. `of=repairs`: meters that were out, of the last six months, and whether
+    they were repaired within three working days. `of=exchanges`: whether exchanges of meters were entered within three working days.
+    """
     scope.require("readings")
     _check_days(first, last, views.registers(portal.site, scope).height, MAX_REGISTER_DAYS["day"])
-    frame = views.data_quality(portal, scope, of, first, last)
-    keys = ["enterprise", "meter", "register", "day"] if of == "readings" else ["enterprise", "gateway", "day"]
+    match of:
+        case "readings" | "messages":
+            frame = views.data_quality(portal, scope, of, first, last)
+            keys = ["enterprise", "meter", "register", "day"] if of == "readings" else ["enterprise", "gateway", "day"]
+        case "index":
+            frame = quality.index(portal, scope, by, first, last, grain)
+            keys = [*(name for name in ("park", "enterprise", "meter") if name in frame.columns), "period"]
+            if by == "park" and enterprise is not None:
+                raise ProblemError(400, "no-such-filter", "A park's index has no enterprise. Leave `enterprise` out, or ask `by=enterprise`.")
+        case "repairs":
+            frame, keys = quality.repairs(portal, scope, first, last), ["enterprise", "meter", "opened_at"]
+        case "exchanges":
+            frame, keys = quality.exchanges(portal, scope, first, last), ["enterprise", "meter", "register", "at"]
     return listed(frame if enterprise is None else frame.filter(pl.col("enterprise") == enterprise), keys, paging, "data-quality")
 
 

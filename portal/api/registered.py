@@ -1,10 +1,13 @@
 """What is registered and reported: regions, parks, enterprises, gateways, meters, registers, figures, and the tables of the law."""
 
+from datetime import date
+from typing import Annotated
+
 import polars as pl
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 
-from portal import views
+from portal import quality, views
 from portal.api.answers import PagingOf, listed, rows
 from portal.api.measured import Name
 from portal.context import ApiScope, PortalOf
@@ -59,10 +62,13 @@ def gateways(portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: Na
 
 
 @router.get("/meters", summary="Meters")
-def meters(portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: Name = None) -> Response:
-    """Meters with medium, accuracy class and calibration."""
+def meters(
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: Name = None,
+    due: Annotated[date | None, Query(description="Only those whose verification has run out by the end of this day or has no known end.")] = None,
+) -> Response:
+    """Meters with medium, accuracy class, calibration, and their verification as of today (valid, due_soon, overdue, no_due_date, never)."""
     scope.require("register")
-    return listed(_of(scope.rows(portal.site.register.meters()), enterprise), ["enterprise", "meter"], paging, "meters")
+    return listed(_of(quality.meters(portal, scope, due), enterprise), ["enterprise", "meter"], paging, "meters")
 
 
 @router.get("/registers", summary="Registers of the meters")
