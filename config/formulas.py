@@ -426,7 +426,9 @@ def terms(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Term], list[Fault]]:
             faults += [Fault(place, "formula", what, remedy) for what, remedy in dict.fromkeys(meaning.wrong)]
         else:
             found += _times(mine, 1 / to_base(row["unit"]))
-    return found, sorted(faults + _circles(rows, found))
+    faults = sorted(faults + _circles(rows, found))
+    faulty = {fault.row for fault in faults}
+    return [term for term in found if term.row not in faulty], faults
 
 
 def _key(row: Mapping[str, Any]) -> Key:

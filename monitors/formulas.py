@@ -33,9 +33,11 @@ import seuif97
 from config import calendar
 from config.errors import BadInputError, Problem
 from config.formulas import ATMOSPHERE_KPA, T_0_K, Term, terms
-from config.schemas import EVENT, INSTANT, INTERVAL, QUALITY, READING, SET_ASIDE
-from monitors.intervals import _GRAIN_US, LONG_IN_GRAINS, Grain, _bounds, counted
+from config.schemas import EVENT, INSTANT, INTERVAL, QUALITY, READING, SET_ASIDE, WINDOW
+from monitors.axis import axis_of, grain_bounds, position_of
+from monitors.intervals import Grain, counted
 from monitors.intervals import spread as spread_counted
+from monitors.spreading import GRAIN_US, LONG_IN_GRAINS, Part, gaps
 
 COUNTED_KINDS: Final = ("cumulative", "interval", "rate")
 _NAME: Final = ["enterprise", "meter", "register"]
@@ -88,7 +90,7 @@ def derived(
         zone: the place whose hours and days are meant.
 
     Returns:
-        INTERVAL in the unit of each definition, and of the states' readings those that do not count (rule 2 and 4).
+        INTERVAL in the unit of each definition; and of the readings of all registers of kind state those that do not count (rules 2 and 4).
 
     Raises:
         BadInputError: a formula does not hold for these registers.
@@ -128,10 +130,11 @@ def evaluated(
     """What the formulas come to, once for all grains; arguments as for `derived`."""
     found = _terms(definitions, registers)
     links = _links(found)
-    used = registers.filter(pl.col("register_key").is_in(links["input_key"].unique().implode()))
-    flows, states = used.filter(pl.col("kind").is_in(COUNTED_KINDS)), used.filter(pl.col("kind") == "state")
+    used = pl.col("register_key").is_in(links["input_key"].unique().implode())
+    flows, states = registers.filter(used, pl.col("kind").is_in(COUNTED_KINDS)), registers.filter(pl.col("kind") == "state")
     consumption = spread_counted(counted(_of(readings, flows), flows, events, zone=zone), "reading")
-    state, values, aside = _states(_of(readings, states), states, events, zone)
+    state_readings = _of(readings, states)
+    state, values, aside = _states(state_readings, states, events, zone)
     suspect = pl.col("quality") == "suspect"
     covered = pl.col("covered_ratio") > 0
     times = consumption.with_columns(a=pl.col("start").to_physical(), b=pl.col("end").to_physical())
@@ -140,15 +143,13 @@ def evaluated(
     resets = across.join(links, on="input_key").select("register_key", "a", "b").unique()
     impossible = []
     for level in _levels(found):
-        mine = steps.join(level, on="register_key").sort("term", "a")
-        mine = _clipped(mine)
+        mine = _clipped(steps.join(level, on="register_key").sort("term", "a"))
         by_state, wrong = _by_state(mine.filter(pl.col("function").is_not_null()), state, values)
         impossible.append(wrong)
         plain = mine.filter(pl.col("function").is_null()).select("term", "a", "b", _q * pl.col("factor"), "long", "doubtful")
         steps = pl.concat([steps, _summed(pl.concat([plain, by_state]), level)])
     mine = steps.filter(pl.col("register_key").is_in(found["derived_key"].unique().implode())).sort("register_key", "a")
     bad = pl.concat([pl.DataFrame(schema={"row": pl.UInt32, "rule": pl.String}), *impossible]).group_by("row").agg(pl.col("rule").unique().sort())
-    state_readings = _of(readings, states)
     aside = pl.concat([aside, state_readings[bad["row"]].select(READING.names()).with_columns(broken_rules=bad["rule"])])
     return Evaluated(mine, resets, aside.sort("register_key", "read_at", "copy", "received_at", "message", "value"), zone)
 
@@ -162,7 +163,7 @@ def spread(what: Evaluated, by: Grain) -> pl.DataFrame:
             covered_ratio=pl.lit(1.0), estimated_ratio=pl.lit(0.0),
         ).cast(INTERVAL)
     first, last = (_year(cast(int, at), what.zone) for at in (pieces["a"].min(), pieces["b"].max()))
-    bounds = _bounds(what.zone, by, first, last)
+    bounds = grain_bounds(what.zone, by, first, last)
 
     def slot_of(at: pl.Series, side: str) -> pl.Series:
         return bounds.search_sorted(at, side="right" if side == "start" else "left").cast(pl.Int64) - 1
@@ -173,7 +174,7 @@ def spread(what: Evaluated, by: Grain) -> pl.DataFrame:
     low, high = bounds.gather(pieces["slot"]), bounds.gather(pieces["slot"] + 1)
     part = pl.min_horizontal("b", high) - pl.max_horizontal("a", low)
     pieces = pieces.with_columns(us=part, q=pl.when(part < _b - _a).then(_q * part / (_b - _a)).otherwise("q"))
-    pieces = pieces.with_columns(estimated=pl.when(pl.col("long") > round(LONG_IN_GRAINS * _GRAIN_US[by])).then("us").otherwise(0))
+    pieces = pieces.with_columns(estimated=pl.when(pl.col("long") > round(LONG_IN_GRAINS * GRAIN_US[by])).then("us").otherwise(0))
     # Running sums keep the order of the pieces, so that a day alone and among others is the same to the last bit.
     slots = pieces.group_by("register_key", "slot", maintain_order=True).agg(
         pl.col("q", "us", "estimated").cum_sum().last(), doubtful=pl.col("doubtful").any(),
@@ -189,6 +190,22 @@ def spread(what: Evaluated, by: Grain) -> pl.DataFrame:
         "register_key", start=low.cast(INSTANT), end=high.cast(INSTANT), quantity="q", quality=_quality("doubtful", "estimated"),
         covered_ratio=pl.col("us") / (high - low), estimated_ratio=pl.col("estimated") / pl.col("us"),
     ).cast(INTERVAL)
+
+
+def uncovered(what: Evaluated, spans: pl.DataFrame) -> pl.DataFrame:
+    """WINDOW: what no piece covers inside some spans (WINDOW) of derived registers, those of one register apart from each other."""
+    pieces, keys = what.pieces, what.pieces["register_key"].unique().sort()
+    if pieces.is_empty():
+        return spans.select(WINDOW.names()).sort("register_key", "start")
+    start, end = pieces["a"].cast(INSTANT), pieces["b"].cast(INSTANT)
+    instants = pl.DataFrame({"read_at": pl.concat([start, end])})
+    axis = axis_of(instants, pl.DataFrame({"kind": ["derived"]}), pl.DataFrame(schema=EVENT), keys, what.zone)
+    position = position_of(pieces["register_key"], keys)
+    steps = pl.DataFrame({"a": axis.pack(position, start), "b": axis.pack(position, end)})
+    none = pl.DataFrame(schema={"k": pl.Int64, "v": pl.Float64, "start": pl.Boolean})
+    own = pl.col("register_key").is_in(keys.implode())
+    found = gaps(Part(axis, none, steps, none), spans.filter(own))
+    return pl.concat([found, spans.filter(~own).select(WINDOW.names())]).sort("register_key", "start")
 
 
 # --- definitions ------------------------------------------------------------------------------------------------------

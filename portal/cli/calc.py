@@ -302,3 +302,5 @@ def _named_intervals(found: pl.DataFrame, keyed: pl.DataFrame, named: Sequence[s
 
 for _name, _command in {**calc_energy.COMMANDS, **calc_estimate.COMMANDS, **calc_reconcile.COMMANDS}.items():
     app.command(_name)(cast(Callable[..., None], _command))  # commands of different signatures
+
+import portal.cli.calc_validate  # noqa: E402, F401 - adds its command to `app`, with the columns of this module
