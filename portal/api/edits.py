@@ -82,7 +82,7 @@ def one(portal: PortalOf, scope: ApiScope, edit: Number) -> JSONResponse:
 @router.post("/edits", status_code=201, summary="Propose edits")
 def propose(request: Request, portal: PortalOf, scope: ApiScope, given: Proposals) -> JSONResponse:
     """All or nothing; they count once another person has checked them. A token needs the scope `propose`, a person the role operator or admin."""
-    _from_us(request)
+    from_us(request)
     scope.require_doing("propose")
     for enterprise in {row.enterprise for row in given.edits}:
         scope.check(enterprise)
@@ -97,7 +97,7 @@ def decide(
     request: Request, portal: PortalOf, scope: ApiScope, action: Literal["check", "refuse", "withdraw"], given: Decision,
 ) -> JSONResponse:
     """All or nothing, by a person (no token): `check` and `refuse` by a regulator or admin who did not make it; `withdraw` then waits for a check."""
-    _from_us(request)
+    from_us(request)
     act(portal, scope, action, given.edits, given.reason)
     return JSONResponse({"edits": sorted(set(given.edits))})
 
@@ -106,7 +106,7 @@ def decide(
     "required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}})
 async def keep(request: Request, portal: PortalOf, scope: ApiScope, name: Annotated[str, Path(max_length=200)]) -> JSONResponse:
     """The file as the body, of any type, at most 20 MiB; edits name it by the SHA-256 of the answer."""
-    _from_us(request)
+    from_us(request)
     scope.require_doing("propose")
     content = await body_of(request, MAX_EVIDENCE_BYTES)
     kept: Any = portal.site.edits.keep_evidence
@@ -144,7 +144,7 @@ def act(portal: PortalOf, scope: Scope, action: str, numbers: list[int], reason:
             edits.withdraw(numbers, by=who, at=now, reason=reason)
 
 
-def _from_us(request: Request) -> None:
+def from_us(request: Request) -> None:
     """Let nothing past that another site's form could have sent with the cookie of a person who is logged in here.
 
     Raises:

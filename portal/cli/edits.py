@@ -9,8 +9,10 @@ import typer
 from config.errors import BadInputError, Problem
 from pipeline.site import Site
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
+from portal.cli.estimate import estimate_command
 
 app = typer.Typer(help="Edits of meter data: exclude, replace, confirm, estimate; the original readings stay.", no_args_is_help=True)
+app.command("estimate")(estimate_command)
 _SHOWN = ("edit", "state", "enterprise", "meter", "register", "kind", "start", "end", "value", "reason", "maker", "checker", "withdrawn_by")
 Ids = Annotated[list[int], typer.Argument(help="Numbers from `edits list`.")]
 Reason = Annotated[str, typer.Option(help="Why.")]

@@ -34,6 +34,7 @@ FOLDER = Path(portal.__file__).parent
 PAGES = ["/", "/parks/P1", f"/enterprises/{CARBIDE}", f"/enterprises/{FERRO}?grain=month", "/alerts", "/alerts?show=all", "/alerts/1", "/cases/1",
          "/quarantine", "/quarantine?reason=not_json", "/quarantine/19/-1", "/service", f"/gateways/{CARBIDE}/GW-1/conformity?seconds=86400",
          "/edits", "/edits/1", "/edits/2", *(f"/edits/new?kind={kind}" for kind in ("exclude", "replace", "confirm", "estimate", "reset")),
+         "/estimates",
          "/api/docs"]
 
 
