@@ -26,7 +26,7 @@ from store import audit, sheets
 from store.database import Database, insert_new
 from store.models import AUDIT, AUDIT_HEAD, EDIT, EDIT_HISTORY, EVIDENCE, REGISTER, REGISTER_KEY
 from store.register import credit_code
-from store.sheets import Field, Sheet
+from store.sheets import Field, Sheet, WrongError
 from store.sqlite import NO_SPACE, sync
 
 EXCLUDE, REPLACE, CONFIRM, ESTIMATE = KINDS = ("exclude", "replace", "confirm", "estimate")
@@ -41,6 +41,7 @@ ROW: Final = pl.Schema({  # an edit as people see it
     **EDIT_SHAPE, "state": pl.String(), "withdrawn_by": pl.String(), "withdrawn_because": pl.String(), **dict.fromkeys(_NAMES, pl.String()),
 })
 STEP: Final = pl.Schema({"step": pl.String(), "by": pl.String(), "at": INSTANT, "reason": pl.String()})
+_REASON: Final = sheets.text(2000)
 _NO_NAME: Final = Problem("name", "is empty", "Say who does it.")
 _NO_REASON: Final = Problem("reason", "is empty", "Say why, so that a later reader can follow.")
 
@@ -64,7 +65,7 @@ class Edits:
             "register_key": Field(sheets.integer), "enterprise": Field(credit_code), "meter": Field(sheets.identifier),
             "register": Field(sheets.identifier), "kind": Field(sheets.choice(*KINDS), required=True), "start": Field(instant, required=True),
             "end": Field(instant), "value": Field(number), "low": Field(number), "high": Field(number), "method": Field(sheets.choice(*METHODS)),
-            "reason": Field(sheets.text(2000), required=True), "evidence": Field(sha256),
+            "reason": Field(_REASON, required=True), "evidence": Field(sha256),
         }
 
     def propose(self, rows: pl.DataFrame, *, maker: str, at: datetime) -> list[int]:
@@ -340,8 +341,8 @@ class Edits:
     ) -> Iterator[tuple[Session, dict[int, Mapping[Any, Any]], list[Problem]]]:
         """The edits of these numbers that are in one of the states, and what is wrong with the others."""
         problems = [] if by.strip() else [_NO_NAME]
-        if reason is not None and not reason.strip():
-            problems.append(_NO_REASON)
+        if reason is not None:
+            problems += _wrong_reason(reason)
         with self._db.session() as session:
             _take_turn(session)
             named = session.execute(select(EDIT).where(EDIT.c.id.in_(ids)).order_by(EDIT.c.id)).mappings()
@@ -360,6 +361,13 @@ class Edits:
         who, did = (edit["maker"], "made") if edit["state"] == "waiting" else (edit["withdrawn_by"], "asked to be withdrawn")
         if audit.same_person(who, checker):
             problems.append(Problem(f"edit {edit['id']}", f"was {did} by {who}, who cannot check it too", "Let another person check it."))
+
+
+def _wrong_reason(reason: str) -> list[Problem]:
+    try:
+        return [] if _REASON(reason).strip() else [_NO_REASON]
+    except WrongError as wrong:
+        return [Problem("reason", wrong.what, wrong.remedy)]
 
 
 def _wrong(edit: Mapping[str, Any], at: datetime, *, net: bool) -> list[tuple[str, str, str]]:

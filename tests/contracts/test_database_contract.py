@@ -25,6 +25,7 @@ from store.audit import AuditLog
 from store.casebook import Casebook, identity
 from store.confirmations import Confirmations
 from store.database import Database
+from store.edits import Edits
 from store.figures import Figures
 from store.models import ALERT, AUDIT, PARK, metadata
 from store.outbox import Outbox
@@ -203,6 +204,47 @@ def test_figures_count_once_checked(database: Database) -> None:
     assert figures.values()["value_added_10k_cny"].to_list() == [0.1]
     assert figures.outputs().select("product", "output", "output_unit").rows() == [("coke", 7.0, "t")]
     assert figures.rows()["state"].to_list() == ["checked", "checked"]
+
+
+def estimate(hours: int) -> pl.DataFrame:
+    spans = {"start": [AT], "end": [AT + timedelta(hours=hours)]}
+    return pl.DataFrame({"register_key": [1], "kind": ["estimate"], **spans, "value": [0.1], "method": ["manual"], "reason": ["停电"]})
+
+
+def test_edits_count_once_checked_and_tell_what_changed(database: Database, tmp_path: Path) -> None:
+    RegisterStore(database).apply(tables(), by="x", known_from=AT)
+    edits, now = Edits(database, tmp_path, zone="Asia/Shanghai"), AT + timedelta(days=1)
+    sha256 = edits.keep_evidence(b"photo", name="照片.jpg", by="Li", at=now)
+    later = estimate(1).with_columns(start=AT + timedelta(hours=2), end=AT + timedelta(hours=3))
+    ids = edits.propose(pl.concat([estimate(1), later]), maker="Li", at=now)
+    [other] = edits.propose(estimate(1).with_columns(evidence=pl.lit(sha256), start=AT + timedelta(hours=5), end=now), maker="Li", at=now)
+    assert edits.effective().is_empty()
+    assert edits.check([*ids, other], checker="Wang", at=now) == 3
+    row = edits.effective().select("register_key", "start", "end", "value", "reason", "known_from", "known_to").row(0)
+    assert row == (1, AT, AT + timedelta(hours=1), 0.1, "停电", now, None)
+    version = edits.version()
+    edits.withdraw(ids[:1], by="Wang", at=now, reason="x")
+    assert edits.check(ids[:1], checker="Li", at=now + timedelta(hours=1)) == 1
+    assert edits.changed_since(version).rows() == [(1, AT, AT + timedelta(hours=1))]
+    assert edits.effective(now)["edit"].to_list() == [*ids, other]
+    assert edits.effective()["edit"].to_list() == [ids[1], other]
+    assert (edits.verify_evidence().checked, edits.verify_evidence().broken) == (1, {})
+
+
+def test_of_contradicting_edits_that_are_checked_at_once_one_counts(database: Database, tmp_path: Path) -> None:
+    RegisterStore(database).apply(tables(), by="x", known_from=AT)
+    edits, now = Edits(database, tmp_path, zone="Asia/Shanghai"), AT + timedelta(days=1)
+    ids = [edits.propose(estimate(hours), maker="Li", at=now)[0] for hours in range(1, 6)]
+
+    def check(number: int) -> Callable[[], object]:
+        return lambda: edits.check([number], checker="Wang", at=now)
+
+    raised = together(*(check(number) for number in ids))
+    assert [type(error) for error in raised] == [BadInputError] * 4
+    assert edits.effective().height == 1
+    assert together(*(lambda: edits.keep_evidence(b"photo", name="a", by="Li", at=now) for _ in range(4))) == []
+    assert AuditLog(database).entries().filter(pl.col("action") == "edits.evidence").height == 1
+    assert AuditLog(database).verify().broken is None
 
 
 def test_quarantine_keeps_bytes_and_pages(database: Database) -> None:

@@ -21,7 +21,8 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]
 PAGES = ["/", "/parks/P1", f"/enterprises/{CARBIDE}", f"/enterprises/{CARBIDE}?grain=month", "/alerts", "/alerts?show=all", "/alerts/1", "/cases/1",
-         "/quarantine", "/quarantine?reason=not_json", "/quarantine/18/0", "/quarantine/19/-1", "/service", "/api/docs"]
+         "/quarantine", "/quarantine?reason=not_json", "/quarantine/18/0", "/quarantine/19/-1",
+         "/edits", "/edits/2", "/edits/new?kind=estimate", "/service", "/api/docs"]
 
 
 @dataclass

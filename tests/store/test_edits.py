@@ -138,6 +138,9 @@ def test_a_reason_and_a_name_are_asked_for(edits: Edits) -> None:
     assert "Say why" in refusal(edits.refuse, [one], checker="Zhao", at=LATER, reason=" ")
     assert "Say who does it" in refusal(edits.check, [one], checker=" ", at=LATER)
     assert "Say why" in refusal(edits.withdraw, [one], by="Wang Li", at=LATER, reason="")
+    assert "signs that are not seen (U+0000)" in refusal(edits.withdraw, [one], by="Wang Li", at=LATER, reason="a\0b")
+    assert "has 2001 characters" in refusal(edits.withdraw, [one], by="Wang Li", at=LATER, reason="a" * 2001)
+    assert edits.withdraw([one], by="Wang Li", at=LATER, reason="a" * 2000) == 1
 
 
 def test_all_problems_of_a_proposal_are_told_at_once_and_nothing_is_kept(edits: Edits) -> None:
