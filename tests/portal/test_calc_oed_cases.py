@@ -115,7 +115,8 @@ def test_every_case_agrees_or_is_listed_with_the_rule_by_which_we_differ(shared_
 
 # Where a fall was allowed to be a reset, it is one that somebody declared: then the consumption is the expected one.
 DECLARED = {
-    "pipe5": "2021-06-04 00:00", "pipe8": "2021-06-04 00:00", "pipe10": "2021-06-04 12:00", "pipe52": "2021-06-06 00:00", "pipe71": "2021-06-04 00:00",
+    "pipe5": "2021-06-04 00:00", "pipe8": "2021-06-04 00:00", "pipe10": "2021-06-04 12:00", "pipe52": "2021-06-06 00:00",
+    "pipe71": "2021-06-04 00:00",
 }
 
 
