@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from config.errors import BadInputError
+from config.errors import BadInputError, Problem
 from portal import estimates, views
 from portal.auth import Session
 from portal.context import PageScope, Portal, PortalOf, SessionOf
@@ -41,7 +41,8 @@ def propose(
     except BadInputError as error:
         return _form(request, portal, session, scope, said, None, error.problems)
     except NotFoundError:
-        return _form(request, portal, session, scope, said, None, [f"{enterprise}: ?"])
+        unseen = Problem("enterprise", f"{enterprise!r} is not yours to see", "Name one of your enterprises.")
+        return _form(request, portal, session, scope, said, None, [unseen])
     return _form(request, portal, session, scope, said, found.to_dicts(), [])
 
 
