@@ -50,7 +50,7 @@ RENEW_WITHIN: Final = timedelta(days=30)
 _LISTED: Final = 10
 _SHOWN_CHARS: Final = 64
 _WEIGHT: Final[Mapping[Verdict, int]] = {"fail": 0, "warn": 1, "pass": 2, "not_checked": 3}
-_OF_REGISTERS: Final = ("unknown_meter", "unknown_register", "register_not_valid", "wrong_gateway")
+_OF_REGISTERS: Final = ("unknown_meter", "unknown_register", "register_not_valid", "derived_register", "wrong_gateway")
 _OF_CLOCK: Final = ("not_from_the_future", "not_too_old")
 _PACKED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 _NOTHING: Final = Text("", "")
@@ -284,8 +284,10 @@ def _clock(sent: _Sent, bounds: ScreenSettings) -> Check:
 def _registers(sent: _Sent, known: pl.DataFrame, gateway: str, at: datetime) -> Check:
     broken = _broken(sent, _OF_REGISTERS.__contains__)
     valid = (pl.col("valid_from").is_null() | (pl.col("valid_from") <= at)) & (pl.col("valid_to").is_null() | (pl.col("valid_to") > at))
+    owing = pl.col("kind").ne_missing("derived")
     names = pl.concat_str("meter", "register", separator="/")
-    silent = sorted(set(known.filter(valid, pl.col("gateway") == gateway).select(names).to_series()) - set(sent.readings.select(names).to_series()))
+    expected = known.filter(valid & owing, pl.col("gateway") == gateway).select(names).to_series()
+    silent = sorted(set(expected) - set(sent.readings.select(names).to_series()))
     came = sent.readings.select(names).to_series().drop_nulls().n_unique()
     findings = []
     if silent:

@@ -62,6 +62,7 @@ READING_FAULTS: Final[dict[str, Text]] = {
 SCREEN_RULES: Final[dict[str, Text]] = {
     "unknown_meter": Text("该企业没有登记此计量器具。", "This meter is not registered for the enterprise."),
     "unknown_register": Text("此计量器具没有登记该寄存器。", "This register is not registered for the meter."),
+    "derived_register": Text("该寄存器由其他寄存器计算得出，没有读数。", "This register follows from others by a formula; it has no readings."),
     "register_not_valid": Text("读数时刻不在该寄存器登记的有效期内。", "The register was not in service at the time of the reading."),
     "wrong_gateway": Text("该寄存器登记在另一网关名下。", "The register belongs to another gateway."),
     "value_is_finite": Text("数值不是有限的数。", "The value is not a finite number."),

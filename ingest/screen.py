@@ -22,7 +22,7 @@ _ACCEPTED: Final = [
     pl.col("register_key"), pl.col("read_at"), pl.lit(0, pl.UInt8).alias("copy"), pl.col("value") * pl.col("unit_factor"), pl.col("quality"),
     pl.col("received_at"), pl.col("message"),
 ]
-_OF_REGISTER: Final = ["register_key", "registered_gateway", "registered_unit", "range_low", "range_high", "error_values"]
+_OF_REGISTER: Final = ["register_key", "registered_gateway", "registered_unit", "range_low", "range_high", "error_values", "derived"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ def rules(bounds: ScreenSettings) -> Mapping[str, pl.Expr]:
     return {
         "unknown_meter": pl.col("meter_known"),
         "unknown_register": ~pl.col("meter_known") | pl.col("register_known"),
+        "derived_register": ~pl.col("derived").fill_null(False),
         "register_not_valid": ~pl.col("register_known") | ~unmatched,
         "wrong_gateway": unmatched | pl.col("registered_gateway").is_null() | (pl.col("gateway") == pl.col("registered_gateway")),
         "value_is_finite": (pl.col("value") * pl.col("unit_factor").fill_null(1.0)).is_finite(),  # also in the register's unit
@@ -98,7 +99,7 @@ def _with_register(decoded: pl.DataFrame, registers: pl.DataFrame) -> pl.DataFra
     known_then = registers.filter(concerned, pl.col("known_from") <= last, pl.col("known_to").is_null() | (pl.col("known_to") > first)).select(
         *_KEYS, "register_key", pl.col("gateway").alias("registered_gateway"), pl.col("unit").alias("registered_unit"),
         "range_low", "range_high", "valid_from", "valid_to", "known_from", "known_to",
-        pl.col("error_values").str.split(";").cast(pl.List(pl.Float64)),
+        pl.col("error_values").str.split(";").cast(pl.List(pl.Float64)), derived=pl.col("kind") == "derived",
     )
     known = (pl.col("known_from") <= pl.col(judged_at)) & (pl.col("known_to").is_null() | (pl.col(judged_at) < pl.col("known_to")))
     valid = (pl.col("valid_from").is_null() | (pl.col("valid_from") <= pl.col("read_at"))) & (

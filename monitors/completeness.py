@@ -59,7 +59,8 @@ def received_runs(readings: pl.DataFrame, zone: str) -> pl.DataFrame:
 def due_spans(received: pl.DataFrame, registers: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
     """register_key, start, end: the part of [start, end) in which each register owes readings, in whole slots.
 
-    A register owes them from the day that it is registered from, or else from its first reading on, until it is taken out of service.
+    A register owes them from the day that it is registered from, or else from its first reading on, until it is taken out of service;
+    a derived one owes none.
 
     Args:
         received: RECEIVED, as far back as there is any.
@@ -70,7 +71,7 @@ def due_spans(received: pl.DataFrame, registers: pl.DataFrame, start: datetime, 
     def outer(name: str, bound: pl.Expr) -> pl.Expr:  # null in one row: without end on that side
         return pl.when(pl.col(name).is_not_null().all()).then(bound)
 
-    spans = registers.group_by("register_key").agg(
+    spans = registers.filter(pl.col("kind").ne_missing("derived")).group_by("register_key").agg(
         valid_from=outer("valid_from", pl.col("valid_from").min()), valid_to=outer("valid_to", pl.col("valid_to").max()),
     ).join(received.group_by("register_key").agg(first=pl.col("start").min()), on="register_key", how="left")
     owed_from = pl.max_horizontal(pl.coalesce("valid_from", "first"), pl.lit(start, INSTANT))

@@ -190,6 +190,9 @@ def test_unknown_meters_fail_and_silent_ones_are_told() -> None:
     assert verdict("registers", [*GOOD, sent(6, [row(6, meter="E-003")])], registers=of_another) == "fail"
     over = registers(register(), register(register_key=8, meter="E-002"), register(register_key=9, meter="E-4", valid_to=AT - timedelta(days=1)))
     assert verdict("registers", GOOD, registers=over) == "pass"
+    derived = pl.concat([KNOWN, registers(register(register_key=9, meter="E-5", kind="derived", formula="sum(E-001.active_import)"))])
+    assert verdict("registers", GOOD, registers=derived) == "pass"
+    assert verdict("registers", [*GOOD, sent(6, [row(6, meter="E-5")])], registers=derived) == "fail"
 
 
 @pytest.mark.parametrize(("unit", "expected"), [("kWh", "pass"), ("MWh", "pass"), (None, "pass"), ("m3", "fail"), ("kwh", "fail")])

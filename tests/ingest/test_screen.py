@@ -54,6 +54,12 @@ def test_a_broken_rule_is_named(change, reason) -> None:
     assert reason in broken(change)
 
 
+def test_a_derived_register_takes_no_readings() -> None:
+    derived = register(kind="derived", formula="sum(E-002.main)", range_low=None, range_high=None)
+    assert broken({}, derived) == ["derived_register"]
+    assert broken({"register": "other"}, derived) == ["unknown_register"]
+
+
 @pytest.mark.parametrize("value", [0.0, 1e6])
 def test_a_value_at_the_end_of_the_range_is_within(value) -> None:
     assert broken({"value": value}) == []

@@ -54,6 +54,11 @@ def test_a_register_that_never_sent_owes_from_the_day_that_it_is_registered_from
     assert day_of([]) == ([], [])
 
 
+def test_a_derived_register_owes_no_readings():
+    assert day_of([], valid_from=MIDNIGHT, kind="derived") == ([], [])
+    assert day_of([], valid_from=MIDNIGHT, kind="state") == ([(date(2025, 6, 2), 96, 0)], [(0, 96)])
+
+
 @pytest.mark.parametrize(("end", "due"), [(timedelta(hours=1), 4), (timedelta(minutes=74, seconds=59), 4), (timedelta(minutes=75), 5)])
 def test_a_slot_is_due_when_it_is_over(end, due):
     (_, owed, received), = day_of(list(range(96)), end=MIDNIGHT + end)[0]

@@ -235,3 +235,53 @@ def test_wrong_cells_unknown_registers_and_bare_events_are_told_together() -> No
         "bad.csv row 2 column read_at", "bad.csv row 3", "bad.csv row 4 column meter", "h.csv row 2 column unit", "h.csv row 3 column unit",
         "e.csv row 2 column multiplier", "e.csv row 3", "e.csv row 3 column at",
     }
+
+
+STEAM = """meter,register,medium,unit,kind,formula
+S,total,heat,t,cumulative,
+S,p,heat,MPa_gauge,state,
+S,t,heat,degC,state,
+S,heat,heat,GJ,derived,"steam_heat(S.total, S.p, S.t)"
+PARK,heat,heat,kWh,derived,sum(S.heat)
+"""
+
+
+def test_derived_registers_are_computed_from_the_others_of_the_file() -> None:
+    rows = ["meter,register,read_at,value"] + [
+        f"S,{register},2026-01-01T00:{minute:02}:00+08:00,{value}" for minute in (0, 30)
+        for register, value in (("total", 10 + minute / 30), ("p", 0.898675 if minute else 9999), ("t", 300))
+    ] + ["S,total,2026-01-01T01:00:00+08:00,12", "S,p,2026-01-01T01:00:00+08:00,0.898675", "S,t,2026-01-01T01:00:00+08:00,300"]
+    put("s.csv", "\n".join(rows) + "\n")
+    code, said = calc("--readings", "s.csv", "--registers", put("sg.csv", STEAM), "--by", "hour", "--out", "o.csv", "--rejected", "x.csv")
+    assert code == 0
+    assert said.startswith("9 readings, 3 intervals, 2 readings set aside (2 impossible_state)")
+    found = pl.read_csv("o.csv").select("meter", "register", "quantity", "unit", "covered_ratio").rows()
+    heat = (3051.7 - 83.74) / 1000  # h of steam of 1 MPa and 300 degC: 3051.7 kJ/kg (any steam table)
+    assert found == [
+        ("S", "total", 2.0, "t", 1.0), ("S", "heat", pytest.approx(heat, rel=1e-5), "GJ", 0.5),
+        ("PARK", "heat", pytest.approx(heat / 0.0036, rel=1e-5), "kWh", 0.5),
+    ]
+    aside = pl.read_csv("x.csv").select("register", "value", "broken_rules").rows()
+    assert aside == [("p", 9999.0, "impossible_state"), ("t", 300.0, "impossible_state")]
+
+
+def test_every_problem_of_formulas_is_told_with_row_and_column() -> None:
+    found = problems("r.csv", put("sg.csv", STEAM.replace("S.p, S.t)", "S.t, S.q)").replace(",state,\nS,t", ",cumulative,\nS,t") + (
+        "E-1,main,electricity,kWh,cumulative,E-1.main\nA,a,heat,kWh,derived,sum(B.b)\nB,b,heat,kWh,derived,2 * A.a\n"
+        "C,c,heat,degC,state,\nD,d,heat,kPa,state,\n"
+    )))
+    told = {text.split(":")[0]: text for text in found}
+    assert "S.t is of kind state in degC, no pressure" in "".join(found)
+    assert "there is no register S.q" in told["sg.csv row 5 column formula"]
+    assert "has readings and no formula" in told["sg.csv row 7 column formula"]
+    assert "comes back to its own register A.a" in told["sg.csv row 8 column formula"]
+    assert "comes back to its own register B.b" in told["sg.csv row 9 column formula"]
+    assert "no unit of a state" in told["sg.csv row 11 column unit"]
+
+
+def test_readings_of_a_derived_register_are_a_problem() -> None:
+    given = put("s.csv", "meter,register,read_at,value\nS,heat,2026-01-01T00:00:00+08:00,1\nS,heat,2026-01-01T01:00:00+08:00,2\n")
+    found, = problems(given, put("sg.csv", STEAM))
+    assert found == (
+        "s.csv row 2 column meter: readings of a derived register. Leave them out: it follows from the registers that its formula names"
+    )

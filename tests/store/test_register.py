@@ -360,3 +360,39 @@ def test_the_database_itself_allows_one_current_version_only(database: Database,
 
     with pytest.raises(IntegrityError), database.session() as session:
         session.execute(text("INSERT INTO park (key, park, region, known_from, recorded_by) VALUES ('north', 'north', '150400', '2025-01-01', 'x')"))
+
+
+def with_derived(tables: Tables, **values: object) -> Tables:
+    """`tables` with a derived register that follows from the imported electricity."""
+    first = tables["register"].to_dicts()[0]
+    named = {name: first[name] for name in ("enterprise", "meter")}
+    own = {**named, "register": "half", "unit": "MWh", "kind": "derived", "formula": "0.5 * E-1.import", **values}
+    return tables | {"register": pl.DataFrame([*tables["register"].to_dicts(), own], infer_schema_length=None)}
+
+
+def test_a_derived_register_keeps_its_formula_through_export_and_import(register: RegisterStore, tables: Build, tmp_path: Path) -> None:
+    register.apply(with_derived(tables()), by="registrar", known_from=LATER)
+    assert register.registers().filter(kind="derived").select("register", "unit", "formula").rows() == [("half", "MWh", "0.5 * E-1.import")]
+    register.export_file(tmp_path / "register.xlsx")
+    assert register.import_file(tmp_path / "register.xlsx", by="registrar", known_from=LATER).changed == 0
+
+
+@pytest.mark.parametrize(("values", "column", "said"), [
+    ({"formula": None}, "formula", "is empty"), ({"formula": "0.5 * E-1.export"}, "formula", "there is no register E-1.export"),
+    ({"formula": "W-1.main"}, "formula", "W-1.main measures volume, but energy is needed here"),
+    ({"formula": "log(E-1.import)"}, "formula", "no function"),
+    ({"formula": "sum(E-1.half, E-1.import)"}, "formula", "comes back to its own register"), ({"modulus": 1000.0}, "modulus", "no readings"),
+    ({"kind": "cumulative"}, "formula", "has readings and no formula"), ({"kind": "state", "formula": None}, "unit", "does not go with kind state"),
+    ({"unit": "degC"}, "unit", "does not go with kind derived"), ({"unit": "kW"}, "unit", "does not go with kind derived"),
+])
+def test_a_formula_that_does_not_hold_is_refused_at_import(
+    register: RegisterStore, tables: Build, values: dict[str, object], column: str, said: str,
+) -> None:
+    found = problems_of(register, with_derived(tables(), **values))
+    assert any(problem.where.endswith(f"column {column}") and said in problem.what for problem in found)
+
+
+def test_a_register_that_a_formula_names_cannot_be_withdrawn_alone(register: RegisterStore, tables: Build) -> None:
+    register.apply(with_derived(tables()), by="registrar", known_from=LATER)
+    gone = {name: changed(tables(), name, 0, withdrawn=True)[name] for name in ("register", "assignment")}
+    assert [problem.what for problem in problems_of(register, gone)] == ["there is no register E-1.import"]
