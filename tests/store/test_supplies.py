@@ -29,7 +29,10 @@ def bill(quantity: float = 100.0, **others: object) -> pl.DataFrame:
 
 
 def batch(lhv: float = 21.5, **others: object) -> pl.DataFrame:
-    row = {"enterprise": COKE, "carrier": "raw_coal", "batch": "B-17", "lhv": lhv, "lhv_unit": "MJ/kg", "first_day": "2025-03-01", "last_day": "2025-03-04"}
+    row = {
+        "enterprise": COKE, "carrier": "raw_coal", "batch": "B-17", "first_day": "2025-03-01", "last_day": "2025-03-04", "lhv": lhv,
+        "lhv_unit": "MJ/kg",
+    }
     return pl.DataFrame([row | others])
 
 
