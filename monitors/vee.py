@@ -19,10 +19,9 @@ What each rule asks, with `low` and `high` its bounds (`config.tables.vee_rules`
   still, and 0 of an interval or rate register is rest. Reach LOOK_BACK.
 - `copied_pattern`: the steps of the local day, minute by minute, are not those of an earlier day; asked of days with at least `low`
   steps, `high` of them different. Reach LOOK_BACK, and the whole day.
-- `jump`: where no rating is declared, a step at most `high` times the usual greatest step of a day (median over LOOK_BACK); asked from
-  `low` steps of history on. Reach LOOK_BACK.
+- `jump`: where no rating is declared, a step at most `high` times the greatest of its history; asked from `low` days of history on. Reach LOOK_BACK.
 - `unit_scale`: not a value beyond `high` times the range of its history that lies within it when divided by one of FACTORS. The history
-  of a cumulative register is its last counted value and its greatest step. Reach LOOK_BACK.
+  of a cumulative register is its last counted value and its greatest step. Asked from `low` days of history on. Reach LOOK_BACK.
 
 The rules with a history see it as one row for each day (HISTORY), so that a day can be judged alone.
 """
@@ -56,6 +55,7 @@ _BREAKS: Final = ("change", "reset", "rollover")  # events across which a step s
 _BITS: Final = {name: 1 << place for place, name in enumerate(RULES)}
 _JUDGED: Final = (*POINT_RULES, *STEP_RULES)
 _SEVERITY: Final = pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITIES)}, default=None, return_dtype=pl.Int8)
+_PARTICULAR: Final = {"register": 16, "meter": 8, "enterprise": 4, "medium": 2, "kind": 1}  # what makes a rule's row come before another
 _STEP_ROUNDING: Final = 1e-6  # of a step of resolution: what floating point may add
 _FLOAT_ROUNDING: Final = 1e-15
 _RATE_ROUNDING: Final = 1e-9
@@ -102,6 +102,7 @@ def bounds(registers: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
         "register_key", "enterprise", "meter", "register", "medium", "kind",
     )
     chosen = ["medium", "kind"]
+    rules = rules.with_columns(rank=pl.sum_horizontal(pl.col(name).is_not_null().cast(pl.Int32) * weight for name, weight in _PARTICULAR.items()))
     shared, own = rules.filter(pl.col("enterprise").is_null()), rules.filter(pl.col("enterprise").is_not_null())
     named = who.join(own, on="enterprise", suffix="_of").filter(_either("meter"), _either("register"))
     those = pl.col("register_key").is_in(named["register_key"].unique().implode())
@@ -120,12 +121,8 @@ def _either(column: str) -> pl.Expr:
 def _resolved(candidates: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     """by, rule, low, high, severity, enabled, valid_from, valid_to: in each span the most particular of the rows that are valid in it."""
     given = ["low", "high", "severity", "enabled"]
-    rank = pl.sum_horizontal(
-        pl.col(name).is_not_null().cast(pl.Int32) * weight
-        for name, weight in {"register_of": 16, "meter_of": 8, "enterprise": 4, "medium_of": 2, "kind_of": 1}.items() if name in candidates.columns
-    )
     rows = candidates.filter(_either("medium"), _either("kind")).select(
-        *by, "rule", *given, rank=rank, a=pl.col("valid_from").to_physical().fill_null(-_NEVER), b=pl.col("valid_to").to_physical().fill_null(_NEVER),
+        *by, "rule", *given, "rank", a=pl.col("valid_from").to_physical().fill_null(-_NEVER), b=pl.col("valid_to").to_physical().fill_null(_NEVER),
     ).sort("rank", "a", descending=True)
     on = [*by, "rule"]
     starts = pl.concat([rows.select(*on, at="a"), rows.select(*on, at="b"), rows.select(*on, at=pl.lit(-_NEVER, pl.Int64))]).unique()
@@ -281,8 +278,8 @@ def _jump(asked: _Asked) -> _Judged:
     asks = _ALWAYS if rate is None else rate.is_null()
     if times is None:
         return _Judged(None, asks)
-    known = _enough_history(asked, "jump") & pl.col("past_usual_greatest").is_not_null() & _per_h.is_not_null() & times.is_not_null()
-    return _Judged(asks & known & (_per_h.abs() > times * pl.col("past_usual_greatest")), asks & ~known)
+    known = _enough_history(asked, "jump") & pl.col("past_greatest").is_not_null() & _per_h.is_not_null() & times.is_not_null()
+    return _Judged(asks & known & (_per_h.abs() > times * pl.col("past_greatest")), asks & ~known)
 
 
 def _unit_scale(asked: _Asked) -> _Judged:
@@ -292,7 +289,7 @@ def _unit_scale(asked: _Asked) -> _Judged:
 
 def _enough_history(asked: _Asked, rule: str) -> pl.Expr:
     least = asked.bound(rule, "low")
-    return (pl.col("past_steps") >= (1.0 if least is None else least.fill_null(1.0))).fill_null(False)
+    return (pl.col("past_days") >= (1.0 if least is None else least.fill_null(1.0))).fill_null(False)
 
 
 _JUDGES: Final[Mapping[str, Callable[[_Asked], _Judged]]] = {
@@ -647,8 +644,8 @@ def _past(history: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     last = pl.col("of").filter("changed").max()
     same = (pl.col("profile") == pl.col("profile_day")) & (pl.col("steps") == pl.col("steps_day")) & (pl.col("different") == pl.col("different_day"))
     past = beside.group_by("register_key", "day").agg(
-        past_days=pl.len(), past_steps=pl.col("steps").sum(), past_least=pl.col("least_per_h").min(), past_greatest=pl.col("greatest_per_h").max(),
-        past_usual_greatest=pl.col("greatest_per_h").median(), past_usual=pl.col("usual_per_h").median(),
+        past_days=pl.len(), past_least=pl.col("least_per_h").min(), past_greatest=pl.col("greatest_per_h").max(),
+        past_usual=pl.col("usual_per_h").median(),
         past_changed_us=pl.col("changed_at").max().to_physical(), past_unchanged=pl.col("unchanged").filter(pl.col("of") >= last).sum(),
         copied=same.any(),
     )
