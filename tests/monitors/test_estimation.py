@@ -63,6 +63,14 @@ def test_linear_lies_between_the_rates_on_either_side() -> None:
     assert only(done)["reason_zh"].startswith("在此前每小时 10 与此后每小时 50 之间线性内插")
 
 
+def test_the_example_by_hand_of_the_decision() -> None:
+    history = pl.concat([hours([10.0, 14.0]), hours([8.0], start=MONDAY + 2 * HOUR, covered_ratio=0.5), hours([24.0], start=MONDAY + 5 * HOUR)])
+    half_past = MONDAY + 2 * HOUR + timedelta(minutes=30)
+    done = run(history, window(half_past, MONDAY + 5 * HOUR), method="linear")
+    assert done.hours["quantity"].to_list() == [8.25, 19.0, 21.5]
+    assert (only(done)["start"], only(done)["quantity"], only(done)["estimated_h"]) == (half_past, 48.75, 2.5)
+
+
 @pytest.mark.parametrize(("known", "side"), [([7.0, None, None], "before"), ([None, None, 7.0], "after")])
 def test_linear_takes_the_rate_of_one_side_where_the_other_has_none(known: list[float | None], side: str) -> None:
     done = run(hours(known), window(MONDAY, MONDAY + 3 * HOUR), method="linear")
