@@ -20,6 +20,8 @@ them on either side gives what the whole history gives, to the last bit.
 7. A definition holds from valid_from until valid_to; consumption across these is divided by time.
 8. Hours, days, months and years add up the pieces. A piece of a step longer than 1.5 times the grain is estimated, one of a suspect
    step or of an uncertain state makes its interval suspect, and so does a reset of a register that the formula uses.
+9. Where nothing of a register that is read is known, its checked estimate stands for it, and what is derived from that is estimated.
+   No state is ever estimated.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,8 +37,9 @@ from config.errors import BadInputError, Problem
 from config.formulas import ATMOSPHERE_KPA, T_0_K, Term, terms
 from config.schemas import EVENT, INSTANT, INTERVAL, QUALITY, READING, SET_ASIDE, WINDOW
 from monitors.axis import axis_of, grain_bounds, position_of
-from monitors.intervals import Grain, counted
+from monitors.intervals import Counted, Grain, counted
 from monitors.intervals import spread as spread_counted
+from monitors.intervals import uncovered as uncovered_counted
 from monitors.spreading import GRAIN_US, LONG_IN_GRAINS, Part, gaps
 
 COUNTED_KINDS: Final = ("cumulative", "interval", "rate")
@@ -51,11 +54,13 @@ _STEP: Final = pl.Schema({  # consumption q over [a, b), us since 1970
 _TERM: Final = pl.Schema({
     "term": pl.UInt32(), "row": pl.Int64(), "derived_key": pl.UInt32(), "register_key": pl.UInt32(), "factor": pl.Float64(), "function": pl.String(),
     "pressure_key": pl.UInt32(), "temperature_key": pl.UInt32(), "to_kpa": pl.Float64(), "base_kpa": pl.Float64(),
-    "dryness": pl.Float64(), "less_kj_per_kg": pl.Float64(), "z": pl.Float64(), "standard_k": pl.Float64(),
+    "dryness": pl.Float64(), "less_kj_per_kg": pl.Float64(), "k_per_kpa": pl.Float64(),  # k_per_kpa: of gas, T_standard / (101.325 kPa x Z)
     "valid_from": pl.Int64(), "valid_to": pl.Int64(),
 })
 _LINK: Final = pl.Schema({"register_key": pl.UInt32(), "input_key": pl.UInt32()})
+_ALWAYS: Final = 2**62  # us
 _a, _b, _q, _k, _to = pl.col("a"), pl.col("b"), pl.col("q"), pl.col("k"), pl.col("to")
+_rate: Final = _q / (_b - _a)  # taken before steps are cut: of what is repeated, the last bit of a quotient may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +131,33 @@ def with_derived(days: pl.DataFrame, registers: pl.DataFrame) -> pl.DataFrame:
 
 def evaluated(
     definitions: pl.DataFrame, readings: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, *, zone: str,
+    edits: pl.DataFrame | None = None, confirmed: pl.DataFrame | None = None,
 ) -> Evaluated:
-    """What the formulas come to, once for all grains; arguments as for `derived`."""
+    """What the formulas come to, once for all grains.
+
+    Args:
+        definitions: as for `derived`.
+        readings: the same.
+        registers: the same.
+        events: the same.
+        zone: the same.
+        edits: EDIT: estimates among them count where a register of a formula has no consumption (rule 9).
+        confirmed: WINDOW: steps and resets inside these spans are not suspect, since a person has looked at them.
+    """
     found = _terms(definitions, registers)
     links = _links(found)
     used = pl.col("register_key").is_in(links["input_key"].unique().implode())
     flows, states = registers.filter(used, pl.col("kind").is_in(COUNTED_KINDS)), registers.filter(pl.col("kind") == "state")
-    consumption = spread_counted(counted(_of(readings, flows), flows, events, zone=zone), "reading")
+    counting = counted(_of(readings, flows), flows, events, zone=zone, confirmed=confirmed)
+    consumption = spread_counted(counting, "reading")
     state_readings = _of(readings, states)
     state, values, aside = _states(state_readings, states, events, zone)
     suspect = pl.col("quality") == "suspect"
     covered = pl.col("covered_ratio") > 0
     times = consumption.with_columns(a=pl.col("start").to_physical(), b=pl.col("end").to_physical())
     steps = times.filter(covered).select("register_key", "a", "b", q="quantity", long=_b - _a, doubtful=suspect)
+    if edits is not None:
+        steps = pl.concat([steps, _estimates(edits.filter(pl.col("register_key").is_in(flows["register_key"].implode())), counting)])
     across = times.filter(~covered).select(input_key="register_key", a="a", b=_b + 1)
     resets = across.join(links, on="input_key").select("register_key", "a", "b").unique()
     impossible = []
@@ -168,12 +187,11 @@ def spread(what: Evaluated, by: Grain) -> pl.DataFrame:
     def slot_of(at: pl.Series, side: str) -> pl.Series:
         return bounds.search_sorted(at, side="right" if side == "start" else "left").cast(pl.Int64) - 1
 
-    pieces = pieces.with_columns(slot=slot_of(pieces["a"], "start"), last=slot_of(pieces["b"], "end"))
+    pieces = pieces.with_columns(rate=_rate, slot=slot_of(pieces["a"], "start"), last=slot_of(pieces["b"], "end"))
     if (pieces["last"] > pieces["slot"]).any():
         pieces = pieces.with_columns(slot=pl.int_ranges("slot", pl.col("last") + 1)).explode("slot")
     low, high = bounds.gather(pieces["slot"]), bounds.gather(pieces["slot"] + 1)
-    part = pl.min_horizontal("b", high) - pl.max_horizontal("a", low)
-    pieces = pieces.with_columns(us=part, q=pl.when(part < _b - _a).then(_q * part / (_b - _a)).otherwise("q"))
+    pieces = pieces.with_columns(us=pl.min_horizontal("b", high) - pl.max_horizontal("a", low)).with_columns(q=_part(pl.col("us")))
     pieces = pieces.with_columns(estimated=pl.when(pl.col("long") > round(LONG_IN_GRAINS * GRAIN_US[by])).then("us").otherwise(0))
     # Running sums keep the order of the pieces, so that a day alone and among others is the same to the last bit.
     slots = pieces.group_by("register_key", "slot", maintain_order=True).agg(
@@ -230,7 +248,8 @@ def _term(number: int, term: Term, row: Mapping[str, object], keys: Mapping[tupl
     bounds = (None if at is None else _us(cast(datetime, at)) for at in (row["valid_from"], row["valid_to"]))
     return (
         number, term.row, row["register_key"], keys[term.register], term.factor, term.function, pressure, temperature,
-        term.pressure_to_kpa, term.pressure_base_kpa, term.dryness, term.less_kj_per_kg, term.z, term.standard_k, *bounds,
+        term.pressure_to_kpa, term.pressure_base_kpa, term.dryness, term.less_kj_per_kg, term.standard_k / (ATMOSPHERE_KPA * term.z),
+        *bounds,
     )
 
 
@@ -269,7 +288,22 @@ def _of(readings: pl.DataFrame, registers: pl.DataFrame) -> pl.DataFrame:
 def _clipped(steps: pl.DataFrame) -> pl.DataFrame:
     """The part of each step within the validity of its definition (rule 7)."""
     a, b = pl.max_horizontal("a", "valid_from"), pl.min_horizontal("b", "valid_to")
-    return steps.filter(a < b).with_columns(a=a, b=b, q=pl.when(b - a < _b - _a).then(_q * (b - a) / (_b - _a)).otherwise("q"))
+    return steps.filter(a < b).with_columns(rate=_rate).with_columns(a=a, b=b, q=_part(b - a))
+
+
+def _estimates(edits: pl.DataFrame, counting: Counted) -> pl.DataFrame:
+    """_STEP of the estimated consumption of time that no reading covers, in proportion to that time."""
+    start, end = pl.col("start"), pl.col("end")
+    apart = edits.filter(pl.col("kind") == "estimate").sort("register_key", "start", "edit").filter(
+        (start >= end.cum_max().shift(1).over("register_key")).fill_null(value=True),
+    ).with_columns(us=(end - start).dt.total_microseconds()).with_columns(rate=pl.col("value") / pl.col("us"))
+    own = apart.select("register_key", "us", "rate", "value", e_start=start, e_end=end)
+    gaps_of = uncovered_counted(counting, apart).join(own, on="register_key")
+    part = pl.col("b") - pl.col("a")
+    return gaps_of.filter(start >= pl.col("e_start"), end <= pl.col("e_end")).with_columns(a=start.to_physical(), b=end.to_physical()).select(
+        "register_key", "a", "b", q=pl.when(part < pl.col("us")).then(pl.col("rate") * part).otherwise("value"),
+        long=pl.lit(_ALWAYS), doubtful=pl.lit(False),
+    ).cast(_STEP)
 
 
 # --- states -----------------------------------------------------------------------------------------------------------
@@ -280,7 +314,7 @@ def _states(
     """Rule 2.
 
     Returns:
-        state: state_key, sa, sb, va, vb, uncertain: spans between neighbouring readings, and the values at both ends.
+        state: state_key, sa, sb, va, uncertain, slope: spans between neighbouring readings, the value at the first, its change by us.
         values: state_key, k, row: the readings that count, `row` their place in `readings`.
         SET_ASIDE.
     """
@@ -303,7 +337,8 @@ def _states(
     )
     state = (
         spans.join(counts.select("state_key", start="at", va="v"), on=["state_key", "start"])
-        .join(counts.select("state_key", end="at", vb="v"), on=["state_key", "end"]).drop("start", "end").sort("sa")
+        .join(counts.select("state_key", end="at", vb="v"), on=["state_key", "end"]).sort("sa")
+        .select("state_key", "sa", "sb", "va", "uncertain", slope=(pl.col("vb") - pl.col("va")) / (pl.col("sb") - pl.col("sa")))
     )
     return state, counts.select("state_key", "k", "row").sort("state_key", "k"), aside
 
@@ -315,9 +350,9 @@ def _by_state(steps: pl.DataFrame, state: pl.DataFrame, values: pl.DataFrame) ->
     read = uses.join(values, on="state_key").select("term", "k")
     cuts = pl.concat([steps.select("term", k="a"), steps.select("term", k="b"), read]).unique().sort("term", "k")
     pieces = cuts.with_columns(to=_k.shift(-1).over("term")).drop_nulls().sort("k").join_asof(
-        steps.sort("a"), left_on="k", right_on="a", by="term", strategy="backward", check_sortedness=False, coalesce=False,
+        steps.sort("a").with_columns(rate=_rate), left_on="k", right_on="a", by="term", strategy="backward", check_sortedness=False, coalesce=False,
     ).filter(_to <= _b)
-    pieces = pieces.with_columns(q=pl.when(_to - _k < _b - _a).then(_q * (_to - _k) / (_b - _a)).otherwise("q") * pl.col("factor")).drop("a", "b")
+    pieces = pieces.with_columns(q=_part(_to - _k) * pl.col("factor")).drop("a", "b", "rate")
     pieces = _with_state(_with_state(pieces, state, "pressure"), state, "temperature")
     ends = pl.concat([pieces.select(*_CHOICE, "pressure_known", "temperature_known", pressure=f"pressure_{end}", temperature=f"temperature_{end}")
                       for end in ("a", "b")])
@@ -336,7 +371,7 @@ def _by_state(steps: pl.DataFrame, state: pl.DataFrame, values: pl.DataFrame) ->
     return done.sort("term", "a"), wrong.join(uses, on="term").join(values, on=["state_key", "k"]).select("row", "rule")
 
 
-_CHOICE: Final = ("function", "to_kpa", "base_kpa", "dryness", "less_kj_per_kg", "z", "standard_k")
+_CHOICE: Final = ("function", "to_kpa", "base_kpa", "dryness", "less_kj_per_kg", "k_per_kpa")
 
 
 def _with_state(pieces: pl.DataFrame, state: pl.DataFrame, what: str) -> pl.DataFrame:
@@ -344,13 +379,12 @@ def _with_state(pieces: pl.DataFrame, state: pl.DataFrame, what: str) -> pl.Data
     there = pieces.join_asof(
         state, left_on="k", right_on="sa", by_left=f"{what}_key", by_right="state_key", strategy="backward", check_sortedness=False, coalesce=False,
     )
-    slope = (pl.col("vb") - pl.col("va")) / (pl.col("sb") - pl.col("sa"))
     reaches = (pl.col("sb") >= _to).fill_null(False)
     return there.with_columns(
         (pl.col(f"{what}_key").is_null() | reaches).alias(f"{what}_known"), doubtful=pl.col("doubtful") | (reaches & pl.col("uncertain")),
     ).with_columns(
-        (pl.col("va") + slope * (at - pl.col("sa"))).alias(f"{what}_{end}") for at, end in ((_k, "a"), (_to, "b"))
-    ).drop("sa", "sb", "va", "vb", "uncertain", "state_key", strict=False)
+        (pl.col("va") + pl.col("slope") * (at - pl.col("sa"))).alias(f"{what}_{end}") for at, end in ((_k, "a"), (_to, "b"))
+    ).drop("sa", "sb", "va", "slope", "uncertain", "state_key", strict=False)
 
 
 def _factors(ends: pl.DataFrame) -> pl.DataFrame:
@@ -362,7 +396,7 @@ def _factors(ends: pl.DataFrame) -> pl.DataFrame:
     known = pl.col("pressure_known") & pl.col("temperature_known")
     p, t = pl.col("p"), pl.col("t")
     gas = ends.filter(known, pl.col("function") == "gas_standard").select(
-        "place", value=p / ATMOSPHERE_KPA * pl.col("standard_k") / (T_0_K + t) / pl.col("z"),
+        "place", value=p * pl.col("k_per_kpa") / (T_0_K + t),
         rule=pl.when((p <= 0) | (t <= -T_0_K)).then(pl.lit("impossible_state")),
     )
     steam = ends.filter(known, pl.col("function") == "steam_heat").with_columns(mpa=p / 1000)
@@ -397,13 +431,18 @@ def _summed(pieces: pl.DataFrame, level: pl.DataFrame) -> pl.DataFrame:
     cuts = pl.concat([several.select("row", k="a"), several.select("row", k="b")]).unique().sort("row", "k")
     spans = cuts.with_columns(to=_k.shift(-1).over("row")).drop_nulls().join(of_row, on="row").sort("k", "term")
     each = spans.join_asof(
-        several.select("term", "a", "b", "q", "long", "doubtful").sort("a"), left_on="k", right_on="a", by="term", strategy="backward",
+        several.select("term", "a", "b", "q", "long", "doubtful", rate=_rate).sort("a"), left_on="k", right_on="a", by="term", strategy="backward",
         check_sortedness=False, coalesce=False,
-    ).filter(_to <= _b).with_columns(q=pl.when(_to - _k < _b - _a).then(_q * (_to - _k) / (_b - _a)).otherwise("q"))
+    ).filter(_to <= _b).with_columns(q=_part(_to - _k))
     whole = each.group_by("row", "k", "to", maintain_order=True).agg(
         _q.cum_sum().last(), pl.col("long").max(), pl.col("doubtful").any(), pl.col("derived_key", "parts").first(), covered=pl.len(),
     ).filter(pl.col("covered") == pl.col("parts"))
     return pl.concat([alone, whole.select(register_key="derived_key", a="k", b="to", q="q", long="long", doubtful="doubtful")]).cast(_STEP)
+
+
+def _part(us: pl.Expr) -> pl.Expr:
+    """The consumption of a part of a step (a, b, q, rate), `us` long."""
+    return pl.when(us < _b - _a).then(pl.col("rate") * us).otherwise("q")
 
 
 def _quality(doubtful: str, estimated: str | None) -> pl.Expr:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from config.errors import BadInputError
-from config.schemas import EVENT, INTERVAL, READING, REGISTER, SET_ASIDE, WINDOW
+from config.schemas import EDIT, EVENT, INTERVAL, READING, REGISTER, SET_ASIDE, WINDOW
 from monitors.formulas import Derived, Evaluated, derived, evaluated, inputs_of, spread, uncovered, with_derived, with_inputs
 from monitors.intervals import counted, intervals
 from monitors.intervals import spread as spread_counted
@@ -205,6 +205,26 @@ def test_a_reset_of_a_part_leaves_its_time_open_and_its_hours_suspect() -> None:
     found = follow("sum(E.a, E.b)", "kWh", shown(E1, range(13)), shown(E2, [50, 51, 52, 53, 54, 55, 1, 2, 3, 4, 5, 6, 7]))
     assert found.intervals["quality"].to_list() == ["measured", "suspect", "measured"]
     assert [share for _, share in hours(found)] == [1.0, 0.75, 1.0]
+
+
+def test_an_estimate_of_a_part_stands_where_nothing_of_it_is_measured() -> None:
+    """E.a is known until 11:00 and estimated at 8 kWh from 10:30 to 12:30: 4 of 8 quarters are not measured before E.b ends at 12:00."""
+    given = pl.concat([shown(E1, [0, 1, 2, 3, 4]), shown(E2, range(0, 90, 10))])
+    known = {"edit": 1, "register_key": E1, "kind": "estimate", "start": at(30), "end": at(150), "value": 8.0}
+    edits = pl.DataFrame([{**dict.fromkeys(EDIT), **known}], schema=EDIT)
+    found = evaluated(definition("sum(E.a, E.b)", "kWh"), given, registers(), NO_EVENTS, zone=SHANGHAI, edits=edits)
+    assert spread(found, "hour").select("quantity", "quality", "covered_ratio").rows() == [
+        (pytest.approx(44.0), "measured", 1.0), (pytest.approx(40 + 8 / 2), "estimated", 1.0),
+    ]
+
+
+def test_what_a_person_has_confirmed_is_not_suspect() -> None:
+    fast = registers(E_a={"max_rate_per_h": 1.0})
+    given = pl.concat([shown(E1, [0, 5, 10, 15, 20]), shown(E2, range(5))])
+    window = pl.DataFrame([(E1, at(0), at(60))], schema=WINDOW, orient="row")
+    for confirmed, quality in ((None, "suspect"), (window, "measured")):
+        found = evaluated(definition("sum(E.a, E.b)", "kWh"), given, fast, NO_EVENTS, zone=SHANGHAI, confirmed=confirmed)
+        assert spread(found, "hour")["quality"].to_list() == [quality]
 
 
 def test_a_derived_register_may_follow_from_another() -> None:
