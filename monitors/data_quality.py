@@ -13,8 +13,6 @@ import polars as pl
 from config.schemas import ARRIVAL, LATE_BOUNDS_S, QUALITY_COUNT, QUALITY_INDEX, QUALITY_PARTS, conform
 
 Level = Literal["meter", "enterprise", "park"]
-DAY_START_S: Final = 60.0  # a day's data start within a minute of midnight (national requirements on uploaded data: time deviation)
-_BAD: Final = 2  # position in READING_QUALITY
 _METER: Final = ["enterprise", "meter"]
 _CELL: Final = [*_METER, "period"]
 KNOWN_STATES: Final = {"valid": 1, "due_soon": 1, "overdue": 0}  # of a verification; the other states say nothing
@@ -24,7 +22,7 @@ def arrivals(readings: pl.DataFrame, zone: str) -> pl.DataFrame:
     """How the readings of each register and local day came.
 
     Args:
-        readings: READING; the first copy of an instant counts, one of quality bad does not.
+        readings: READING; of an instant the first copy counts.
         zone: the place whose days are meant.
 
     Returns:
@@ -37,7 +35,7 @@ def arrivals(readings: pl.DataFrame, zone: str) -> pl.DataFrame:
     >>> arrivals(conform(pl.DataFrame(came), READING), "Asia/Shanghai").select("readings", "with_message", "within_900_s", "within_3600_s").rows()
     [(2, 2, 1, 2)]
     """
-    rows = readings.lazy().filter(pl.col("copy") == 0, pl.col("quality").fill_null(0) < _BAD)
+    rows = readings.lazy().filter(pl.col("copy") == 0)
     took_s = (pl.col("received_at") - pl.col("read_at")).dt.total_microseconds() / 1e6
     start = pl.col("read_at").dt.convert_time_zone(zone).dt.truncate("1d")
     by_day = rows.group_by("register_key", start=start.dt.convert_time_zone("UTC"), day=start.dt.date()).agg(
@@ -155,39 +153,46 @@ def validity_counts(judged: pl.DataFrame | None, received: pl.DataFrame, registe
 
 
 def conformity_counts(
-    received: pl.DataFrame, refused: pl.DataFrame, spans: pl.DataFrame, registers: pl.DataFrame, periods: pl.DataFrame, zone: str,
+    received: pl.DataFrame, refused: pl.DataFrame, judged: pl.DataFrame, starts: pl.DataFrame, spans: pl.DataFrame, registers: pl.DataFrame,
+    periods: pl.DataFrame,
 ) -> pl.DataFrame:
     """Conformity: what came as the contract has it, of all that came.
 
     Counted are readings (stored, or refused for their form, unit, name or clock), messages that could not be read, and of each
-    register and day with readings its start: a reading within a minute of midnight.
+    register and day with readings its start: validation's rule `day_start`, a reading within a minute of midnight.
 
     Args:
-        received: RECEIVED, with the day before the first.
+        received: RECEIVED.
         refused: enterprise, meter, day, refused: readings and messages that were refused; a meter that is not registered, or null,
             counts for its enterprise.
+        judged: register_key, day: where validation looked. A day with readings at which it did not makes the meter unknown.
+        starts: PERIOD_VERDICT of the rule, with `day`; a start that could not be judged makes the meter unknown, a day without a row was
+            not asked for one.
         spans: what `completeness.due_spans` gave: only a day that begins within one has a start that is due.
         registers: register_key, enterprise, meter.
         periods: period, first, last.
-        zone: the place whose days are meant.
 
     Returns:
         QUALITY_COUNT.
     """
-    days = received.group_by("register_key", "day").agg(pl.col("readings").cast(pl.Int64()).sum(), pl.col("first_at").min(), pl.col("last_at").max())
-    midnight = pl.col("day").cast(pl.Datetime("us")).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
-    before = days.select("register_key", day=pl.col("day") + pl.duration(days=1), before="last_at")
-    days = days.join(before, on=["register_key", "day"], how="left").join(spans, on="register_key", how="left").with_columns(midnight=midnight)
-    bound = pl.duration(microseconds=int(DAY_START_S * 1e6))
-    starts = (pl.col("first_at") - pl.col("midnight") <= bound) | (pl.col("midnight") - pl.col("before") <= bound).fill_null(value=False)
-    due = ((pl.col("midnight") >= pl.col("start")) & (pl.col("midnight") < pl.col("end"))).fill_null(value=False)
-    came = _placed(days.with_columns(good=pl.col("readings") + (due & starts), total=pl.col("readings") + due), registers, periods)
+    days = received.group_by("register_key", "day").agg(pl.col("readings").cast(pl.Int64()).sum())
+    days = days.join(judged.select("register_key", "day").unique().with_columns(judged=pl.lit(value=True)), on=["register_key", "day"], how="left")
+    begins = starts.join(spans.select("register_key", owed_from="start", owed_to="end"), on="register_key")
+    begins = begins.filter(pl.col("start") >= pl.col("owed_from"), pl.col("start") < pl.col("owed_to")).group_by("register_key", "day").agg(
+        kept=(pl.col("verdict") == "passed").sum(), asked=pl.len(), unclear=(pl.col("verdict") == "unknown").any(),
+    )
+    days = days.join(begins, on=["register_key", "day"], how="left").with_columns(
+        good=pl.col("readings") + pl.col("kept").fill_null(0), total=pl.col("readings") + pl.col("asked").fill_null(0),
+        unclear=pl.col("judged").is_null() | pl.col("unclear").fill_null(value=False),
+    )
+    came = _placed(days, registers, periods).group_by(_CELL).agg(pl.col("good", "total").cast(pl.Int64()).sum(), unclear=pl.col("unclear").any())
     known = registers.select(*_METER).unique().with_columns(named="meter")
     lost = _within(refused.join(known, on=_METER, how="left").with_columns(meter="named"), periods).select(
         *_CELL, good=pl.lit(0, pl.Int64()), total=pl.col("refused").cast(pl.Int64()),
     )
-    both = pl.concat([came.select(*_CELL, pl.col("good", "total").cast(pl.Int64())), lost])
-    return _counts(both.group_by(_CELL).agg(pl.col("good", "total").sum()), "conformity")
+    both = pl.concat([came, lost.with_columns(unclear=pl.lit(value=False))])
+    clear = ~pl.col("unclear").any()
+    return _counts(both.group_by(_CELL).agg(pl.when(clear).then(pl.col(name).sum()).alias(name) for name in ("good", "total")), "conformity")
 
 
 def data_quality(counts: pl.DataFrame, meters: pl.DataFrame, periods: pl.DataFrame, weights: pl.DataFrame, by: Level) -> pl.DataFrame:

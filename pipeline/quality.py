@@ -18,6 +18,7 @@ from pipeline.site import Site
 from store.fleet import ASKED_WINDOW, FLEET
 
 LATE: Final = timedelta(hours=2)  # a reading may come so late before it is asked for
+SUMS: Final = ("tariff_sum", "sub_meter")  # rules of validation that hold a register's figures against others
 KEPT_DAYS: Final = 183  # gateways keep six months of history
 _NAMES: Final = {"enterprise": pl.String(), "meter": pl.String(), "register": pl.String()}
 STATUS: Final = pl.Schema({**FLEET, "status": pl.String(), "clock_wrong": pl.Boolean()})
@@ -120,18 +121,20 @@ def index(
     start, end = calendar.day_span(first, zone)[0], min(calendar.day_span(last, zone)[1], now)
     registers = _read_ones(site)
     names = registers.group_by("register_key").agg(pl.col("enterprise", "meter").last())
-    with_day_before = site.derived.read("received", first - timedelta(days=1), last).collect()
-    received = with_day_before.filter(pl.col("day") >= first)
+    received = site.derived.read("received", first, last).collect()
     spans = due_spans(_first_received(site, last), registers, start, end)
     came = site.derived.read("arrivals", first, last).collect()
+    looked = site.derived.read("verdict_counts", first, last).select("register_key", "day").unique().collect()
+    judged = _judged(came, looked, site.derived.read("verdicts", first, last).collect())
+    starts = site.derived.read("day_starts", first, last).collect()
     refused = site.quarantine.by_day(start, end, zone)
     counts = [
         data_quality.completeness_counts(completeness(received, spans, zone), names, periods),
         *(data_quality.accuracy_counts(verifications(site, to), period) for period, _, to in periods.iter_rows()),
         data_quality.timeliness_counts(came, received, weights, names, periods),
-        data_quality.verifiability_counts(came, received, None, names, periods),
-        data_quality.validity_counts(None, received, names, periods),
-        data_quality.conformity_counts(with_day_before, refused, spans, names, periods, zone),
+        data_quality.verifiability_counts(came, received, _checked(site, periods), names, periods),
+        data_quality.validity_counts(judged, received, names, periods),
+        data_quality.conformity_counts(received, refused, looked, starts, spans, names, periods),
     ]
     return data_quality.data_quality(pl.concat(counts), _counted(site), periods, weights, by)
 
@@ -161,6 +164,36 @@ def _counted(site: Site) -> pl.DataFrame:
 def _read_ones(site: Site) -> pl.DataFrame:
     """REGISTER rows in force of registers that are read: what a formula gives is owed by nobody."""
     return site.register.registers().filter(pl.col("kind") != "derived")
+
+
+def _judged(came: pl.DataFrame, looked: pl.DataFrame, failed: pl.DataFrame) -> pl.DataFrame:
+    """register_key, day, judged, failed: what validation says of the readings of the days at which it looked."""
+    day = ["register_key", "day"]
+    wrong = failed.filter(pl.col("copy") == 0).group_by(day).agg(failed=pl.len())
+    rows = came.select(*day, judged="readings").join(looked, on=day, how="semi").join(wrong, on=day, how="left")
+    return rows.with_columns(pl.col("failed").fill_null(0))
+
+
+def _checked(site: Site, periods: pl.DataFrame) -> pl.DataFrame:
+    """register_key, period: registers' figures that were held against a second source.
+
+    These are sums of tariff registers and sub-meters against their total, and figures of bills, weighbridges, receipts or stock-taking
+    whose last day lies in the period, of a carrier that the register measures; what the enterprise itself reports is no second source.
+    """
+    days = periods.select("period", day=pl.date_ranges("first", "last")).explode("day")
+    if periods.is_empty():
+        return pl.DataFrame(schema={"register_key": pl.UInt32(), "period": pl.String()})
+    first, last = periods["first"].min(), periods["last"].max()
+    assert isinstance(first, date)
+    assert isinstance(last, date)
+    held = site.derived.read("balances", first, last).filter(pl.col("rule").is_in(SUMS), pl.col("verdict") != "unknown")
+    totals = held.select("register_key", "day").unique().collect()
+    parts = site.register.balances().filter(pl.col("kind") != "output").select("part_key", register_key="total_key").unique()
+    members = totals.join(parts, on="register_key").select("day", register_key="part_key")
+    figures = site.reported.monthly.frame().filter(pl.col("kind") != "report").select("enterprise", "carrier", day="last_day")
+    billed = site.register.assignments().select("register_key", "enterprise", "carrier").join(figures, on=["enterprise", "carrier"])
+    every = pl.concat([one.select("register_key", "day") for one in (totals, members, billed)])
+    return every.join(days, on="day").select("register_key", "period").unique()
 
 
 def _first_received(site: Site, last: date) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from config.schemas import (
     ARRIVAL,
     CALIBRATION,
+    INSTANT,
     QUALITY_COUNT,
     QUALITY_PARTS,
     QUALITY_WEIGHT,
@@ -65,7 +66,7 @@ def shown(counts: pl.DataFrame) -> dict[tuple[str, str | None], tuple[int | None
 
 # --- the parts --------------------------------------------------------------------------------------------------------
 
-def test_arrivals_are_counted_by_local_day_without_copies_and_bad_ones():
+def test_arrivals_are_counted_by_local_day_without_copies():
     late_evening = MIDNIGHT - timedelta(seconds=1)
     readings = pl.concat([
         sent((late_evening, 10), (MIDNIGHT, 900), (MIDNIGHT + SLOT, 901), (MIDNIGHT + 2 * SLOT, 86_401)), sent((MIDNIGHT, 1), copy=1),
@@ -75,7 +76,7 @@ def test_arrivals_are_counted_by_local_day_without_copies_and_bad_ones():
     assert found.schema == ARRIVAL
     columns = ["day", "start", "readings", "with_message", "within_900_s", "within_1800_s", "within_86400_s"]
     assert found.select(columns).rows() == [
-        (date(2026, 3, 1), MIDNIGHT - timedelta(days=1), 1, 1, 1, 1, 1), (DAY, MIDNIGHT, 4, 3, 2, 3, 3),
+        (date(2026, 3, 1), MIDNIGHT - timedelta(days=1), 1, 1, 1, 1, 1), (DAY, MIDNIGHT, 5, 4, 3, 4, 4),
     ]
 
 
@@ -146,32 +147,41 @@ def test_validity_is_what_validation_did_not_fail_and_unknown_where_it_did_not_l
     assert shown(validity_counts(None, received, NAMES, PERIODS)) == {("E", "M"): (None, None), ("E", "N"): (None, None)}
 
 
-@pytest.mark.parametrize(("first", "good"), [(timedelta(seconds=60), 97), (timedelta(seconds=61), 96)])
-def test_a_day_starts_within_a_minute_of_midnight(first, good):
-    readings = whole_day(first=first)
-    assert shown(conformity(readings, None)) == {("E", "M"): (good, 97)}
+@pytest.mark.parametrize(("verdict", "count"), [("passed", (97, 97)), ("failed", (96, 97)), ("unknown", (None, None)), (None, (96, 96))])
+def test_the_start_of_a_day_is_one_more_thing_that_conforms_or_not(verdict, count):
+    """None: the rule is not asked of this register."""
+    assert shown(conformity(whole_day(), verdict=verdict)) == {("E", "M"): count}
 
 
-@pytest.mark.parametrize(("before", "good"), [(60, 3), (61, 2)])
-def test_a_reading_just_before_midnight_starts_the_day_too(before, good):
-    readings = sent((MIDNIGHT - timedelta(seconds=before), 1), (MIDNIGHT + SLOT, 1))
-    assert shown(conformity(readings, None)) == {("E", "M"): (good, 3)}
+@pytest.mark.parametrize(("owed_from", "count"), [(MIDNIGHT, (96, 97)), (MIDNIGHT + SLOT, (96, 96))])
+def test_a_start_is_due_only_of_a_day_that_begins_while_readings_are_owed(owed_from, count):
+    assert shown(conformity(whole_day(), verdict="failed", owed_from=owed_from)) == {("E", "M"): count}
+
+
+def test_where_validation_did_not_look_conformity_is_not_known():
+    assert shown(conformity(whole_day(), looked=False)) == {("E", "M"): (None, None)}
 
 
 def test_what_was_refused_does_not_conform_and_counts_for_its_enterprise_where_no_meter_can_be_named():
     refused = pl.DataFrame({"enterprise": ["E", "E", "E", "F"], "meter": ["M", "X", None, None], "day": [DAY] * 4, "refused": [3, 2, 1, 4]})
-    found = shown(conformity(whole_day(), refused))
-    assert found == {("E", "M"): (97, 100), ("E", None): (0, 3), ("F", None): (0, 4)}
+    assert shown(conformity(whole_day(), refused)) == {("E", "M"): (97, 100), ("E", None): (0, 3), ("F", None): (0, 4)}
     next_month = refused.with_columns(day=pl.lit(date(2026, 4, 1)))
     assert shown(conformity(whole_day(), next_month)) == {("E", "M"): (97, 97)}
 
 
-def conformity(readings: pl.DataFrame, refused: pl.DataFrame | None) -> pl.DataFrame:
+def conformity(
+    readings: pl.DataFrame, refused: pl.DataFrame | None = None, *, verdict: str | None = "passed", owed_from: datetime = MIDNIGHT,
+    looked: bool = True,
+) -> pl.DataFrame:
     received = received_runs(readings, ZONE)
-    registers = conform(readings.select(pl.col("register_key").unique()), REGISTER)
-    spans = due_spans(received, registers, MIDNIGHT, MIDNIGHT + timedelta(days=1))
+    day = received.select("register_key", "day").unique()
+    spans = pl.DataFrame({"register_key": [1], "start": [owed_from], "end": [MIDNIGHT + timedelta(days=1)]}, schema_overrides={
+        "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT,
+    })
+    starts = day.with_columns(start=pl.lit(MIDNIGHT, INSTANT), verdict=pl.lit(verdict)).filter(pl.lit(verdict is not None))
     nothing = pl.DataFrame(schema={"enterprise": pl.String, "meter": pl.String, "day": pl.Date, "refused": pl.Int64})
-    return conformity_counts(received, nothing if refused is None else refused, spans, NAMES, PERIODS, ZONE)
+    judged = day if looked else day.clear()
+    return conformity_counts(received, nothing if refused is None else refused, judged, starts, spans, NAMES, PERIODS)
 
 
 # --- the index --------------------------------------------------------------------------------------------------------

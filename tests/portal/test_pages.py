@@ -35,7 +35,7 @@ PAGES = ["/", "/parks/P1", f"/enterprises/{CARBIDE}", f"/enterprises/{FERRO}?gra
          "/quarantine", "/quarantine?reason=not_json", "/quarantine/19/-1", "/service", f"/gateways/{CARBIDE}/GW-1/conformity?seconds=86400",
          "/edits", "/edits/1", "/edits/2", *(f"/edits/new?kind={kind}" for kind in ("exclude", "replace", "confirm", "estimate", "reset")),
          "/estimates",
-         "/api/docs"]
+         "/quality", f"/quality?enterprise={CARBIDE}&month=2026-02", "/api/docs"]
 
 
 @pytest.fixture
