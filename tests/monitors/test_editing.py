@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from config.schemas import EDIT, EVENT, INTERVAL, READING, REGISTER, SET_ASIDE, WINDOW, conform
 from monitors.editing import confirmed, edited, explained, filled
-from monitors.intervals import Grain, intervals
+from monitors.intervals import Grain, counted, intervals, spread, uncovered
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 US = timedelta(microseconds=1)
@@ -207,6 +207,41 @@ def test_hours_that_only_an_estimate_knows_are_the_hours_that_readings_know(zone
     found = filled(NOTHING, window((start, start + timedelta(days=20))), edits(estimated(start, start + timedelta(days=20), 480.0)), "hour", zone)
     assert found.select("start", "end").equals(known.select("start", "end"))
     assert found["quantity"].to_list() == pytest.approx(known["quantity"].to_list())
+
+
+@pytest.mark.parametrize(("kind", "filled_in"), [("interval", [100.0, 100.0, 100.0, 77.0]), ("rate", [100.0] * 4)])  # 11:45 to 12:00 is measured
+def test_measured_data_that_come_late_replace_an_estimate_by_themselves(kind: str, filled_in: list[float]) -> None:
+    register = conform(pl.DataFrame({"register_key": [1], "kind": [kind], "stamp": ["end"]}), REGISTER)
+    day = readings(*((at(quarter / 4), 2.0) for quarter in range(97)))
+    gone = day.filter(~pl.col("read_at").is_between(at(8), at(12), closed="none"))
+    some = edits(estimated(at(7), at(13), 600.0))
+
+    def hours(came: pl.DataFrame) -> pl.DataFrame:
+        what = counted(came, register, pl.DataFrame(schema=EVENT), zone="UTC")
+        gaps = uncovered(what, window((at(0), at(24))))
+        return filled(spread(what, "hour"), gaps, some, "hour", "UTC").filter(pl.col("start").is_between(at(0), at(23)))
+
+    measured, estimate, late = hours(day), hours(gone), hours(pl.concat([gone, day.filter(pl.col("read_at").is_between(at(8), at(10)))]))
+    missing = estimate.filter(pl.col("quality") == "estimated")
+    assert missing["quantity"].to_list() == pytest.approx(filled_in)
+    assert missing["start"].to_list() == [at(8), at(9), at(10), at(11)]
+    assert estimate["covered_ratio"].to_list() == pytest.approx([1.0] * 24)
+    assert measured["quality"].unique().to_list() == ["measured"]
+    assert late.filter(pl.col("start") < at(9)).equals(measured.filter(pl.col("start") < at(9)))
+    assert hours(pl.concat([gone, day])).equals(measured)  # repeated readings are duplicates
+
+
+def test_an_excluded_spike_of_a_cumulative_register_leaves_its_total_as_it_was() -> None:
+    register = conform(pl.DataFrame({"register_key": [1], "kind": ["cumulative"]}), REGISTER)
+    spiked = pl.concat([HOURLY.filter(pl.col("read_at") != at(3)), readings((at(3), 1000.0))])
+
+    def total(came: pl.DataFrame) -> float:
+        return float(intervals(came, register, pl.DataFrame(schema=EVENT), by="hour", zone="UTC").intervals["quantity"].sum())
+
+    kept, aside = edited(spiked, edits(excluded(at(3), at(3) + US)))
+    assert total(kept) == total(HOURLY) == 5.0
+    assert aside["value"].to_list() == [1000.0]
+    assert total(edited(spiked, edits(replaced(at(3), 3.0)))[0]) == 5.0
 
 
 def test_an_interval_names_the_edits_whose_time_overlaps_it() -> None:
