@@ -37,7 +37,7 @@ from config.errors import BadInputError, Problem
 from config.formulas import ATMOSPHERE_KPA, T_0_K, Term, terms
 from config.schemas import EVENT, INSTANT, INTERVAL, QUALITY, READING, SET_ASIDE, WINDOW
 from monitors.axis import axis_of, grain_bounds, position_of
-from monitors.intervals import Counted, Grain, counted
+from monitors.intervals import LONGEST_RATE_STEP, Counted, Grain, counted
 from monitors.intervals import spread as spread_counted
 from monitors.intervals import uncovered as uncovered_counted
 from monitors.spreading import GRAIN_US, LONG_IN_GRAINS, Part, gaps
@@ -58,6 +58,7 @@ _TERM: Final = pl.Schema({
     "valid_from": pl.Int64(), "valid_to": pl.Int64(),
 })
 _LINK: Final = pl.Schema({"register_key": pl.UInt32(), "input_key": pl.UInt32()})
+_UNCERTAIN: Final = 1  # position in READING_QUALITY
 _ALWAYS: Final = 2**62  # us
 _a, _b, _q, _k, _to = pl.col("a"), pl.col("b"), pl.col("q"), pl.col("k"), pl.col("to")
 _rate: Final = _q / (_b - _a)  # taken before steps are cut: of what is repeated, the last bit of a quotient may differ
@@ -327,20 +328,20 @@ def _states(
         registers.select("register_key", at="valid_from", multiplier="multiplier"),
         events.filter(pl.col("event") == "multiplier").select("register_key", "at", "multiplier"),
     ]).with_columns(pl.col("at").fill_null(datetime(1, 1, 1, tzinfo=UTC)), pl.col("multiplier").fill_null(1.0)).sort("at", maintain_order=True)
-    counts = readings.with_row_index("row").with_columns(row=pl.col("row").cast(pl.UInt32)).filter(~pl.col("row").is_in(left.implode()))
-    counts = counts.sort("read_at").join_asof(
+    counts = readings.with_row_index("row").filter(~pl.col("row").is_in(left.cast(pl.get_index_type()).implode())).sort("read_at").join_asof(
         changes, left_on="read_at", right_on="at", by="register_key", strategy="backward", check_sortedness=False,
-    ).select(state_key="register_key", at="read_at", k=pl.col("read_at").to_physical(), v=pl.col("value") * pl.col("multiplier"), row="row")
-    spans = spread_counted(done, "reading").select(
-        "start", "end", state_key="register_key", sa=pl.col("start").to_physical(), sb=pl.col("end").to_physical(),
-        uncertain=pl.col("quality") == "suspect",
+    ).select(
+        state_key="register_key", k=pl.col("read_at").to_physical(), va=pl.col("value") * pl.col("multiplier"), row=pl.col("row").cast(pl.UInt32),
+        uncertain=(pl.col("quality") == _UNCERTAIN).fill_null(False),
+    ).sort("state_key", "k")
+    follows = pl.col("state_key") == pl.col("state_key").shift(-1)
+    state = counts.select(
+        "state_key", "va", sa="k", sb=_k.shift(-1), vb=pl.col("va").shift(-1), uncertain=pl.col("uncertain") | pl.col("uncertain").shift(-1),
+        near=follows & (_k.shift(-1) - _k <= LONGEST_RATE_STEP // timedelta(microseconds=1)),
+    ).filter("near").select(
+        "state_key", "sa", "sb", "va", "uncertain", slope=(pl.col("vb") - pl.col("va")) / (pl.col("sb") - pl.col("sa")),
     )
-    state = (
-        spans.join(counts.select("state_key", start="at", va="v"), on=["state_key", "start"])
-        .join(counts.select("state_key", end="at", vb="v"), on=["state_key", "end"]).sort("sa")
-        .select("state_key", "sa", "sb", "va", "uncertain", slope=(pl.col("vb") - pl.col("va")) / (pl.col("sb") - pl.col("sa")))
-    )
-    return state, counts.select("state_key", "k", "row").sort("state_key", "k"), aside
+    return state.sort("sa"), counts.select("state_key", "k", "row"), aside
 
 
 def _by_state(steps: pl.DataFrame, state: pl.DataFrame, values: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -348,8 +349,8 @@ def _by_state(steps: pl.DataFrame, state: pl.DataFrame, values: pl.DataFrame) ->
     uses = steps.select("term", "pressure_key", "temperature_key").unique()
     uses = pl.concat([uses.select("term", state_key=name) for name in ("pressure_key", "temperature_key")]).drop_nulls()
     read = uses.join(values, on="state_key").select("term", "k")
-    cuts = pl.concat([steps.select("term", k="a"), steps.select("term", k="b"), read]).unique().sort("term", "k")
-    pieces = cuts.with_columns(to=_k.shift(-1).over("term")).drop_nulls().sort("k").join_asof(
+    cuts = pl.concat([steps.select("term", k="a"), steps.select("term", k="b"), read]).sort("term", "k")
+    pieces = cuts.with_columns(to=_k.shift(-1)).filter(_to > _k, pl.col("term") == pl.col("term").shift(-1)).sort("k").join_asof(
         steps.sort("a").with_columns(rate=_rate), left_on="k", right_on="a", by="term", strategy="backward", check_sortedness=False, coalesce=False,
     ).filter(_to <= _b)
     pieces = pieces.with_columns(q=_part(_to - _k) * pl.col("factor")).drop("a", "b", "rate")
@@ -428,8 +429,8 @@ def _summed(pieces: pl.DataFrame, level: pl.DataFrame) -> pl.DataFrame:
     several = mine.filter(pl.col("parts") > 1)
     if several.is_empty():
         return alone.cast(_STEP)
-    cuts = pl.concat([several.select("row", k="a"), several.select("row", k="b")]).unique().sort("row", "k")
-    spans = cuts.with_columns(to=_k.shift(-1).over("row")).drop_nulls().join(of_row, on="row").sort("k", "term")
+    cuts = pl.concat([several.select("row", k="a"), several.select("row", k="b")]).sort("row", "k")
+    spans = cuts.with_columns(to=_k.shift(-1)).filter(_to > _k, pl.col("row") == pl.col("row").shift(-1)).join(of_row, on="row").sort("k", "term")
     each = spans.join_asof(
         several.select("term", "a", "b", "q", "long", "doubtful", rate=_rate).sort("a"), left_on="k", right_on="a", by="term", strategy="backward",
         check_sortedness=False, coalesce=False,
