@@ -50,12 +50,12 @@ def append(session: Session, *, by: str, action: str, subject: str, details: Map
 
 
 def same_person(one: str, other: str) -> bool:
-    """Whether two names, as they were written, are those of one person.
+    """Whether two names, as they were written, are those of one person: case, width, spaces and signs that are not seen make no other one.
 
-    >>> same_person("Wang Li", " ｗａｎｇ LI"), same_person("王丽", "王莉")
-    (True, False)
+    >>> same_person("Wang Li", " ｗａｎｇ  LI"), same_person("王丽", "王\u200b丽"), same_person("王丽", "王莉")
+    (True, True, False)
     """
-    return unicodedata.normalize("NFKC", one).strip().casefold() == unicodedata.normalize("NFKC", other).strip().casefold()
+    return _bare(one) == _bare(other)
 
 
 class AuditLog:
@@ -93,6 +93,11 @@ class AuditLog:
         """The hash of the last record ("" where there is none): kept elsewhere, it proves that nothing before it was changed."""
         with self._db.reading() as session:
             return str(session.execute(select(AUDIT_HEAD.c.hash)).scalar_one())
+
+
+def _bare(name: str) -> str:
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(sign for sign in plain if not sign.isspace() and unicodedata.category(sign) not in {"Cc", "Cf"})
 
 
 def _link(before: str, seq: int, at: datetime, by: str, action: str, subject: str, details: str) -> str:

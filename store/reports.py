@@ -3,7 +3,6 @@
 Every row is kept. It is known from its check until a later row of its key is checked, or one that takes it back (`withdrawn`).
 """
 
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final
@@ -65,7 +64,7 @@ class Reports:
             problems = [
                 Problem(f"{self.kind} {row}", "does not exist", "`tcewatch figures list` shows the ids.") if row not in found
                 else Problem(f"{self.kind} {row}", f"was made by {found[row].maker}, who cannot check it too", "Let another person check it.")
-                for row in rows if row not in found or _same(found[row].maker, checker)
+                for row in rows if row not in found or audit.same_person(found[row].maker, checker)
             ]
             if problems or not _named(checker):
                 raise BadInputError(problems or [NO_NAME])
@@ -79,11 +78,11 @@ class Reports:
         """
         if not _named(checker):
             raise BadInputError([NO_NAME])
-        if maker is not None and _same(maker, checker):
+        if maker is not None and audit.same_person(maker, checker):
             raise BadInputError([Problem("checker", f"{checker} made these figures", "Let another person check them.")])
         with self._db.session() as session:
             waiting = session.execute(select(self.table.c.id, self.table.c.maker).where(self.table.c.checked_at.is_(None))).all()
-            chosen = [row.id for row in waiting if not _same(row.maker, checker) and (maker is None or _same(row.maker, maker))]
+            chosen = [row.id for row in waiting if not audit.same_person(row.maker, checker) and (maker is None or audit.same_person(row.maker, maker))]
             return self._confirm(session, chosen, checker, at)
 
     def rows(self, *, enterprises: Collection[str] | None = None) -> pl.DataFrame:
@@ -163,10 +162,6 @@ def known(table: Table, *columns: str, as_of: datetime | None = None) -> Select[
     open_end = table.c.known_to.is_(None)
     query = select(*(table.c[name] for name in columns))
     return query.where(open_end) if as_of is None else query.where(table.c.known_from <= as_of, or_(open_end, table.c.known_to > as_of))
-
-
-def _same(one: str, other: str) -> bool:
-    return unicodedata.normalize("NFKC", one).strip().casefold() == unicodedata.normalize("NFKC", other).strip().casefold()
 
 
 def _named(name: str) -> bool:

@@ -94,7 +94,7 @@ def test_an_edit_counts_from_the_check_by_another_person_until_a_withdrawal_is_c
     assert edits.history(one)["by"].to_list() == ["Wang Li", "Zhao", "Zhao", "Wang Li"]
 
 
-@pytest.mark.parametrize("checker", ["Wang Li", "wang li ", "ＷＡＮＧ Li"])
+@pytest.mark.parametrize("checker", ["Wang Li", "wang li ", "ＷＡＮＧ Li", "Wang  Li", "Wang\u200b Li"])
 def test_nobody_agrees_to_what_is_their_own(edits: Edits, checker: str) -> None:
     ids = proposed(edits, row(**EXCLUDE), row(**REPLACE))
     assert "made by Wang Li, who cannot check it too" in refusal(edits.check, ids, checker=checker, at=LATER)
