@@ -16,6 +16,7 @@ from monitors.reach import REACH
 from pipeline.evaluate import evaluated
 from pipeline.roll import Roller
 from pipeline.site import Site
+from store.derived import PassingTables
 from store.readings import ReadingStore
 
 Table = Literal["hourly", "daily", "energy", "carriers", "intensity", "park_intensity", "verdicts"]
@@ -81,6 +82,7 @@ def _past(site: Site, folder: Path, when: When) -> Site:
             past.__dict__[name] = _Then(getattr(site, name), name, when)
         elif inspect.isfunction(member) and _takes_as_of(member):
             past.__dict__[name] = partial(getattr(site, name), as_of=when(_kind(name)))
+    past.__dict__["derived"] = PassingTables()
     past._readings = cast(ReadingStore, _Then(site.readings(), "readings", when))  # noqa: SLF001 - the adapter that `readings` gives
     return past
 

@@ -63,9 +63,14 @@ class DerivedTables:
         touched = pairs["day"].unique().sort()
         if touched.is_empty():
             return
-        stays = self._scan(table, touched).join(pairs.lazy().unique(), on=["register_key", "day"], how="anti").collect()
-        merged = pl.concat([stays, rows]).sort(_order(table), nulls_last=True).partition_by("day", as_dict=True)
-        self._write((self._path(table, day), merged.get((day,), empty(TABLES[table]))) for day in touched)
+        found = self._scan(table, touched).collect()
+        stays = found.join(pairs.unique(), on=["register_key", "day"], how="anti")
+        before = found.partition_by("day", as_dict=True)
+        after = pl.concat([stays, rows]).sort(_order(table), nulls_last=True).partition_by("day", as_dict=True)
+        nothing, files = empty(TABLES[table]), {(day,): self._path(table, day) for day in touched}
+        # A day that says what it said before stays as it is: what follows from it need not be worked out again.
+        self._write((path, after.get(day, nothing)) for day, path in files.items()
+                    if not (path.exists() and after.get(day, nothing).equals(before.get(day, nothing))))
 
     def read(self, table: Table, first: date, last: date) -> pl.LazyFrame:
         """Rows of the local days first..last, both included, sorted by day, register_key, start."""
@@ -177,6 +182,27 @@ class DerivedTables:
                 raise StoreFullError(path, error) from error
             raise StoreUnavailableError(path, error, "Check that the folder is there and writable.") from error
 
+
+
+class PassingTables(DerivedTables):
+    """Derived tables that nothing outlives: in memory, for what is computed once and shown."""
+
+    def __init__(self) -> None:
+        self._frames: dict[Table, pl.DataFrame] = {}
+        self._computed: dict[Table, set[date]] = {}
+
+    def replace(self, table: Table, rows: pl.DataFrame, days: pl.DataFrame) -> None:
+        pairs = pl.concat([days.select("register_key", "day"), rows.select("register_key", "day")])
+        stays = self._frames.get(table, empty(TABLES[table])).join(pairs.unique(), on=["register_key", "day"], how="anti")
+        self._frames[table] = pl.concat([stays, conform(rows, TABLES[table])])
+        self._computed.setdefault(table, set()).update(pairs["day"])
+
+    def days(self, table: Table) -> list[date]:
+        return sorted(self._computed.get(table, ()))
+
+    def _scan(self, table: Table, days: Iterable[date]) -> pl.LazyFrame:
+        found = self._frames.get(table, empty(TABLES[table])).lazy().filter(pl.col("day").is_in(list(days)))
+        return found.sort("day", *_order(table), nulls_last=True)
 
 
 def _told(path: Path) -> dict[str, str]:

@@ -121,11 +121,12 @@ def test_results_are_kept_whole_and_take_part_in_the_hashes(derived: DerivedTabl
 
 def test_the_version_changes_with_each_change_and_only_then(derived: DerivedTables) -> None:
     seen = [derived.version("hourly")]
-    for quantity in (1.0, 2.0, 2.0):
+    for quantity in (1.0, 2.0, 1.0):
         derived.replace("hourly", hours(1, 0, [quantity]), pairs())
         assert derived.version("hourly") not in seen
         seen.append(derived.version("hourly"))
-    assert derived.version("hourly") == seen[-1]
+    derived.replace("hourly", hours(1, 0, [1.0]), pairs())
+    assert derived.version("hourly") == seen[-1], "the same rows again are no change"
     assert derived.version("daily") == derived.version("results")
 
 
