@@ -23,7 +23,8 @@ from monitors.vee import bounds, counting, day_of, day_start
 
 PERIOD_RULES: Final = ("tariff_sum", "sub_meter", "energy_per_output", "day_against_month", "day_start")
 COVERED_AT_LEAST: Final = 0.99  # less of a day known: registers cannot be compared over it
-_STEP_ROUNDING: Final = 1e-6
+_STEP_ROUNDING: Final = 1e-6  # of a step of resolution: what floating point may add
+_RATIO_ROUNDING: Final = 1e-9
 
 
 def tariff_sums(readings: pl.DataFrame, registers: pl.DataFrame, balances: pl.DataFrame, rules: pl.DataFrame, *, zone: str) -> pl.DataFrame:
@@ -98,15 +99,16 @@ def day_sums(daily: pl.DataFrame, registers: pl.DataFrame, balances: pl.DataFram
         ).rename({"total_key": "register_key"})
         rows = _with_bounds(sums, registers, rules, rule)
         over, under = ("parts", "quantity") if kind == "sub_meter" else ("quantity", "parts")
-        rest = pl.when((pl.col(over) == 0) & (pl.col(under) == 0)).then(None).otherwise(pl.col(over) / pl.col(under))
         nothing_used = (pl.col(over) == 0) & (pl.col(under) == 0)
+        rest = pl.when(~nothing_used).then(pl.col(over) / pl.col(under))
         missing = (
             pl.when("part_missing").then(pl.lit("part")).when("unit_missing").then(pl.lit("unit"))
             .when(pl.min_horizontal("covered_ratio", "part_covered") < COVERED_AT_LEAST).then(pl.lit("coverage"))
             .when(pl.col("low").is_null() & pl.col("high").is_null()).then(pl.lit("bound"))
             .when(~nothing_used & (pl.col("parts") == 0) & pl.lit(kind == "output")).then(pl.lit("output"))
         )
-        wrong = ((rest < pl.col("low")).fill_null(False) | (rest > pl.col("high")).fill_null(False)) & ~nothing_used
+        below, above = rest < pl.col("low") * (1 - _RATIO_ROUNDING), rest > pl.col("high") * (1 + _RATIO_ROUNDING)
+        wrong = (below.fill_null(False) | above.fill_null(False)) & ~nothing_used
         rows = rows.with_columns(actual="parts", expected="quantity", measure=rest, missing=missing, broken=wrong.cast(pl.UInt32))
         found.append(_period_rows(rows, rule, wrong))
     return pl.concat(found).sort("register_key", "rule", "start")
@@ -135,7 +137,7 @@ def month_sums(daily: pl.DataFrame, registers: pl.DataFrame, figures: pl.DataFra
     rows = _with_bounds(rows, registers, rules, "day_against_month").with_columns(
         measure=pl.when((off == 0) & (pl.col("expected") == 0)).then(0.0).otherwise(off / pl.col("expected").abs()),
     )
-    wrong = (pl.col("measure") > pl.col("high")).fill_null(False)
+    wrong = (pl.col("measure") > pl.col("high") * (1 + _RATIO_ROUNDING)).fill_null(False)
     missing = pl.when(pl.col("actual").is_null()).then(pl.lit("readings")).when(pl.col("high").is_null()).then(pl.lit("bound"))
     return _period_rows(rows.with_columns(missing=missing, broken=wrong.cast(pl.UInt32)), "day_against_month", wrong)
 
