@@ -283,7 +283,7 @@ class Edits:
     # --- rules ---
 
     def _take(self, tables: Iterable[Sheet], maker: str, at: datetime, evidence: str | None = None) -> list[int]:
-        problems: list[Problem] = [] if maker.strip() else [_NO_NAME]
+        problems: list[Problem] = [_NO_NAME] if audit.same_person(maker, "") else []
         written = [pair for sheet in tables if sheet.columns for pair in sheets.parse_rows(sheet, self._fields, problems)]
         with self._db.session() as session:
             _take_turn(session)
@@ -340,7 +340,7 @@ class Edits:
         self, ids: Sequence[int], by: str, at: datetime, reason: str | None, states: Collection[str] = ("waiting", "withdrawing"),
     ) -> Iterator[tuple[Session, dict[int, Mapping[Any, Any]], list[Problem]]]:
         """The edits of these numbers that are in one of the states, and what is wrong with the others."""
-        problems = [] if by.strip() else [_NO_NAME]
+        problems = [_NO_NAME] if audit.same_person(by, "") else []
         if reason is not None:
             problems += _wrong_reason(reason)
         with self._db.session() as session:

@@ -82,7 +82,8 @@ class Reports:
             raise BadInputError([Problem("checker", f"{checker} made these figures", "Let another person check them.")])
         with self._db.session() as session:
             waiting = session.execute(select(self.table.c.id, self.table.c.maker).where(self.table.c.checked_at.is_(None))).all()
-            chosen = [row.id for row in waiting if not audit.same_person(row.maker, checker) and (maker is None or audit.same_person(row.maker, maker))]
+            of_others = [row for row in waiting if not audit.same_person(row.maker, checker)]
+            chosen = [row.id for row in of_others if maker is None or audit.same_person(row.maker, maker)]
             return self._confirm(session, chosen, checker, at)
 
     def rows(self, *, enterprises: Collection[str] | None = None) -> pl.DataFrame:

@@ -134,7 +134,7 @@ def test_a_maker_takes_back_what_still_waits_and_nobody_elses(edits: Edits) -> N
 def test_a_reason_and_a_name_are_asked_for(edits: Edits) -> None:
     [one] = proposed(edits, row(**EXCLUDE))
     assert "column reason: is empty" in refusal(proposed, edits, row(**EXCLUDE, reason=" "))
-    assert "Say who does it" in refusal(proposed, edits, row(**EXCLUDE), maker=" ")
+    assert "Say who does it" in refusal(proposed, edits, row(**EXCLUDE), maker=" \u200b")
     assert "Say why" in refusal(edits.refuse, [one], checker="Zhao", at=LATER, reason=" ")
     assert "Say who does it" in refusal(edits.check, [one], checker=" ", at=LATER)
     assert "Say why" in refusal(edits.withdraw, [one], by="Wang Li", at=LATER, reason="")
