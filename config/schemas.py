@@ -133,7 +133,7 @@ MONTHLY_FIGURE: Final = pl.Schema({  # a quantity of a carrier that people repor
     "flow": pl.String(),  # of QUANTITY; opening_stock at the start of first_day, closing_stock at the end of last_day
     "kind": pl.String(),  # bill, weighbridge, receipt, stock_taking, report
     "first_day": pl.Date(), "last_day": pl.Date(),  # both included
-    "quantity": pl.Float64(), "unit": pl.String(), "document": pl.String(),
+    "quantity": pl.Float64(), "unit": pl.String(), "document": pl.String(), "known_from": INSTANT,  # from its check
 })
 BATCH: Final = pl.Schema({  # the lower heating value of a batch of fuel, and the days on which it was fired
     "enterprise": pl.String(), "carrier": pl.String(), "batch": pl.String(),
@@ -142,7 +142,7 @@ BATCH: Final = pl.Schema({  # the lower heating value of a batch of fuel, and th
     "mass_t": pl.Float64(),  # fired on these days together; weighs batches that are fired on one day
     "lhv": pl.Float64(), "lhv_unit": pl.String(),
     "basis": pl.String(), "moisture_ratio": pl.Float64(),  # as_received, dry; moisture of the fuel as it was fired
-    "lab": pl.String(), "report": pl.String(),
+    "lab": pl.String(), "report": pl.String(), "known_from": INSTANT,  # from its check
 })
 FIGURE_RULE: Final = pl.Schema({  # how reported figures are used; an empty carrier, flow or kind stands for any
     "rule": pl.String(),  # counts, tolerance_ratio, batch_holds_days, moisture_heat_kj_per_kg
@@ -160,6 +160,7 @@ RECONCILIATION: Final = pl.Schema({  # reported figures of a month against meter
     "tolerance_ratio": pl.Float64(), "within": pl.Boolean(), "tolerance_source": pl.String(),
     "counts": pl.String(), "counted_quantity": pl.Float64(), "counted_quality": pl.String(),  # metered or a kind; measured, estimated
     "why": pl.String(), "rule_source": pl.String(), "missing": pl.String(),
+    "known_from": INSTANT,  # of the figure known last
 })
 STOCK_BALANCE: Final = pl.Schema({  # opening + received - passed on - consumption - difference = closing, by day or month
     "enterprise": pl.String(), "carrier": pl.String(), "period": pl.String(), "unit": pl.String(),

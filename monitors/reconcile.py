@@ -49,11 +49,13 @@ def reconcile(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.DataFra
         quantity=pl.col("opening_stock") + pl.col("received") - pl.col("passed_on") - pl.col("closing_stock"),
         documents=pl.format("{} + {} - {} - {}", "opening_stock", "received", "passed_on", "closing_stock"),
         first=pl.col("period").str.to_date("%Y-%m", strict=False),
+    ).join(
+        _days(reported).group_by(*_OWNER, "period").agg(pl.col("known_from").max()), on=[*_OWNER, "period"], how="left"
     ).with_columns(day=pl.date_ranges("first", pl.col("first").dt.month_end())).explode("day")
     days = pl.concat([
         _days(reported.filter(~pl.col("flow").is_in(STOCKS))),
         balance.with_columns(quantity=pl.col("quantity") / pl.len().over(*_OWNER, "period")),
-    ], how="diagonal").select(*_GROUP, "period", "kind", "day", "quantity", "unit", "split", "documents")
+    ], how="diagonal").select(*_GROUP, "period", "kind", "day", "quantity", "unit", "split", "documents", "known_from")
     if days.is_empty():
         return schemas.empty(schemas.RECONCILIATION)
     rows = _in_unit_of(days, _units(months, days))
@@ -62,7 +64,7 @@ def reconcile(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.DataFra
     by_kind = rows.sort(*kinds, "day").group_by(kinds, maintain_order=True).agg(
         pl.col("unit").first(), figure_quantity=pl.when(pl.col("quantity").is_not_null().all()).then(pl.col("quantity").sum()),
         figure_days=pl.col("day").n_unique(), days=month_days, split=pl.col("split").any(),
-        documents=pl.col("documents").drop_nulls().unique(maintain_order=True).sort().str.join("; "),
+        documents=pl.col("documents").drop_nulls().unique(maintain_order=True).sort().str.join("; "), known_from=pl.col("known_from").max(),
     ).with_columns(
         documents=pl.col("documents").replace("", None),
         figure_days=pl.when(pl.col("kind").is_in(BY_EVENT)).then("days").otherwise("figure_days"),

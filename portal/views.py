@@ -16,7 +16,7 @@ import polars as pl
 from config import calendar
 from config.errors import StoreUnavailableError, TcewatchError
 from config.findings import OpenAlert
-from config.schemas import ENERGY, ENERGY_SUM, INSTANT, INTENSITY, VERDICT, conform
+from config.schemas import ENERGY, ENERGY_SUM, INSTANT, INTENSITY, RECONCILIATION, STOCK_BALANCE, VERDICT, conform
 from config.units import FIVE_MEDIA
 from monitors.editing import explained
 from monitors.energy import sum_energy
@@ -36,6 +36,8 @@ RESULTS: Final[Mapping[str, pl.Schema]] = {
     "intensity": pl.Schema({"enterprise": pl.String(), **INTENSITY}),
     "park_intensity": pl.Schema({"park": pl.String(), **INTENSITY}),
     "verdicts": pl.Schema({**VERDICT, "closed": pl.Boolean()}),
+    "reconciliation": RECONCILIATION,
+    "stock_balance": STOCK_BALANCE,
 }
 CONSUMPTION: Final = pl.Schema({
     "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "medium": pl.String(), "start": INSTANT, "end": INSTANT,
@@ -368,6 +370,8 @@ class Enterprise:
     verdicts: list[dict[str, Any]]
     products: Mapping[str, Mapping[str, Any]]  # product -> its names
     intensities: list[dict[str, Any]]
+    reconciled: list[dict[str, Any]]  # RECONCILIATION, newest first
+    stocks: list[dict[str, Any]]  # STOCK_BALANCE by month, newest first
     registers: list[dict[str, Any]]
     alerts: list[OpenAlert]
     charts: list[dict[str, Any]]
@@ -394,6 +398,8 @@ def enterprise(portal: Portal, scope: Scope, code: str, grain: Grain, last: pl.D
         verdicts=named_verdicts(site, result(site, scope, "verdicts").filter(mine)),
         products={one["product"]: one for one in site.limits().select("product", "product_zh", "product_en").to_dicts()},
         intensities=result(site, scope, "intensity").filter(mine, yearly).sort("period", descending=True).to_dicts(),
+        reconciled=result(site, scope, "reconciliation").filter(mine).sort("period", descending=True, maintain_order=True).head(PAGE_ROWS).to_dicts(),
+        stocks=result(site, scope, "stock_balance").filter(mine).sort("period", descending=True, maintain_order=True).head(PAGE_ROWS).to_dicts(),
         registers=last.filter(mine).to_dicts(), alerts=[one for one in open_alerts(site, scope) if one.enterprise == code],
         charts=charts(portal, scope, code, grain), edits=edits_since(portal, scope, code, portal.today() - timedelta(days=CHART_DAYS)),
     )

@@ -31,12 +31,16 @@ _TOLD_BY: Final = {"batches": "lhv", "monthly": "quantity"}
 _NUMERIC: Final = frozenset({"value", "base_year", "quantity", "lhv", "moisture_ratio", "mass_t"})
 
 
+def _said(shape: pl.Schema) -> dict[str, pl.DataType]:
+    return {name: dtype for name, dtype in shape.items() if name != "known_from"}
+
+
 class MonthlyFigures(Reports):
     """Quantities of carriers that people report: the bill of a span, what was weighed, received or found in stock."""
 
     kind, plural = "monthly figure", "monthly figures"
     table = MONTHLY_FIGURE
-    content = pl.Schema({**MONTHLY_SHAPE, "source": pl.String(), "withdrawn": pl.Boolean()})
+    content = pl.Schema({**_said(MONTHLY_SHAPE), "source": pl.String(), "withdrawn": pl.Boolean()})
     key = ("enterprise", "carrier", "flow", "kind", "first_day", "last_day", "document")
     fields: ClassVar[Mapping[str, Field]] = {
         "enterprise": Field(credit_code, required=True), "carrier": Field(sheets.identifier, required=True), "flow": Field(sheets.choice(*FLOWS)),
@@ -70,7 +74,7 @@ class Batches(Reports):
 
     kind, plural = "batch", "batches"
     table = BATCH
-    content = pl.Schema({**BATCH_SHAPE, "withdrawn": pl.Boolean()})
+    content = pl.Schema({**_said(BATCH_SHAPE), "withdrawn": pl.Boolean()})
     key = ("enterprise", "carrier", "batch")
     fields: ClassVar[Mapping[str, Field]] = {
         "enterprise": Field(credit_code, required=True), "carrier": Field(sheets.identifier, required=True),
@@ -140,4 +144,5 @@ class Reported:
 
 def _counting(reports: Reports, db: Database, shape: pl.Schema, as_of: datetime | None) -> pl.DataFrame:
     with db.reading() as session:
-        return reports.counting(session, as_of).filter(~pl.col("withdrawn")).select(shape.names()).sort(shape.names())
+        rows = reports.counting(session, as_of).filter(~pl.col("withdrawn")).rename({"checked_at": "known_from"})
+    return rows.select(shape.names()).sort(shape.names())

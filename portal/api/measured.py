@@ -112,6 +112,17 @@ def energy(
     return listed(_of_period(frame, enterprise, period, grain), ["enterprise", "period", *parts], paging, "energy")
 
 
+@router.get("/reconciliations", summary="Reported monthly figures against metered ones, and stocks", tags=["evaluated"])
+def reconciliations(
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, of: Literal["figures", "stocks"] = "figures", enterprise: Name = None, period: Period = None,
+) -> Response:
+    """Each kind of reported figure of a month with its difference from the meter, and which of them counts; `of=stocks`: the stocks by month."""
+    scope.require("figures")
+    frame = views.result(portal.site, scope, "reconciliation" if of == "figures" else "stock_balance")
+    keys = ["enterprise", "period", "carrier", *(("flow", "kind") if of == "figures" else ())]
+    return listed(_of_period(frame, enterprise, period, None), keys, paging, "reconciliations")
+
+
 @router.get("/intensities", summary="Energy and water by value added", tags=["evaluated"])
 def intensities(
     portal: PortalOf, scope: ApiScope, paging: PagingOf, by: Literal["enterprise", "park"] = "enterprise",

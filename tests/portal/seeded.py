@@ -66,6 +66,8 @@ def seeded(folder: Path) -> Site:
     people.add_user("nobody", PASSWORD, ["viewer"], [], NOW)
     site.figures.apply(_figures(), maker="maker", at=NOW)
     site.figures.check_all(checker="checker", at=NOW)
+    site.reported.monthly.apply(_monthly(), maker="maker", at=NOW)
+    site.reported.monthly.check_all(checker="checker", at=NOW)
     site.confirmations.add("calcium_carbide", "comprehensive_energy", "GB 21343-2023", "someone", date(2026, 1, 5), "printed copy")
     for enterprise in (CARBIDE, FERRO, FOREIGN):
         _send(site, enterprise)
@@ -86,6 +88,8 @@ def _register() -> dict[str, pl.DataFrame]:
         "enterprise": owners, "meter": [meter[0] for meter in METERS] * 3, "gateway": ["GW-1"] * len(owners),
         "medium": [meter[2] for meter in METERS] * 3,
     })
+    due = {"E-1": date(2026, 4, 1), "C-1": date(2026, 1, 31)}  # soon, and past; the others are not entered
+    meters = meters.with_columns(calibration_due=pl.col("meter").replace_strict(due, default=None, return_dtype=pl.Date()))
     registers = meters.select("enterprise", "meter").with_columns(
         register=pl.Series([meter[1] for meter in METERS] * 3), unit=pl.Series([meter[3] for meter in METERS] * 3), kind=pl.lit("cumulative"),
     )
@@ -134,6 +138,17 @@ def _figures() -> pl.DataFrame:
         "unit": ["t", None, None, None], "product": ["calcium_carbide", None, None, None],
         "indicator": ["comprehensive_energy", None, None, None], "feedstock": [None] * 4,
     })
+
+
+def _monthly() -> pl.DataFrame:
+    """Bills of 28 days of which one is far off (604,800 kWh were metered), and an opening stock. None of it changes what counts."""
+    bill = {"enterprise": CARBIDE, "carrier": "electricity", "kind": "bill", "unit": "kWh", "period": "2026-02", "quantity": 600_000.0, "document": XSS}
+    stock = {"carrier": "raw_coal", "unit": "t", "document": None}
+    return pl.DataFrame([
+        bill, {**bill, "enterprise": FOREIGN, "quantity": 500_000.0, "document": "B-2"},
+        {**bill, **stock, "kind": "stock_taking", "flow": "opening_stock", "period": "2026-02-01", "quantity": 100.0},
+        {**bill, **stock, "kind": "receipt", "flow": "purchased", "period": "2026-02-10", "quantity": 300.0},
+    ], infer_schema_length=None)
 
 
 def _send(site: Site, enterprise: str) -> None:

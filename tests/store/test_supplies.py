@@ -44,7 +44,7 @@ def test_a_monthly_figure_counts_only_once_another_person_has_checked_it(reporte
     assert reported.monthly.check([1], checker="Wang", at=AT) == 1
     found = reported.monthly.frame()
     assert found.schema == MONTHLY_FIGURE
-    assert found.rows() == [(STEEL, "electricity", "consumed", "bill", date(2025, 3, 1), date(2025, 3, 31), 100.0, "kWh", None)]
+    assert found.rows() == [(STEEL, "electricity", "consumed", "bill", date(2025, 3, 1), date(2025, 3, 31), 100.0, "kWh", None, AT)]
 
 
 @pytest.mark.parametrize(("kind", "flow"), [
