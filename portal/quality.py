@@ -16,7 +16,7 @@ Grain = Literal["month", "span"]
 LASTING: Final = ("overdue", "reported", "open")  # states of an outage that goes on, the weightiest first
 VERIFICATION: Final = {"due_on": pl.Date(), "due_by": pl.String(), "verification": pl.String(), "days_left": pl.Int32()}
 _SUBJECT: Final = {"meter": ("enterprise", "meter"), "enterprise": ("enterprise",), "park": ("park",)}
-_WEIGHT: Final = {"overdue": 0, "never": 1, "no_due_date": 2, "due_soon": 3, "valid": 4}
+_WEIGHT: Final = {"overdue": 0, "due_soon": 1, "no_due_date": 2, "never": 3, "valid": 4}
 
 
 def index(portal: Portal, scope: Scope, by: Level, first: date, last: date, grain: Grain = "month") -> pl.DataFrame:
