@@ -203,7 +203,8 @@ def test_nobody_sees_an_enterprise_of_another_park_in_any_list(log_in: Callable[
     inside = {"regulator": {CARBIDE, FERRO}, "viewer": {FOREIGN}, "nobody": set()}
     days = "?from=2026-03-01&to=2026-03-02"
     query = {"/api/v1/readings": "?from=2026-03-01T00:00:00Z&to=2026-03-03T00:00:00Z", "/api/v1/consumption": days, "/api/v1/data-quality": days}
-    lists = [route.path for route in every_route(app) if route.path.startswith("/api/v1") and not route.param_convertors]
+    ours = [route for route in every_route(app) if route.path.startswith("/api/v1") and "GET" in route.methods]
+    lists = [route.path for route in ours if not route.param_convertors]
     assert len(lists) > 12
     for name, own in inside.items():
         browser = log_in(name)
