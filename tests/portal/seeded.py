@@ -142,7 +142,8 @@ def _figures() -> pl.DataFrame:
 
 def _monthly() -> pl.DataFrame:
     """Bills of 28 days of which one is far off (604,800 kWh were metered), and an opening stock. None of it changes what counts."""
-    bill = {"enterprise": CARBIDE, "carrier": "electricity", "kind": "bill", "unit": "kWh", "period": "2026-02", "quantity": 600_000.0, "document": XSS}
+    month = {"enterprise": CARBIDE, "period": "2026-02", "flow": "consumed"}
+    bill = {**month, "carrier": "electricity", "kind": "bill", "unit": "kWh", "quantity": 600_000.0, "document": XSS}
     stock = {"carrier": "raw_coal", "unit": "t", "document": None}
     return pl.DataFrame([
         bill, {**bill, "enterprise": FOREIGN, "quantity": 500_000.0, "document": "B-2"},

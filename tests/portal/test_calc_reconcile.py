@@ -12,9 +12,10 @@ from portal.cli.calc import app
 
 DAY = {"enterprise": "E", "carrier": "raw_coal", "unit": "t"}
 USED = [DAY | {"period": f"2025-03-{day:02}", "quantity": float(day)} for day in range(1, 32)]  # 496 t
+COAL = {"enterprise": "E", "carrier": "raw_coal"}
 BATCHES = [
-    {"enterprise": "E", "carrier": "raw_coal", "batch": "A", "first_day": "2025-03-01", "last_day": "2025-03-10", "lhv": 29.3076, "lhv_unit": "GJ/t"},
-    {"enterprise": "E", "carrier": "raw_coal", "batch": "B", "first_day": "2025-03-11", "last_day": "2025-03-31", "lhv": 14653.8, "lhv_unit": "kJ/kg"},
+    COAL | {"batch": "A", "first_day": "2025-03-01", "last_day": "2025-03-10", "lhv": 29.3076, "lhv_unit": "GJ/t"},
+    COAL | {"batch": "B", "first_day": "2025-03-11", "last_day": "2025-03-31", "lhv": 14653.8, "lhv_unit": "kJ/kg"},
 ]
 STOCK = [
     DAY | {"kind": "stock_taking", "flow": "opening_stock", "period": "2025-03-01", "quantity": 100.0},
@@ -48,7 +49,7 @@ def write(name: str, rows: list[dict[str, Any]]) -> str:
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "xlsx"])
 def test_heating_values_weighted_by_day_go_into_energy(suffix: str) -> None:
     # A on the days with 1 + ... + 10 = 55 t at 1 kgce/kg, B on the other 441 t at 0.5: 55 + 220.5 = 275.5 tce.
-    calc("heating-value", "--quantities", write(f"q.{suffix}", USED), "--batches", write(f"b.{suffix}", BATCHES), "--by", "month", "--out", f"h.{suffix}")
+    calc("heating-value", "--quantities", write(f"q.{suffix}", USED), "--batches", write(f"b.{suffix}", BATCHES), "--out", f"h.{suffix}")
     calc("energy", "--quantities", f"h.{suffix}", "--out", "e.csv")
     [row] = pl.read_csv("e.csv").to_dicts()
     assert (row["period"], row["quantity"], row["covered_ratio"]) == ("2025-03", 496.0, 1.0)

@@ -78,6 +78,23 @@ def test_figures_are_entered_by_one_and_checked_by_another(run: Run, tmp_path: P
     assert json.loads(run("figures", "list", "--state", "unchecked", "--json")[1]) == []
 
 
+def test_bills_and_batches_are_entered_listed_and_checked_by_kind(run: Run, tmp_path: Path) -> None:
+    run("register", "import", workbook(tmp_path / "in.xlsx"))
+    (tmp_path / "bill.csv").write_text(f"enterprise,carrier,kind,period,quantity,unit\n{STEEL},electricity,bill,2025-03,100,kWh\n")
+    (tmp_path / "lab.csv").write_text(
+        f"enterprise,carrier,batch,first_day,last_day,lhv,lhv_unit\n{STEEL},raw_coal,B-1,2025-03-01,2025-03-04,21.5,MJ/kg\n"
+    )
+    for name in ("bill.csv", "lab.csv"):
+        assert run("figures", "import", name, "--maker", "Li")[:2] == (0, "1 rows added, 0 changed, 0 unchanged, 0 withdrawn\n")
+    assert [json.loads(run("figures", "list", "--of", of, "--json")[1])[0]["state"] for of in ("monthly", "batches")] == ["unchecked"] * 2
+    assert json.loads(run("figures", "list", "--json")[1]) == []
+    assert run("figures", "check", "1", "--of", "batches", "--checker", "Li")[0] == 3
+    assert run("figures", "check", "1", "--of", "batches", "--checker", "Wang")[:2] == (0, "1 figures checked by Wang\n")
+    [row] = json.loads(run("figures", "list", "--of", "monthly", "--json")[1])
+    assert (row["flow"], row["quantity"], row["state"]) == ("consumed", 100.0, "unchecked")
+    assert run("figures", "check", "--checker", "Wang")[:2] == (0, "1 figures checked by Wang\n")
+
+
 def test_the_first_person_is_an_administrator_and_has_no_default_password(run: Run) -> None:
     code, _, err = run("user", "add", "boss", "--role", "viewer", "--password-stdin", given=PASSWORD)
     assert (code, "no administrator" in err) == (3, True)
