@@ -330,6 +330,17 @@ def coefficient_rows(site_dir: Path | None = None) -> list[CoefficientRow]:
     return base + own
 
 
+def rows_of(table: str, site_dir: Path | None = None) -> list[BaseModel]:
+    """The rows of one of MODELS as they stand in the files, shipped first.
+
+    Raises:
+        BadInputError: rows that do not fit, all of them.
+    """
+    model: Any = MODELS[table]
+    base, own = _load(table, model, site_dir)
+    return [*base, *own]
+
+
 def quality_weights(site_dir: Path | None = None) -> pl.DataFrame:
     """Weights of the parts of the data-quality index, as QUALITY_WEIGHT; of a part the row that begins last counts, the site's own first.
 

@@ -7,6 +7,7 @@ import polars as pl
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 
+from config.tables import MODELS, rows_of
 from portal import quality, views
 from portal.api.answers import PagingOf, listed, rows
 from portal.api.measured import Name
@@ -90,7 +91,7 @@ def figures(portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: Nam
 def tables(scope: ApiScope) -> JSONResponse:
     """Names of the tables."""
     scope.require("register")
-    return JSONResponse({"items": [{"table": "coal_equivalent"}, {"table": "limits"}], "next": None})
+    return JSONResponse({"items": [{"table": name} for name in sorted(MODELS)], "next": None})
 
 
 @router.get("/tables/{table}", summary="The rows of one table")
@@ -102,6 +103,10 @@ def table(portal: PortalOf, scope: ApiScope, paging: PagingOf, table: str) -> Re
             return listed(portal.site.coefficients(), ["carrier", "basis", "unit", "valid_from"], paging, table)
         case "limits":
             return listed(portal.site.limits(), ["product", "standard", "indicator", "feedstock", "effective_from"], paging, table)
+        case name if name in MODELS:
+            rows = [row.model_dump() for row in rows_of(name, portal.site.settings.site.tables_dir)]
+            frame = pl.DataFrame(rows, schema=None if rows else list(MODELS[name].model_fields), infer_schema_length=None, strict=False)
+            return listed(frame.with_row_index("row"), ["row"], paging, table)
     raise NotFoundError
 
 

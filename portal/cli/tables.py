@@ -1,6 +1,6 @@
 """`tcewatch tables`: the dated tables of the law, and who has compared which limit with the standard's text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from config import schemas, tables
 from config import settings as site_settings
 from config.errors import BadInputError, Problem
+from config.tables import MODELS
 from monitors.limits import with_standing
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
 from store.confirmations import Confirmations
@@ -23,6 +24,11 @@ from store.database import opened
 app = typer.Typer(help="The shipped and the site's own tables: limits, coal equivalents, confirmations.")
 OnOption = Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Only rows in force on this day.")]
 KINDS = {"limits": "energy-consumption limits of products (GB standards)", "coal_equivalent": "coal equivalents of carriers (GB/T 2589-2020)"}
+PLAIN = {  # tables that are shown as they stand in their files
+    "quality_weights": "weights of the parts of the data-quality index", "holidays": "what notices take from and add to the working days",
+    "calibration_intervals": "how long verifications are valid by kind of meter", "vee_rules": "rules of validation and their bounds",
+    "figure_rules": "rules for figures that people report",
+}
 COEFFICIENT_COLUMNS = ("carrier", "name_zh", "basis", "kgce_per_unit", "unit", "valid_from", "valid_to", "role", "confidence", "source")
 
 
@@ -31,14 +37,14 @@ def _tables(context: typer.Context, on: OnOption = None, settings: SettingsOptio
     """List the tables; name one to see its rows."""
     if context.invoked_subcommand is not None:  # an option before the name holds for the table that is named
         given = {"on": on and f"{on:%Y-%m-%d}", "settings": settings and str(settings), "as_json": as_json or None}
-        context.default_map = {name: {key: value for key, value in given.items() if value is not None} for name in KINDS}
+        context.default_map = {name: {key: value for key, value in given.items() if value is not None} for name in KINDS | PLAIN}
         return
     folder = settings_from(settings).site.tables_dir
-    counted = {"limits": _limits(settings, on), "coal_equivalent": _coefficients(folder, on)}
+    counted = {"limits": _limits(settings, on), "coal_equivalent": _coefficients(folder, on), **{name: _plain(name, folder, on) for name in PLAIN}}
     show_rows(
         [
-            {"table": name, "content": KINDS[name], "rows": len(rows), **{
-                confidence: sum(row["confidence"] == confidence for row in rows) for confidence in ("high", "medium", "low")
+            {"table": name, "content": (KINDS | PLAIN)[name], "rows": len(rows), **{
+                confidence: sum(row.get("confidence") == confidence for row in rows) for confidence in ("high", "medium", "low")
             }}
             for name, rows in counted.items()
         ],
@@ -74,6 +80,22 @@ def coal_equivalent(on: OnOption = None, settings: SettingsOption = None, as_jso
         show_json(rows)
     else:
         _echo_aligned([COEFFICIENT_COLUMNS, *(tuple(_shown(row[column]) for column in COEFFICIENT_COLUMNS) for row in rows)])
+
+
+def _shows(name: str) -> Callable[..., None]:
+    def show(on: OnOption = None, settings: SettingsOption = None, as_json: JsonOption = False) -> None:
+        rows = _plain(name, settings_from(settings).site.tables_dir, on)
+        columns = list(MODELS[name].model_fields)
+        if as_json:
+            show_json(rows)
+        else:
+            _echo_aligned([columns, *([_shown(row[column]) for column in columns] for row in rows)])
+
+    return show
+
+
+for _name, _content in PLAIN.items():
+    app.command(_name, help=f"{_content[:1].upper()}{_content[1:]}: every row with its dates and source.")(_shows(_name))
 
 
 @app.command()
@@ -121,6 +143,16 @@ def _limits(settings: Path | None, on: datetime | None) -> list[dict[str, Any]]:
 def _coefficients(folder: Path | None, on: datetime | None) -> list[dict[str, Any]]:
     rows = tables.coefficient_rows(folder)
     return _dumped(rows if on is None else [row for row in rows if _holds(row, on.date())])
+
+
+def _plain(name: str, folder: Path | None, on: datetime | None) -> list[dict[str, Any]]:
+    rows = _dumped(tables.rows_of(name, folder))
+    return rows if on is None else [row for row in rows if _begun(row, on.date())]
+
+
+def _begun(row: Mapping[str, Any], day: date) -> bool:
+    first, last, over = row.get("valid_from") or row.get("first"), row.get("last"), row.get("valid_to")
+    return (first is None or first <= day) and (last is None or day <= last) and (over is None or day < over)
 
 
 def _holds(row: tables.CoefficientRow, day: date) -> bool:

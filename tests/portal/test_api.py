@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import StoreUnavailableError
+from config.tables import MODELS
 from pipeline.site import Site
 from portal.api.answers import Paging, cursor_of, listed
 from portal.api.measured import MAX_REGISTER_DAYS, MAX_REGISTER_DAYS_OF_READINGS
@@ -161,7 +162,9 @@ def test_gateways_tell_their_gaps(api: Any) -> None:
 
 
 def test_tables_show_their_rows_with_source(api: Any) -> None:
-    assert [item["table"] for item in api.get("/api/v1/tables").json()["items"]] == ["coal_equivalent", "limits"]
+    assert [item["table"] for item in api.get("/api/v1/tables").json()["items"]] == sorted(MODELS)
+    for table in MODELS:
+        assert all(row["source"] for row in all_pages(api, f"/api/v1/tables/{table}", 500)), table
     for table in ("coal_equivalent", "limits"):
         rows = all_pages(api, f"/api/v1/tables/{table}", 50)
         assert len(rows) > 50

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from config.errors import BadInputError
+from config.tables import MODELS
 from portal.cli.tables import app
 
 CONFIRM = ("--by", "Li", "--on", "2026-11-02", "--copy", "print of 2024")
@@ -34,7 +35,9 @@ def rows(*arguments: str) -> list[dict[str, Any]]:
 
 
 def test_the_tables_are_listed_with_their_confidence(site: Path) -> None:
-    assert [(row["table"], row["rows"]) for row in rows("--settings", str(site))] == [("limits", 339), ("coal_equivalent", 65)]
+    counted = {row["table"]: row["rows"] for row in rows("--settings", str(site))}
+    assert (counted["limits"], counted["coal_equivalent"], counted["quality_weights"], counted["holidays"]) == (339, 65, 6, 39)
+    assert counted.keys() == MODELS.keys()
     assert "limits" in tables("--settings", str(site))
     assert not list((site.parent / "var").iterdir())  # a look creates no database
 
@@ -47,6 +50,12 @@ def test_rows_show_codes_dates_source_confidence_and_standing(site: Path) -> Non
     assert "GB 21343-2023" in printed
     assert "805 / 823 / 940" in printed
     assert "raw_coal" in tables("coal_equivalent", "--settings", str(site))
+
+
+@pytest.mark.parametrize(("day", "found"), [("2026-02-14", [True]), ("2026-02-15", [False]), ("2026-02-23", [False]), ("2026-02-24", [])])
+def test_on_a_day_only_the_notice_that_names_it_is_shown(site: Path, day: str, found: list[bool]) -> None:
+    assert [row["working"] for row in rows("holidays", "--on", day, "--settings", str(site))] == found
+    assert "国务院办公厅" in tables("holidays", "--on", "2026-02-14", "--settings", str(site))
 
 
 @pytest.mark.parametrize(("day", "standard"), [("2024-11-30", "GB 21343-2015"), ("2024-12-01", "GB 21343-2023")])
