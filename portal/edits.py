@@ -11,7 +11,7 @@ from monitors.editing import confirmed
 from portal import views
 from portal.context import Portal
 from portal.scope import NotFoundError, Scope
-from store.edits import EXCLUDE, REPLACE
+from store.edits import CONFIRM, EXCLUDE, REPLACE
 
 TO_LOOK_AT: Final = ("reset", "over_rating", "uncertain")  # flags that a person should confirm, or mend by an edit or an event
 FLAG_DAYS: Final = 60
@@ -71,7 +71,7 @@ def flagged(portal: Portal, scope: Scope) -> pl.DataFrame:
     site, today = portal.site, portal.today()
     wanted = pl.col("flag").is_in(TO_LOOK_AT)
     flags = site.derived.read("flags", today - timedelta(days=FLAG_DAYS), today).filter(wanted).collect()
-    made = site.edits.rows(states=("waiting", "effective", "withdrawing"))
+    made = site.edits.rows(states=("waiting", "effective", "withdrawing"), kinds=(CONFIRM, EXCLUDE, REPLACE))
     open_ = confirmed(flags, conform(made, EDIT))
     mends = made.filter(pl.col("kind").is_in([EXCLUDE, REPLACE])).select("register_key", "edit", low="start", high=pl.coalesce("end", "start"))
     numbered = open_.with_row_index("row")

@@ -9,16 +9,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import polars as pl
 
 from config import calendar
 from config.errors import StoreUnavailableError, TcewatchError
 from config.findings import OpenAlert
-from config.schemas import ENERGY, ENERGY_SUM, INSTANT, INTENSITY, RECONCILIATION, STOCK_BALANCE, VERDICT, conform
+from config.schemas import EDIT, ENERGY, ENERGY_SUM, INSTANT, INTENSITY, RECONCILIATION, STOCK_BALANCE, VERDICT, conform, empty
 from config.units import FIVE_MEDIA
-from monitors.editing import explained
+from monitors.editing import NEIGHBOURS, explained
 from monitors.energy import sum_energy
 from monitors.quantities import quantities
 from pipeline import quality
@@ -85,8 +85,16 @@ def consumption(site: Site, scope: Scope, table: Literal["hourly", "daily"], fir
             chosen = chosen.filter(pl.col(column) == value)
     columns = chosen.select("register_key", "enterprise", "meter", "register", "medium", "unit")
     intervals = site.derived.read(table, first, last).filter(pl.col("register_key").is_in(columns["register_key"].implode())).collect()
-    named = explained(intervals, site.edits.effective()).join(columns, on="register_key")
+    named = explained(intervals, _edits_around(site, intervals)).join(columns, on="register_key")
     return conform(named.sort("enterprise", "meter", "register", "start"), CONSUMPTION)
+
+
+def _edits_around(site: Site, intervals: pl.DataFrame) -> pl.DataFrame:
+    """EDIT: those that count and may touch one of the intervals."""
+    if intervals.is_empty():
+        return empty(EDIT)
+    start, end = cast("tuple[datetime, datetime]", (intervals["start"].min(), intervals["end"].max()))
+    return site.edits.effective(within=(start - NEIGHBOURS, end + NEIGHBOURS))
 
 
 def by_carrier(

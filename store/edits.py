@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -33,6 +33,8 @@ EXCLUDE, REPLACE, CONFIRM, ESTIMATE = KINDS = ("exclude", "replace", "confirm", 
 METHODS: Final = ("linear", "like_days", "linked", "manual")
 STATES: Final = ("waiting", "effective", "withdrawing", "refused", "withdrawn")
 MAX_EVIDENCE_BYTES: Final = 20 << 20
+WAITING: Final = ("waiting", "withdrawing")
+DECIDED: Final = ("effective", "refused", "withdrawn")
 _COUNTS: Final = ("effective", "withdrawing")
 _CHANGES: Final = ("checked", "withdrawn")  # steps by which an edit begins or ceases to count
 _SET_HERE: Final = ("edit", "maker", "made_at", "checker", "checked_at", "known_from", "known_to")
@@ -41,6 +43,7 @@ ROW: Final = pl.Schema({  # an edit as people see it
     **EDIT_SHAPE, "state": pl.String(), "withdrawn_by": pl.String(), "withdrawn_because": pl.String(), **dict.fromkeys(_NAMES, pl.String()),
 })
 STEP: Final = pl.Schema({"step": pl.String(), "by": pl.String(), "at": INSTANT, "reason": pl.String()})
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _REASON: Final = sheets.text(2000)
 _NO_NAME: Final = Problem("name", "is empty", "Say who does it.")
 _NO_REASON: Final = Problem("reason", "is empty", "Say why, so that a later reader can follow.")
@@ -158,30 +161,43 @@ class Edits:
             _record(session, by, "edits.withdraw", found, reason)
         return len(found)
 
-    def effective(self, as_of: datetime | None = None) -> pl.DataFrame:
-        """EDIT: what counts, or counted at an instant (`known_to` is then null: nobody knew of a later withdrawal), by number."""
+    def effective(self, as_of: datetime | None = None, *, within: tuple[datetime, datetime] | None = None) -> pl.DataFrame:
+        """EDIT: what counts, or counted at an instant (`known_to` is then null: nobody knew of a later withdrawal), by number.
+
+        With `within` [start, end), only edits whose time overlaps it.
+        """
         known = EDIT.c.known_from.is_not(None) & EDIT.c.known_to.is_(None)
         if as_of is not None:
             known = (EDIT.c.known_from <= as_of) & or_(EDIT.c.known_to.is_(None), EDIT.c.known_to > as_of)
+        if within is not None:
+            known &= (EDIT.c.start < within[1]) & (func.coalesce(EDIT.c.end, EDIT.c.start) >= within[0])
         columns = [EDIT.c.id if name == "edit" else EDIT.c[name] for name in EDIT_SHAPE]
         found = self._db.frame(select(*columns).where(known).order_by(EDIT.c.id), EDIT_SHAPE)
         return found.with_columns(known_to=pl.lit(None, INSTANT))
 
     def waiting(self) -> pl.DataFrame:
         """ROW: what waits for a check, the oldest first: edits (`waiting`) and withdrawals (`withdrawing`)."""
-        return self.rows(states=("waiting", "withdrawing"))
+        return self.rows(states=WAITING)
 
     def rows(
         self, *, states: Collection[str] | None = None, enterprises: Collection[str] | None = None, ids: Collection[int] | None = None,
-        evidence: str | None = None,
+        kinds: Collection[str] | None = None, evidence: str | None = None, before: int | None = None, newest: int | None = None,
     ) -> pl.DataFrame:
-        """ROW: every edit, or those of some states, enterprises, numbers or evidence, by number."""
+        """ROW: every edit, or those of some states, enterprises, numbers, kinds or evidence, by number.
+
+        With `before`, those with lower numbers; with `newest`, so many of them, the newest first.
+        """
         columns = [EDIT.c.id if name == "edit" else REGISTER_KEY.c[name] if name in _NAMES else EDIT.c[name] for name in ROW]
         query = select(*columns).join_from(EDIT, REGISTER_KEY, EDIT.c.register_key == REGISTER_KEY.c.register_key).order_by(EDIT.c.id)
         held = None if evidence is None else [evidence]
-        for column, wanted in ((EDIT.c.state, states), (REGISTER_KEY.c.enterprise, enterprises), (EDIT.c.id, ids), (EDIT.c.evidence, held)):
+        filters = ((EDIT.c.state, states), (REGISTER_KEY.c.enterprise, enterprises), (EDIT.c.id, ids), (EDIT.c.kind, kinds), (EDIT.c.evidence, held))
+        for column, wanted in filters:
             if wanted is not None:
                 query = query.where(column.in_(sorted(wanted)))
+        if before is not None:
+            query = query.where(EDIT.c.id < before)
+        if newest is not None:
+            query = query.order_by(None).order_by(EDIT.c.id.desc()).limit(newest)
         return self._db.frame(query, ROW)
 
     def history(self, edit: int) -> pl.DataFrame:
@@ -323,9 +339,12 @@ class Edits:
         """Two estimates of one time, or two values of one instant: among the edits, or with one that counts."""
         keys = {edit["register_key"] for edit in edits if edit["kind"] in {ESTIMATE, REPLACE}}
         counting = select(EDIT).where(EDIT.c.state.in_(_COUNTS), EDIT.c.kind.in_((ESTIMATE, REPLACE)), EDIT.c.register_key.in_(keys))
-        others: list[Mapping[Any, Any]] = [*session.execute(counting).mappings()]
+        others: dict[tuple[Any, Any], list[Mapping[Any, Any]]] = {}
+        for counts in session.execute(counting).mappings():
+            others.setdefault((counts["register_key"], counts["kind"]), []).append(counts)
         for edit in edits:
-            for other in others:
+            beside_it = others.setdefault((edit["register_key"], edit["kind"]), [])
+            for other in beside_it:
                 if _contradict(edit, other):
                     where = edit.get("where") or f"edit {edit['id']}"
                     beside = other.get("where") or f"edit {other['id']}, which counts"
@@ -333,11 +352,11 @@ class Edits:
                     remedy = "Withdraw that one first, or change this one." if "id" in other else "Keep one of the two."
                     problems.append(Problem(where, f"{what} for which {beside} gives one too", remedy))
                     break
-            others.append(edit)
+            beside_it.append(edit)
 
     @contextmanager
     def _changing(
-        self, ids: Sequence[int], by: str, at: datetime, reason: str | None, states: Collection[str] = ("waiting", "withdrawing"),
+        self, ids: Sequence[int], by: str, at: datetime, reason: str | None, states: Collection[str] = WAITING,
     ) -> Iterator[tuple[Session, dict[int, Mapping[Any, Any]], list[Problem]]]:
         """The edits of these numbers that are in one of the states, and what is wrong with the others."""
         problems = [_NO_NAME] if audit.same_person(by, "") else []
@@ -384,6 +403,8 @@ def _wrong(edit: Mapping[str, Any], at: datetime, *, net: bool) -> list[tuple[st
     if end is not None and end <= start:
         found.append(("end", f"{end.isoformat()} is not after start ({start.isoformat()})", "Mend start or end."))
     for name, instant in (("start", start), ("end", end)):
+        if instant is not None and instant < _FIRST:
+            found.append((name, f"{instant.isoformat()} is before any reading", "Mend the year."))
         if instant is not None and instant > at:
             found.append((name, f"{instant.isoformat()} is still to come", "Edit what has been."))
     low, value, high = edit["low"], edit["value"], edit["high"]
@@ -397,7 +418,8 @@ def _wrong(edit: Mapping[str, Any], at: datetime, *, net: bool) -> list[tuple[st
 
 
 def _contradict(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    if one["register_key"] != other["register_key"] or one["register_key"] is None or one["kind"] != other["kind"]:
+    """Whether two edits of one kind and register cannot both count."""
+    if one["register_key"] is None:  # of a row that is refused for it
         return False
     if one["kind"] == REPLACE:
         return bool(one["start"] == other["start"])

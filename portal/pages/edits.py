@@ -16,7 +16,7 @@ from portal.auth import Session
 from portal.context import PageScope, Portal, PortalOf, SessionOf
 from portal.pages.render import page
 from portal.scope import NotFoundError, Scope
-from store.edits import KINDS, MAX_EVIDENCE_BYTES, METHODS
+from store.edits import DECIDED, KINDS, MAX_EVIDENCE_BYTES, METHODS
 
 router = APIRouter(include_in_schema=False, max_body_size=MAX_EVIDENCE_BYTES + (1 << 18))
 RESET: Final = "reset"  # no edit, but an event of the register
@@ -91,10 +91,9 @@ def decide(
 
 def _queue(request: Request, portal: Portal, session: Session, scope: Scope, after: int | None) -> HTMLResponse:
     scope.require("edits")
-    rows = scope.rows(portal.site.edits.rows(enterprises=scope.only)).sort("edit", descending=True)
-    open_ = pl.col("state").is_in(["waiting", "withdrawing"])
-    waiting, done = rows.filter(open_).reverse(), rows.filter(~open_)
-    done = done if after is None else done.filter(pl.col("edit") < after)
+    edits = portal.site.edits
+    waiting = scope.rows(edits.waiting())
+    done = scope.rows(edits.rows(states=DECIDED, enterprises=scope.only, before=after, newest=views.PAGE_ROWS + 1))
     flags = models.flagged(portal, scope)
     zone = ZoneInfo(portal.site.settings.site.zone)
     context = {

@@ -157,9 +157,10 @@ def test_all_problems_of_a_proposal_are_told_at_once_and_nothing_is_kept(edits: 
         (row(**ESTIMATE) | {"high": None}, "row 10 column high", "is empty"),
         (row(**ESTIMATE) | {"value": 16.0}, "row 11 column value", "does not lie between"),
         (row(**ESTIMATE) | {"value": -1.0, "low": -2.0, "high": 0.0}, "row 12 column value", "below 0"),
-        (row(**EXCLUDE, evidence="ab"), "row 13 column evidence", "no SHA-256 of a file that was kept"),
-        (row(kind="delete"), "row 14 column kind", "is not known"),
-        (row(kind="confirm"), "row 15 column end", "is empty"),
+        (row(**EXCLUDE, start=datetime(1, 1, 1, tzinfo=UTC)), "row 13 column start", "before any reading"),
+        (row(**EXCLUDE, evidence="ab"), "row 14 column evidence", "no SHA-256 of a file that was kept"),
+        (row(kind="delete"), "row 15 column kind", "is not known"),
+        (row(kind="confirm"), "row 16 column end", "is empty"),
     ]
     said = refusal(proposed, edits, *(one for one, _, _ in wrong))
     for _, place, what in wrong:
@@ -221,6 +222,17 @@ def test_only_the_time_of_what_begins_or_ceases_to_count_is_named_for_recomputin
     assert edits.version() == counted
     edits.check([first], checker="Wang Li", at=LATER)
     assert edits.changed_since(counted).rows() == [(1, AT, EXCLUDE["end"])]
+
+
+def test_what_counts_is_found_by_time_and_what_there_is_by_kind_and_number(edits: Edits) -> None:
+    ids = proposed(edits, row(**EXCLUDE), row(**REPLACE), row(**ESTIMATE, register="net"))
+    edits.check(ids, checker="Zhao", at=LATER)
+    hour = timedelta(hours=1)
+    spans = ((AT - hour, AT), (AT - hour, AT + timedelta(microseconds=1)), (AT + 2 * hour, AT + 3 * hour), (AT + 7 * hour, NOW))
+    assert [edits.effective(within=span)["edit"].to_list() for span in spans] == [[], ids, ids[2:], []]
+    assert edits.rows(kinds=["replace", "exclude"])["edit"].to_list() == ids[:2]
+    assert edits.rows(newest=2)["edit"].to_list() == [ids[2], ids[1]]
+    assert edits.rows(newest=2, before=ids[1])["edit"].to_list() == [ids[0]]
 
 
 def test_no_check_comes_before_the_proposal(edits: Edits) -> None:
