@@ -53,6 +53,8 @@ def proposals(
         rows = rows.filter(pl.col("register_key").is_in(list(registers)))
     links = conform(links if links is not None else pl.DataFrame(schema=LINK), LINK)
     windows = _windows(site, rows, first, last, now, cut=method != "linear")
+    if windows.is_empty():
+        return pl.DataFrame(schema=PROPOSAL)
     wanted = pl.concat([windows["register_key"], links["linked_key"]]).unique()
     history = site.derived.read("hourly", first - timedelta(days=TESTED_DAYS + LIKE_DAYS + 2), last + timedelta(days=2)).filter(
         pl.col("register_key").is_in(wanted.implode()),

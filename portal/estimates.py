@@ -28,7 +28,7 @@ def ask(portal: Portal, scope: Scope, first: date, last: date, method: Method, e
         scope.check(enterprise)
     problems = []
     if not 0 <= (last - first).days < MOST_DAYS:
-        problems.append(Problem("to", f"{last} is before {first} or more than {MOST_DAYS} days on", "Ask for 1 to 92 days at once."))
+        problems.append(Problem("to", f"{last} is before {first} or more than {MOST_DAYS} days on", f"Ask for 1 to {MOST_DAYS} days at once."))
     wanted = [pl.col(name) == value for name, value in (("enterprise", enterprise), ("meter", meter)) if value is not None]
     registers = views.registers(portal.site, scope).filter(*wanted)
     if registers.is_empty():

@@ -137,7 +137,7 @@ def test_a_command_proposes_and_tells_the_numbers(run: Run) -> None:
     code, out, _ = run("edits", "estimate", "--from", "2026-03-01", "--to", "2026-03-09", "--meter", "E-1", "--json")
     assert code == 0
     [row] = json.loads(out)
-    assert (row["edit"], row["meter"], row["method"], row["back_tests"] < 39, row["low"]) == (1, "E-1", row["method"], True, None)
+    assert (row["edit"], row["meter"], row["method"], row["back_tests"] < 39, row["low"]) == (1, "E-1", "like_days", True, None)
     [listed] = json.loads(run("edits", "list", "--json")[1])
     assert (listed["maker"], listed["kind"], listed["state"]) == ("estimation", "estimate", "waiting")
     assert run("edits", "estimate", "--from", "2026-03-01", "--to", "2026-03-09")[1].endswith(
