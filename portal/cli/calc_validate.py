@@ -113,7 +113,7 @@ def validate_command(
     happened = conform(given["events"].frame.with_columns(register_key=keys["events"]), EVENT) if "events" in given else empty(EVENT)
     own = _rules_for(given["rules"].frame, which) if "rules" in given else empty(VEE_RULE)
     bounds = pl.concat([tables.vee_rules(zone=days_of), own])
-    daily, aside = _consumption(shown, which, happened, "day", days_of)
+    daily, aside, _flags = _consumption(shown, which, happened, "day", days_of)
     done = vee.validated(shown, which, happened, bounds, aside, empty(HISTORY), zone=days_of).verdicts.sort("message")
     found = [vee_periods.day_starts(shown, aside, which, bounds, zone=days_of)]
     if "balances" in given:
