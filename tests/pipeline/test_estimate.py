@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 
 from config.errors import BadInputError
-from config.schemas import INTERVAL
+from config.schemas import EVENT, INTERVAL, READING, WINDOW, conform
 from monitors.editing import filled
 from monitors.estimation import LINK, gaps
+from monitors.intervals import counted, spread, uncovered
 from pipeline.estimate import MAKER, PROPOSAL, proposals, propose
 
 from .conftest import ENTERPRISE
@@ -76,6 +77,28 @@ def test_what_is_proposed_waits_and_once_checked_fills_the_gap_by_the_estimate(s
     # When readings come for the first hour, only the rest of the estimate counts.
     later = filled(hours, uncovered.with_columns(pl.col("start") + HOUR), site.edits.effective(), "hour", "Asia/Shanghai")
     assert later["quantity"].sum() - hours["quantity"].sum() == pytest.approx(found["quantity"] * 1.75 / 2.75, rel=1e-12)
+
+
+def test_a_reset_register_gets_exactly_its_estimate_for_the_unknown_time(site):
+    """From readings on: every twenty minutes, none between 10:20 and 12:40 of a day, after which the register begins again low."""
+    key, zone, twenty = keys(site)["E-1"], "Asia/Shanghai", timedelta(minutes=20)
+    lost, back = MONDAY + HOUR * (GAP + 10) + twenty, MONDAY + HOUR * (GAP + 12) + 2 * twenty
+    instants = [MONDAY + twenty * place for place in range(KEPT_DAYS * 24 * 3 + 1)]
+    shown = [(key, at, (place - (0 if at < back else 3600)) * 5.0) for place, at in enumerate(instants) if not lost < at < back]
+    readings = conform(pl.DataFrame(shown, schema=["register_key", "read_at", "value"], orient="row").with_columns(copy=0, quality=0), READING)
+    counting = counted(readings, site.register.registers(), pl.DataFrame(schema=EVENT), zone=zone)
+    hours = spread(counting, "hour")
+    day = pl.col("start").dt.convert_time_zone(zone).dt.date()
+    site.derived.replace("hourly", hours.with_columns(day=day), hours.select("register_key", day=day).unique())
+    found = propose(site, date(2025, 4, 1), LAST, now=NOW).row(0, named=True)
+    assert found["estimated_h"] == pytest.approx(7 / 3)
+    assert found["quantity"] == pytest.approx(15.0 * 7 / 3)
+    site.edits.check([found["edit"]], checker="Li", at=NOW)
+    open_ = uncovered(counting, pl.DataFrame([(key, MONDAY, instants[-1])], schema=WINDOW, orient="row"))
+    assert open_.select("start", "end").rows() == [(lost, back)]
+    for grain in ("hour", "day", "month"):
+        before = spread(counting, grain)
+        assert filled(before, open_, site.edits.effective(), grain, zone)["quantity"].sum() - before["quantity"].sum() == pytest.approx(35.0)
 
 
 def test_a_time_for_which_an_estimate_waits_or_counts_is_not_proposed_again(site):
