@@ -14,7 +14,7 @@ from config.units import STATE_DIMENSIONS, dimension, known_units
 from monitors import formulas as derivation
 from monitors import intervals as core
 from portal.cli import calc_energy, calc_estimate, calc_reconcile
-from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
+from portal.cli.files import EARLIEST, LATEST, Column, Table, check_output, read_tables, schema_option, write_table
 
 DEFAULT_ZONE: Final = "Asia/Shanghai"
 JOINED_AT_ONCE: Final = 1_000_000
@@ -73,8 +73,18 @@ INTERVALS: Final = (
     Column("estimated_ratio", "number", "share of the covered time whose consumption is spread over a gap", low=0.0),
 )
 SET_ASIDE: Final = (*READINGS, Column("broken_rules", "text", "names of the rules by which the reading does not count"))
+FLAGS: Final = (
+    *_NAMES,
+    Column("start", "instant", "the counted reading before"),
+    Column("end", "instant", "the counted reading after"),
+    Column("flag", "text", "what was decided about the time between them", allowed=("wrap", "reset", "jitter", "gap", "over_rating", "uncertain")),
+    Column("before", "number", "what the register showed at the start, without multiplier", required=False),
+    Column("after", "number", "what the register showed at the end, without multiplier", required=False),
+    Column("quantity", "number", "consumption in between, multiplier applied", unit="column unit"),
+    Column("unit", "text", "unit of the quantity"),
+)
 _SCHEMA: Final = {
-    "--readings": READINGS, "--registers": REGISTERS, "--events": EVENTS, "--out": INTERVALS, "--rejected": SET_ASIDE,
+    "--readings": READINGS, "--registers": REGISTERS, "--events": EVENTS, "--out": INTERVALS, "--rejected": SET_ASIDE, "--flags": FLAGS,
 }
 _KEY: Final = ("enterprise", "meter", "register")
 _OF_READINGS: Final = [name for name in formulas.ABSENT if name in {column.name for column in REGISTERS}]
@@ -106,10 +116,11 @@ def intervals(
         callback=place, help=f"Whose hours and days are meant (default {DEFAULT_ZONE}). If given, times without an offset are of that zone too.",
     )] = None,
     rejected: Annotated[str | None, typer.Option(help="Where the readings go that do not count, with the rules that they break.")] = None,
+    flags: Annotated[str | None, typer.Option(help="Where resets, wraps, gaps and steps that are too fast go, for a person to see.")] = None,
     schema: bool = schema_option(_SCHEMA),  # noqa: ARG001 - acts before the command does
 ) -> None:
     """Turn readings of registers into consumption over intervals."""
-    check_output(out, rejected)
+    check_output(out, *(path for path in (rejected, flags) if path is not None))
     place_of_days = zone or DEFAULT_ZONE
     keys: dict[str, pl.Series] = {}
     given = read_tables(
@@ -128,25 +139,35 @@ def intervals(
     )
     as_given = table.frame.select(name for name in table.frame.columns if name in table.given and rejected is not None)
     del given, table  # the names of millions of readings are no longer needed
-    found, aside = _consumption(conform(counted, READING), conform(keyed, REGISTER), happened, by, place_of_days)
+    found, aside, decided = _consumption(conform(counted, READING), conform(keyed, REGISTER), happened, by, place_of_days)
     write_table(_named_intervals(found, keyed, named, rows), out, zone=place_of_days)
     if rejected is not None:
         write_table(as_given[aside["message"].cast(pl.UInt32)].with_columns(aside["broken_rules"]), rejected, zone=place_of_days)
-    why = ", ".join(f"{count} {rule}" for rule, count in aside["broken_rules"].explode().value_counts(sort=True).iter_rows())
+    if flags is not None:
+        shown = _named_intervals(decided, keyed, named, rows, ("start", "end", "flag", "before", "after", "quantity", "unit"))
+        write_table(shown, flags, zone=place_of_days)
     typer.echo(
-        f"{counted.height} readings, {found.height} intervals, {aside.height} readings set aside{f' ({why})' if why else ''}"
-        + ("; --rejected FILE lists them" if aside.height and rejected is None else ""), err=True,
+        f"{counted.height} readings, {found.height} intervals, {aside.height} readings set aside" + _tally(aside["broken_rules"].explode())
+        + ("; --rejected FILE lists them" if aside.height and rejected is None else "")
+        + (f"; {decided.height} flags" + _tally(decided["flag"]) if decided.height else "")
+        + ("; --flags FILE lists them" if decided.height and flags is None else ""), err=True,
     )
+
+
+def _tally(names: pl.Series) -> str:
+    """How often each name is there, in brackets; nothing where there is none."""
+    counts = names.value_counts(sort=True)
+    return f" ({', '.join(f'{count} {name}' for name, count in counts.iter_rows())})" if counts.height else ""
 
 
 def _consumption(
     readings: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, by: core.Grain, zone: str,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """INTERVAL of the registers that count and of the derived ones, and SET_ASIDE of all."""
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """INTERVAL of the registers that count and of the derived ones, SET_ASIDE of all, and FLAG."""
     is_counted = pl.col("kind").is_in(derivation.COUNTED_KINDS)
     if registers.select(is_counted.all()).item():
         done = core.intervals(readings, registers, events, by=by, zone=zone)
-        return done.intervals, done.set_aside
+        return done.intervals, done.set_aside, done.flags
     rows = registers.filter(is_counted)
     own = pl.col("register_key").is_in(rows["register_key"].unique().implode())
     done = core.intervals(readings.filter(own), rows, events.filter(own), by=by, zone=zone)
@@ -154,6 +175,7 @@ def _consumption(
     return (
         pl.concat([done.intervals, following.intervals]).sort("register_key", "start"),
         pl.concat([done.set_aside, following.set_aside]).sort("register_key", "read_at"),
+        done.flags,
     )
 
 
@@ -167,7 +189,7 @@ def _problems(given: Mapping[str, Table], keys: dict[str, pl.Series]) -> list[Pr
         if name in given:
             keys[name] = _key_of(given[name], keyed, named, problems)
     if "events" in given:
-        problems += _event_problems(given["events"], keys["events"])
+        problems += _event_problems(given["events"], keys["events"], keyed)
     problems += _unit_problems(given["readings"], keys["readings"], keyed)
     derived = keyed.filter(pl.col("kind") == "derived")["register_key"].unique()
     for name, its in keys.items():
@@ -274,30 +296,45 @@ def _unit_problems(readings: Table, keys: pl.Series, keyed: pl.DataFrame) -> lis
     ]
 
 
-def _event_problems(events: Table, keys: pl.Series) -> list[Problem]:
-    numbered = events.frame.with_columns(key=keys).with_row_index("row")
+def _event_problems(events: Table, keys: pl.Series, keyed: pl.DataFrame) -> list[Problem]:
+    greatest = keyed.group_by(register_key="register_key").agg(pl.col("modulus").max(), whole=pl.col("modulus").is_not_null().all())
+    numbered = events.frame.with_columns(key=keys).with_row_index("row").join(
+        greatest.filter("whole"), left_on="key", right_on="register_key", how="left", maintain_order="left",
+    )
     bare = numbered.filter((pl.col("event") == "multiplier") & pl.col("multiplier").is_null())
     twice = numbered.filter(pl.struct("key", "at", "event").is_duplicated() & pl.all_horizontal(pl.col("key", "at", "event").is_not_null()))
+    outside = numbered.filter(~pl.col("at").is_between(EARLIEST, LATEST, closed="left"))
+    beyond = [
+        (row, column, modulus) for column in ("closing_value", "opening_value")
+        for row, modulus in numbered.filter(pl.col(column) > pl.col("modulus")).select("row", "modulus").iter_rows()
+    ]
     return [
         *(Problem(events.where(row, "multiplier"), "the cell is empty", "Give the multiplier from then on") for row in bare["row"]),
+        *(Problem(events.where(row, "at"), "it is no time of an event", f"Write a time from {EARLIEST.year} to {LATEST.year - 1}")
+          for row in outside["row"]),
         *(Problem(events.where(row), "the same event is there twice", "Remove one of the rows") for row in twice["row"]),
+        *(Problem(events.where(row, column), f"it is beyond the register's modulus of {modulus:g}", "Correct it, or the register's modulus")
+          for row, column, modulus in beyond),
     ]
 
 
-def _named_intervals(found: pl.DataFrame, keyed: pl.DataFrame, named: Sequence[str], rows: Table) -> pl.DataFrame:
+_OF_INTERVALS: Final = ("start", "end", "quantity", "unit", "quality", "covered_ratio", "estimated_ratio")
+
+
+def _named_intervals(
+    found: pl.DataFrame, keyed: pl.DataFrame, named: Sequence[str], rows: Table, columns: Sequence[str] = _OF_INTERVALS,
+) -> pl.DataFrame:
     """The contract's columns, then those that the registers' file had beyond them."""
     declared = {column.name for column in REGISTERS}
-    extras = [name for name in keyed.columns if name in rows.given and name not in declared and name not in found.columns]
+    extras = [name for name in keyed.columns if name in rows.given and name not in declared and name not in columns]
     units = {
         (kind, unit): core.quantity_unit(kind, unit) for kind, unit in keyed.select("kind", "unit").unique().iter_rows()
     }
     names = keyed.unique("register_key", keep="last", maintain_order=True).sort("register_key")
     names = names.with_columns(unit=pl.Series([units[pair] for pair in names.select("kind", "unit").iter_rows()], dtype=pl.String))
     at = found["register_key"]  # dense: the key is the row
-    return pl.DataFrame([
-        *(names[name].gather(at) for name in named), found["start"], found["end"], found["quantity"], names["unit"].gather(at),
-        found["quality"], found["covered_ratio"], found["estimated_ratio"], *(names[name].gather(at) for name in extras),
-    ])
+    own = [names["unit"].gather(at) if column == "unit" else found[column] for column in columns]
+    return pl.DataFrame([*(names[name].gather(at) for name in named), *own, *(names[name].gather(at) for name in extras)])
 
 
 for _name, _command in {**calc_energy.COMMANDS, **calc_estimate.COMMANDS, **calc_reconcile.COMMANDS}.items():

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -26,6 +27,9 @@ from config.schemas import INSTANT
 SUFFIXES: Final = (".csv", ".csv.zst", ".csv.gz", ".parquet", ".xlsx")
 LISTED_PER_COLUMN: Final = 1000  # problems of one column that are listed one by one; the rest is counted
 CONTEXT_CHARACTERS: Final = 60  # of a wrong cell that are repeated in its problem
+
+EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 ColumnType = Literal["text", "number", "instant", "day or instant", "day", "period", "flag"]
 _TYPES: Final[Mapping[ColumnType, pl.DataType]] = {
@@ -330,6 +334,15 @@ def parse_column(table: Table, column: Column, problems: list[Problem], zone: st
         case "instant" | "day or instant":
             cells, values = _instants(raw, zone, day_zone if column.type == "day or instant" else None)
     wrong = values.is_null() & cells.is_not_null()
+    if column.type == "instant":
+        if zone is not None and wrong.any():
+            local = wrong & _is_local(cells)
+            right = "write the time with its offset, such as 2026-10-25T02:30:00+02:00"
+            _complain(table, column, cells, local, f"is shown by the clock of {zone} never or twice", right, problems)
+            wrong &= ~local
+        outside = ~values.is_between(EARLIEST, LATEST, closed="left").fill_null(True)
+        _complain(table, column, cells, outside, "is no time of a reading", f"write a time from {EARLIEST.year} to {LATEST.year - 1}", problems)
+        values = values.set(outside, None) if outside.any() else values
     _complain(table, column, cells, wrong, f"is no {column.type}", _RIGHT[column.type], problems)
     if column.allowed:
         unknown = values.is_not_null() & ~values.is_in(column.allowed)
@@ -382,6 +395,14 @@ def _instants(raw: pl.Series, zone: str | None, day_zone: str | None) -> tuple[p
     midnights = cells.gather(rest).str.replace(r"[T ]00:00(:00)?$", "")  # as a spreadsheet shows a day
     days = _in_zone(midnights.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us"), day_zone)
     return cells, values.scatter(rest, found.zip_with(found.is_not_null(), days))
+
+
+def _is_local(cells: pl.Series) -> pl.Series:
+    """Which texts are times of a calendar day without an offset; all where the cells are no texts."""
+    if cells.dtype != pl.String:
+        return pl.repeat(True, len(cells), dtype=pl.Boolean, eager=True)
+    day, minute, _, offset = cells.str.extract_groups(_LOCAL_TIME).struct.unnest().get_columns()
+    return (day + "T" + minute).str.to_datetime("%Y-%m-%dT%H:%M", strict=False).is_not_null() & offset.is_null()
 
 
 def _in_zone(local: pl.Series, zone: str | None) -> pl.Series:
