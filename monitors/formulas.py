@@ -45,6 +45,7 @@ from monitors.spreading import GRAIN_US, LONG_IN_GRAINS, Part, gaps
 COUNTED_KINDS: Final = ("cumulative", "interval", "rate")
 _NAME: Final = ["enterprise", "meter", "register"]
 _DEFINES: Final = [*_NAME, "register_key", "unit", "kind", "formula", "valid_from", "valid_to"]
+AT_ONCE: Final = 500_000  # steps and state readings worked on at once: bounds the memory
 _NO_VALUE: Final = -1000.0  # seuif97 answers states outside IF97 with numbers below
 _STEP: Final = pl.Schema({  # consumption q over [a, b), us since 1970
     "register_key": pl.UInt32(), "a": pl.Int64(), "b": pl.Int64(), "q": pl.Float64(),
@@ -163,11 +164,14 @@ def evaluated(
     resets = across.join(links, on="input_key").select("register_key", "a", "b").unique()
     impossible = []
     for level in _levels(found):
-        mine = _clipped(steps.join(level, on="register_key").sort("term", "a"))
-        by_state, wrong = _by_state(mine.filter(pl.col("function").is_not_null()), state, values)
-        impossible.append(wrong)
-        plain = mine.filter(pl.col("function").is_null()).select("term", "a", "b", _q * pl.col("factor"), "long", "doubtful")
-        steps = pl.concat([steps, _summed(pl.concat([plain, by_state]), level)])
+        results = [steps]
+        for some in _portions(level, steps, values):
+            mine = _clipped(steps.join(some, on="register_key").sort("term", "a"))
+            by_state, wrong = _by_state(mine.filter(pl.col("function").is_not_null()), state, values)
+            impossible.append(wrong)
+            plain = mine.filter(pl.col("function").is_null()).select("term", "a", "b", _q * pl.col("factor"), "long", "doubtful")
+            results.append(_summed(pl.concat([plain, by_state]), some))
+        steps = pl.concat(results)
     mine = steps.filter(pl.col("register_key").is_in(found["derived_key"].unique().implode())).sort("register_key", "a")
     bad = pl.concat([pl.DataFrame(schema={"row": pl.UInt32, "rule": pl.String}), *impossible]).group_by("row").agg(pl.col("rule").unique().sort())
     aside = pl.concat([aside, state_readings[bad["row"]].select(READING.names()).with_columns(broken_rules=bad["rule"])])
@@ -280,6 +284,15 @@ def _levels(found: pl.DataFrame) -> list[pl.DataFrame]:
         turns.append(left.filter(~pl.col("derived_key").is_in(waiting.implode())))
         left = left.filter(pl.col("derived_key").is_in(waiting.implode()))
     return turns
+
+
+def _portions(level: pl.DataFrame, steps: pl.DataFrame, values: pl.DataFrame) -> list[pl.DataFrame]:
+    """The terms of a turn in portions, whole definitions each, with a bounded number of steps and readings to look at."""
+    sizes = pl.concat([steps.select("register_key"), values.select(register_key="state_key")]).group_by("register_key").len()
+    used = pl.concat([level.select("row", register_key=name) for name in ("register_key", "pressure_key", "temperature_key")])
+    rows = used.join(sizes, on="register_key").group_by("row").agg(pl.col("len").sum()).sort("row")
+    rows = rows.with_columns(portion=pl.col("len").cum_sum() // AT_ONCE)
+    return [some.drop("portion") for some in level.join(rows.select("row", "portion"), on="row").partition_by("portion")]
 
 
 def _of(readings: pl.DataFrame, registers: pl.DataFrame) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 
 from config.errors import BadInputError
 from config.schemas import EDIT, EVENT, INTERVAL, READING, REGISTER, SET_ASIDE, WINDOW
+from monitors import formulas
 from monitors.formulas import Derived, Evaluated, derived, evaluated, inputs_of, spread, uncovered, with_derived, with_inputs
 from monitors.intervals import counted, intervals
 from monitors.intervals import spread as spread_counted
@@ -352,6 +353,15 @@ def test_the_order_of_the_readings_and_repeats_change_nothing(seed: int) -> None
     assert_frame_equal(second.pieces, first.pieces, check_exact=True)
     left = second.set_aside.unique(maintain_order=True).filter(~pl.col("broken_rules").list.contains("duplicate"))
     assert_frame_equal(left, first.set_aside, check_exact=True)
+
+
+def test_work_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = some_days(7)
+    whole = everything(readings)
+    monkeypatch.setattr(formulas, "AT_ONCE", 500)
+    parts = everything(readings)
+    assert_frame_equal(parts.pieces, whole.pieces, check_exact=True)
+    assert_frame_equal(parts.set_aside, whole.set_aside)
 
 
 @given(st.integers(0, 10**9))
