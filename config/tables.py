@@ -10,8 +10,7 @@ force as far as was known at an instant can be asked for (`as_of`).
 import csv
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta
-from operator import itemgetter
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -247,6 +246,7 @@ class VeeRuleRow(BaseModel):
 
 Row = TypeVar("Row", VeeRuleRow, CoefficientRow, LimitRow, WeightRow, HolidayRow, CalibrationRow, FigureRuleRow)
 Dated = TypeVar("Dated", CoefficientRow, LimitRow, FigureRuleRow)  # rows that may say from when on they were known
+_ALWAYS: Final = datetime.min.replace(tzinfo=UTC)  # of a row that does not say since when it was known
 MODELS: Final[dict[str, type[BaseModel]]] = {
     "coal_equivalent": CoefficientRow, "limits": LimitRow, "quality_weights": WeightRow, "holidays": HolidayRow,
     "calibration_intervals": CalibrationRow, "vee_rules": VeeRuleRow, "figure_rules": FigureRuleRow,
@@ -459,8 +459,8 @@ def known_later(site_dir: Path | None, after: datetime, until: datetime) -> tupl
 
 def _known(own: list[Dated], as_of: datetime | None) -> list[Dated]:
     """The rows that were known at an instant, those known last at the end."""
-    dated = [(row.known_from, row) for row in own if row.known_from is not None and (as_of is None or row.known_from <= as_of)]
-    return [*(row for row in own if row.known_from is None), *(row for _, row in sorted(dated, key=itemgetter(0)))]
+    seen = [row for row in own if row.known_from is None or as_of is None or row.known_from <= as_of]
+    return sorted(seen, key=lambda row: row.known_from or _ALWAYS)
 
 
 def _ends(rows: Sequence[LimitRow]) -> list[date | None]:

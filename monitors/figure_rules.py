@@ -24,12 +24,12 @@ def in_force(wanted: pl.DataFrame, rules: pl.DataFrame, rule: str) -> pl.DataFra
     named = schemas.conform(rules, schemas.FIGURE_RULE).filter(pl.col("rule") == rule).with_row_index("_order")
     fits = [pl.col(f"{name}_right").is_null() | pl.col(f"{name}_right").eq_missing(pl.col(name)) for name in _KEYS]
     weight = pl.sum_horizontal(pl.col(f"{name}_right").is_not_null() * share for name, share in zip(_KEYS, (4, 2, 1), strict=True))
-    numbered = wanted.with_row_index("_wanted")
+    asked = wanted.select(*_KEYS, "day").unique().with_row_index("_asked")
     found = (
-        numbered.join(named, how="cross")
+        asked.join(named, how="cross")
         .filter(*fits, pl.col("valid_from") <= pl.col("day"), (pl.col("valid_to") > pl.col("day")).fill_null(value=True))
-        .sort("_wanted", weight, "_order")
-        .unique("_wanted", keep="last", maintain_order=True)
-        .select("_wanted", "rank", "value", "source")
+        .sort("_asked", weight, "_order")
+        .unique("_asked", keep="last", maintain_order=True)
+        .select(*_KEYS, "day", "rank", "value", "source")
     )
-    return numbered.join(found, on="_wanted", how="left", maintain_order="left").drop("_wanted")
+    return wanted.join(found, on=[*_KEYS, "day"], how="left", nulls_equal=True, maintain_order="left")
