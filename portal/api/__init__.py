@@ -1,5 +1,5 @@
 """The API for machines: /api/v1."""
 
-from portal.api import edits, estimates, found, measured, push, registered
+from portal.api import edits, estimates, found, measured, push, registered, validated
 
-ROUTERS = (measured.router, registered.router, found.router, push.router, edits.router, edits.evidence_router, estimates.router)
+ROUTERS = (measured.router, registered.router, found.router, push.router, edits.router, edits.evidence_router, estimates.router, validated.router)

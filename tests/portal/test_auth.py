@@ -55,6 +55,7 @@ def test_every_read_route_of_pages_and_api_answers_an_administrator(app: FastAPI
     browser = log_in("admin")
     days = "?from=2026-01-01&to=2026-01-02"
     query = {"/api/v1/readings": "?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z", "/api/v1/consumption": days, "/api/v1/data-quality": days}
+    query["/api/v1/data-quality/verdicts"] = days
     for route in every_route(app):
         if "GET" in route.methods and route.path not in {"/language/{language}", "/metrics", "/api/v1/receipts/{receipt}"}:
             answer = browser.get(address(route) + query.get(route.path, ""))
@@ -203,6 +204,7 @@ def test_nobody_sees_an_enterprise_of_another_park_in_any_list(log_in: Callable[
     inside = {"regulator": {CARBIDE, FERRO}, "viewer": {FOREIGN}, "nobody": set()}
     days = "?from=2026-03-01&to=2026-03-02"
     query = {"/api/v1/readings": "?from=2026-03-01T00:00:00Z&to=2026-03-03T00:00:00Z", "/api/v1/consumption": days, "/api/v1/data-quality": days}
+    query["/api/v1/data-quality/verdicts"] = days
     ours = [route for route in every_route(app) if route.path.startswith("/api/v1") and "GET" in route.methods]
     lists = [route.path for route in ours if not route.param_convertors]
     assert len(lists) > 12

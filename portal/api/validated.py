@@ -1,0 +1,45 @@
+"""What validation says of readings, of registers against each other, and of days."""
+
+from datetime import date
+from typing import Annotated, Final, Literal
+
+import polars as pl
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from portal import views
+from portal.api.answers import PagingOf, listed
+from portal.api.measured import MAX_REGISTER_DAYS, Name, _check_days
+from portal.context import ApiScope, PortalOf
+from store.derived import Table
+
+router = APIRouter(prefix="/api/v1")
+TABLES: Final[dict[str, tuple[Table, ...]]] = {"readings": ("verdicts",), "counts": ("verdict_counts",), "periods": ("day_starts", "balances")}
+FURTHER: Final = {"readings": ["read_at", "copy"], "counts": ["start", "rule", "verdict"], "periods": ["start", "rule"]}
+
+
+@router.get("/data-quality/verdicts", summary="What validation says", tags=["measured"])
+def verdicts(
+    portal: PortalOf, scope: ApiScope, paging: PagingOf,
+    first: Annotated[date, Query(alias="from", description="First local day.")],
+    last: Annotated[date, Query(alias="to", description="Last local day, included.")],
+    of: Literal["readings", "counts", "periods"] = "readings", enterprise: Name = None, meter: Name = None, register: Name = None, rule: Name = None,
+) -> Response:
+    """Readings that broke a rule, with all rules that they broke and those that could not be judged.
+
+    `of=counts`: how many readings of each register and day broke each rule, could not be judged by it (`unknown`), or passed all that were
+    asked (without a rule). `of=periods`: registers against each other, and whether days start with a reading.
+    """
+    scope.require("readings")
+    names = {"enterprise": enterprise, "meter": meter, "register": register}
+    chosen = views.registers(portal.site, scope).filter(*(pl.col(column) == value for column, value in names.items() if value is not None))
+    _check_days(first, last, chosen.height, MAX_REGISTER_DAYS["day"])
+    kept = pl.col("register_key").is_in(chosen["register_key"].implode())
+    found = pl.concat([portal.site.derived.read(table, first, last).filter(kept).collect() for table in TABLES[of]])
+    if rule is not None:
+        broken = pl.col("broken_rules").str.split(" ").list.contains(rule) if of == "readings" else pl.col("rule") == rule
+        found = found.filter(broken)
+    named = found.join(chosen.select("register_key", *names), on="register_key").select(*names, pl.exclude(*names, "register_key"))
+    if of == "readings":
+        named = named.rename({"start": "read_at"})
+    return listed(named, [*names, *FURTHER[of]], paging, "verdicts")
