@@ -3,6 +3,7 @@
 Everything is computed when it is asked for, from the derived tables, the register, the ledger and the fleet: nothing has to be kept.
 """
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
@@ -97,8 +98,8 @@ def exchanges(site: Site) -> pl.DataFrame:
 
 
 def index(
-    site: Site, first: date, last: date, now: datetime, by: data_quality.Level, grain: Literal["month", "span"] = "month",
-) -> pl.DataFrame:
+    site: Site, first: date, last: date, now: datetime, levels: Iterable[data_quality.Level], grain: Literal["month", "span"] = "month",
+) -> dict[data_quality.Level, pl.DataFrame]:
     """QUALITY_INDEX over the local days first..last, both included, as far as they have begun.
 
     Args:
@@ -106,18 +107,23 @@ def index(
         first: first day.
         last: last day.
         now: what is due and verified is so until now.
-        by: meter, enterprise or park.
+        levels: by meter, enterprise or park.
         grain: each month by itself, or all days together.
 
     Returns:
-        QUALITY_INDEX; a period is "2025-03" where it is that month (so far), else "2025-03-05/2025-03-20".
+        QUALITY_INDEX by level; a period is "2025-03" where it is that month (so far), else "2025-03-05/2025-03-20".
     """
     zone = site.settings.site.zone
     last = min(last, calendar.local_day(now, zone))
     periods = _periods(first, last, calendar.local_day(now, zone), grain)
-    weights = site.quality_weights()
-    if periods.is_empty():
-        return data_quality.data_quality(empty(QUALITY_COUNT), _counted(site), periods, weights, by)
+    weights, meters = site.quality_weights(), _counted(site)
+    counts = empty(QUALITY_COUNT) if periods.is_empty() else _counts(site, first, last, now, periods, weights)
+    return {by: data_quality.data_quality(counts, meters, periods, weights, by) for by in levels}
+
+
+def _counts(site: Site, first: date, last: date, now: datetime, periods: pl.DataFrame, weights: pl.DataFrame) -> pl.DataFrame:
+    """QUALITY_COUNT of all parts."""
+    zone = site.settings.site.zone
     start, end = calendar.day_span(first, zone)[0], min(calendar.day_span(last, zone)[1], now)
     registers = _read_ones(site)
     names = registers.group_by("register_key").agg(pl.col("enterprise", "meter").last())
@@ -128,15 +134,14 @@ def index(
     judged = _judged(came, looked, site.derived.read("verdicts", first, last).collect())
     starts = site.derived.read("day_starts", first, last).collect()
     refused = site.quarantine.by_day(start, end, zone)
-    counts = [
+    return pl.concat([
         data_quality.completeness_counts(completeness(received, spans, zone), names, periods),
         *(data_quality.accuracy_counts(verifications(site, to), period) for period, _, to in periods.iter_rows()),
         data_quality.timeliness_counts(came, received, weights, names, periods),
         data_quality.verifiability_counts(came, received, _checked(site, periods), names, periods),
         data_quality.validity_counts(judged, received, names, periods),
         data_quality.conformity_counts(received, refused, looked, starts, spans, names, periods),
-    ]
-    return data_quality.data_quality(pl.concat(counts), _counted(site), periods, weights, by)
+    ])
 
 
 def _periods(first: date, last: date, today: date, grain: Literal["month", "span"]) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """Read models of data quality: the index, verifications, repairs and exchanges that a principal may see."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final, Literal
 
@@ -21,8 +22,13 @@ _WEIGHT: Final = {"overdue": 0, "due_soon": 1, "no_due_date": 2, "never": 3, "va
 
 def index(portal: Portal, scope: Scope, by: Level, first: date, last: date, grain: Grain = "month") -> pl.DataFrame:
     """QUALITY_INDEX without the names that are not the subject's, of the visible subjects."""
-    rows = quality.index(portal.site, first, last, portal.clock(), by, grain)
-    return scope.rows(rows.drop(name for name in ("park", "enterprise", "meter") if name not in _SUBJECT[by]))
+    return indices(portal, scope, (by,), first, last, grain)[by]
+
+
+def indices(portal: Portal, scope: Scope, levels: Sequence[Level], first: date, last: date, grain: Grain = "month") -> dict[Level, pl.DataFrame]:
+    """`index` at several levels at once."""
+    found = quality.index(portal.site, first, last, portal.clock(), levels, grain)
+    return {by: scope.rows(rows.drop(name for name in ("park", "enterprise", "meter") if name not in _SUBJECT[by])) for by, rows in found.items()}
 
 
 def parts(row: dict[str, Any]) -> list[dict[str, Any]]:

@@ -25,8 +25,9 @@ def quality_page(
     """One month: parks and enterprises, or the meters of one enterprise; what is due and what is to be repaired as of now."""
     today = portal.today()
     first, last = calendar.period_days(month or f"{today:%Y-%m}")
-    rows = quality.index(portal, scope, "meter" if enterprise else "enterprise", first, last).to_dicts()
-    parks = [] if enterprise else quality.index(portal, scope, "park", first, last).to_dicts()
+    found = quality.indices(portal, scope, ("meter",) if enterprise else ("enterprise", "park"), first, last)
+    rows = found["meter" if enterprise else "enterprise"].to_dicts()
+    parks = [] if enterprise else found["park"].to_dicts()
     due = quality.verifications(portal, scope).filter(pl.col("state") != "valid")
     repairs, exchanges = quality.repairs(portal, scope), quality.exchanges(portal, scope)
     if enterprise:
