@@ -5,19 +5,24 @@ from datetime import date, datetime, timedelta
 from typing import Annotated, Final, Literal
 
 import polars as pl
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 from pydantic import AwareDatetime
 
+from config import calendar
 from config.schemas import INSTANT, READING_QUALITY, conform
 from monitors.data_quality import Level
+from pipeline.as_of import Table
 from portal import quality, views
 from portal.api.answers import MAX_BULK_ROWS, Paging, PagingOf, bulk, cursor_of, listed, numbered, page
 from portal.api.problems import ProblemError
+from portal.as_of import Asked
 from portal.context import ApiScope, Portal, PortalOf
+from portal.scope import Scope
 
 router = APIRouter(prefix="/api/v1")
 MAX_REGISTER_DAYS_OF_READINGS: Final = 5_000  # a register for 13 years, or 160 registers for a month
+MAX_REGISTER_DAYS_THEN: Final = 50_000  # computed from readings: some seconds for each state of knowledge
 MAX_REGISTER_DAYS: Final = {"hour": 50_000, "day": 500_000}
 REGISTER_DAYS_AT_ONCE: Final = 31  # what one query to the store may span: bounds memory even at a reading a second
 READING_ROW: Final = pl.Schema({
@@ -27,6 +32,23 @@ READING_ROW: Final = pl.Schema({
 READING_KEYS: Final = ("register_key", "read_at", "copy")
 Name = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Period = Annotated[str | None, Query(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$", description="2025, 2025-03 or 2025-03-07, and the periods within it.")]
+
+
+def _asked(
+    as_of: Annotated[AwareDatetime | None, Query(description="What was known at that instant, with offset, in place of what is known now.")] = None,
+    against: Annotated[AwareDatetime | None, Query(description="What differs between as_of and this instant, with the causes.")] = None,
+) -> Asked | None:
+    """What `as_of` and `against` ask for.
+
+    Raises:
+        ProblemError: `against` without `as_of`.
+    """
+    if as_of is None and against is not None:
+        raise ProblemError(400, "no-as-of", "`against` names the second instant. Give `as_of` too.")
+    return None if as_of is None else Asked(as_of, against)
+
+
+Then = Annotated[Asked | None, Depends(_asked)]
 
 
 @router.get("/readings", summary="Readings as they came in", tags=["measured"])
@@ -53,13 +75,18 @@ def readings(
 
 @router.get("/consumption", summary="Consumption by hour or day", tags=["measured"])
 def consumption(
-    portal: PortalOf, scope: ApiScope, paging: PagingOf,
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, then: Then,
     first: Annotated[date, Query(alias="from", description="First local day.")],
     last: Annotated[date, Query(alias="to", description="Last local day, included.")],
     grain: Literal["hour", "day"] = "day", enterprise: Name = None, meter: Name = None, register: Name = None,
 ) -> Response:
     """Consumption of each register, in its unit, with how much of it is covered by readings and how much estimated."""
     scope.require("consumption")
+    if then is not None:
+        found = _known(portal, scope, then, "hourly" if grain == "hour" else "daily", first, last, enterprise)
+        chosen = {"meter": meter, "register": register}
+        found = found.filter(*(pl.col(column) == value for column, value in chosen.items() if value is not None))
+        return listed(found, then.keys(["enterprise", "meter", "register", "start"]), paging, "consumption")
     names = {"enterprise": enterprise, "meter": meter, "register": register}
     count = views.registers(portal.site, scope).filter(*(pl.col(column) == value for column, value in names.items() if value is not None)).height
     _check_days(first, last, count, MAX_REGISTER_DAYS[grain])
@@ -102,14 +129,14 @@ def data_quality(
 
 @router.get("/energy", summary="Energy on both bases", tags=["evaluated"])
 def energy(
-    portal: PortalOf, scope: ApiScope, paging: PagingOf, by: Literal["enterprise", "carrier"] = "enterprise",
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, then: Then, by: Literal["enterprise", "carrier"] = "enterprise",
     enterprise: Name = None, period: Period = None, grain: Literal["year", "month", "day"] | None = None,
 ) -> Response:
     """Coal equivalent, calorific and equivalent side by side (never added), with completeness and what is missing."""
     scope.require("consumption")
-    parts = [] if by == "enterprise" else ["carrier", "flow", "use", "site", "process", "product", "unit"]
-    frame = views.result(portal.site, scope, "energy" if by == "enterprise" else "carriers")
-    return listed(_of_period(frame, enterprise, period, grain), ["enterprise", "period", *parts], paging, "energy")
+    keys = ["enterprise", "period", *([] if by == "enterprise" else ["carrier", "flow", "use", "site", "process", "product", "unit"])]
+    frame = _result(portal, scope, then, "energy" if by == "enterprise" else "carriers", period, enterprise)
+    return listed(_of_period(frame, enterprise, period, grain), then.keys(keys) if then else keys, paging, "energy")
 
 
 @router.get("/reconciliations", summary="Reported monthly figures against metered ones, and stocks", tags=["evaluated"])
@@ -125,28 +152,58 @@ def reconciliations(
 
 @router.get("/intensities", summary="Energy and water by value added", tags=["evaluated"])
 def intensities(
-    portal: PortalOf, scope: ApiScope, paging: PagingOf, by: Literal["enterprise", "park"] = "enterprise",
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, then: Then, by: Literal["enterprise", "park"] = "enterprise",
     enterprise: Name = None, park: Name = None, period: Period = None,
 ) -> Response:
     """Intensities of enterprises or parks."""
     scope.require("intensities")
-    frame = views.result(portal.site, scope, "intensity" if by == "enterprise" else "park_intensity")
+    if by == "enterprise":
+        frame = _result(portal, scope, then, "intensity", period, enterprise)
+    else:
+        frame = _result(portal, scope, then, "park_intensity", period, None)
     if by == "park" and park is not None:
         frame = frame.filter(pl.col("park") == park)
-    return listed(_of_period(frame, enterprise if by == "enterprise" else None, period, None), [by, "period"], paging, "intensities")
+    keys = then.keys([str(by), "period"]) if then else [str(by), "period"]
+    return listed(_of_period(frame, enterprise if by == "enterprise" else None, period, None), keys, paging, "intensities")
 
 
 @router.get("/verdicts", summary="Products against their energy-consumption limits", tags=["evaluated"])
 def verdicts(
-    portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: Name = None, product: Name = None,
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, then: Then, enterprise: Name = None, product: Name = None,
     verdict: Literal["complies", "exceeds", "exceeds_measured_alone", "incomplete", "no_rule"] | None = None, closed: bool | None = None,
+    year: Annotated[int | None, Query(ge=1990, le=2200, description="With as_of: of which year; else of as_of's.")] = None,
 ) -> Response:
     """One row for each edition that a period touches, with derivation, clause and standing."""
     scope.require("verdicts")
     wanted = {"enterprise": enterprise, "product": product, "verdict": verdict, "closed": closed}
-    frame = views.result(portal.site, scope, "verdicts").filter(*(pl.col(column) == value for column, value in wanted.items() if value is not None))
+    frame = _result(portal, scope, then, "verdicts", None if year is None else str(year), enterprise)
+    frame = frame.filter(*(pl.col(column) == value for column, value in wanted.items() if value is not None and column in frame.columns))
     keys = ["enterprise", "product", "indicator", "line", "plant_status", "period_start", "period_end", "standard", "edition"]
-    return listed(frame, keys, paging, "verdicts")
+    return listed(frame, then.keys(keys) if then else keys, paging, "verdicts")
+
+
+def _result(portal: Portal, scope: Scope, then: Asked | None, table: Table, period: str | None, enterprise: str | None) -> pl.DataFrame:
+    """A result as it stands or, of the period or the year of the instant, as it was known."""
+    if then is None:
+        return views.result(portal.site, scope, table)
+    year = str(calendar.local_day(then.as_of, portal.site.settings.site.zone).year)
+    try:
+        first, last = calendar.period_days(period or year)
+    except ValueError:
+        raise ProblemError(400, "bad-period", f"{period} is no period of the calendar.") from None
+    return _known(portal, scope, then, table, first, last, enterprise)
+
+
+def _known(portal: Portal, scope: Scope, then: Asked, table: Table, first: date, last: date, enterprise: str | None) -> pl.DataFrame:
+    if not views.readings_are_here(portal):
+        raise ProblemError(503, "readings-elsewhere", "The process that collects holds the DuckDB file. Ask its own portal, or use InfluxDB.")
+    if enterprise is not None:
+        scope.check(enterprise)
+    enterprises = scope.only if enterprise is None else {enterprise}
+    names = portal.site.register.names()
+    count = names.height if enterprises is None else names.filter(pl.col("enterprise").is_in(sorted(enterprises))).height
+    _check_days(first, last, count, MAX_REGISTER_DAYS_THEN)
+    return scope.rows(then.frame(portal.site, table, first, last, enterprises))
 
 
 def _of_period(frame: pl.DataFrame, enterprise: str | None, period: str | None, grain: str | None) -> pl.DataFrame:

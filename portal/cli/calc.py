@@ -14,7 +14,8 @@ from config.units import STATE_DIMENSIONS, dimension, known_units
 from monitors import formulas as derivation
 from monitors import intervals as core
 from portal.cli import calc_energy, calc_estimate, calc_reconcile
-from portal.cli.files import EARLIEST, LATEST, Column, Table, check_output, read_tables, schema_option, write_table
+from portal.cli.common import instant_of
+from portal.cli.files import EARLIEST, LATEST, LISTED_PER_COLUMN, Column, Table, check_output, read_tables, schema_option, write_table
 
 DEFAULT_ZONE: Final = "Asia/Shanghai"
 JOINED_AT_ONCE: Final = 1_000_000
@@ -25,6 +26,10 @@ _NAMES: Final = (
     Column("enterprise", "text", "id of the enterprise, any", required=False),
     Column("meter", "text", "id of the meter"),
     Column("register", "text", "id of the register of that meter", required=False, default="main"),
+)
+KNOWN: Final = (
+    Column("known_from", "instant", "from when this row was known; empty: always", required=False),
+    Column("known_to", "instant", "until when: it was replaced or withdrawn then; empty: it is not", required=False),
 )
 READINGS: Final = (
     *_NAMES,
@@ -50,6 +55,7 @@ REGISTERS: Final = (
     Column("net", "flag", "whether the register may run backwards", required=False),
     Column("valid_from", "day or instant", "from when this row holds, included; empty: always", required=False),
     Column("valid_to", "day or instant", "until when this row holds, not included; empty: without end", required=False),
+    *KNOWN,
     Column("formula", "text", f"of a derived register: {', '.join(formulas.FUNCTIONS)} of registers meter.register, such as sum(M1.main, M2.main)",
            required=False),
 )
@@ -61,6 +67,7 @@ EVENTS: Final = (
     Column("closing_value", "number", "what the register showed at the end of what was before", required=False),
     Column("opening_value", "number", "what the register showed at the start of what came after", required=False),
     Column("multiplier", "number", "the multiplier from then on", required=False, above=0.0),
+    *KNOWN,
 )
 INTERVALS: Final = (
     *_NAMES,
@@ -117,6 +124,9 @@ def intervals(
     )] = None,
     rejected: Annotated[str | None, typer.Option(help="Where the readings go that do not count, with the rules that they break.")] = None,
     flags: Annotated[str | None, typer.Option(help="Where resets, wraps, gaps and steps that are too fast go, for a person to see.")] = None,
+    as_of: Annotated[str | None, typer.Option(
+        metavar="INSTANT", help="Only readings that had arrived by then (received_at), registers and events as they were known then.",
+    )] = None,
     schema: bool = schema_option(_SCHEMA),  # noqa: ARG001 - acts before the command does
 ) -> None:
     """Turn readings of registers into consumption over intervals."""
@@ -125,7 +135,8 @@ def intervals(
     keys: dict[str, pl.Series] = {}
     given = read_tables(
         {"readings": (readings, READINGS), "registers": (registers, REGISTERS), "events": (events, EVENTS)}, zone=zone, day_zone=place_of_days,
-        check=lambda read: _problems(read, keys),
+        check=lambda read: [*_problems(read, keys), *(_without_arrival(read["readings"]) if as_of else ())],
+        as_of=None if as_of is None else instant_of(as_of, ZoneInfo(place_of_days), "--as-of"),
     )
     table, rows = given["readings"], given["registers"]
     named = _names(rows)
@@ -294,6 +305,13 @@ def _unit_problems(readings: Table, keys: pl.Series, keyed: pl.DataFrame) -> lis
         Problem(readings.where(row, "unit"), f"it is {unit!r}, the register's is {own!r}", "Convert the readings, or correct the register")
         for row, unit, own in other.select("row", "unit", "own").iter_rows()
     ]
+
+
+def _without_arrival(readings: Table) -> list[Problem]:
+    if "received_at" not in readings.given:
+        return [Problem(f"{readings.name} column received_at", "is missing", "Give when each reading arrived; without it --as-of has no answer")]
+    rows = readings.frame["received_at"].is_null().arg_true()
+    return [Problem(readings.where(row, "received_at"), "the cell is empty", "Give when the reading arrived") for row in rows.head(LISTED_PER_COLUMN)]
 
 
 def _event_problems(events: Table, keys: pl.Series, keyed: pl.DataFrame) -> list[Problem]:

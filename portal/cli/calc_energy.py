@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import typer
@@ -14,6 +15,7 @@ from monitors import energy as core
 from monitors import limits as law
 from monitors.intensity import intensity
 from monitors.quantities import quantities
+from portal.cli.common import instant_of
 from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
 
 RATIOS: Final = (
@@ -67,6 +69,7 @@ COEFFICIENTS: Final = (
     Column("valid_from", "day", "first day on which it holds"),
     Column("valid_to", "day", "first day on which it no longer holds", required=False),
     Column("source", "text", "document and place in it"),
+    Column("known_from", "instant", "from when the row was known; of several for one day the one known last holds; empty: always", required=False),
 )
 ENERGY_OUT: Final = (
     Column("calorific_kgce_per_unit", "number", "coefficient used, for one of the row's unit", unit="kgce"),
@@ -181,6 +184,7 @@ def energy_command(
     out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
     coefficients: str | None = typer.Option(None, "--coefficients", help="Further dated coefficients; they come before the shipped ones."),
     by: str | None = typer.Option(None, "--sum", help="Sum over groups of these columns, such as enterprise,period."),
+    as_of: str | None = typer.Option(None, "--as-of", metavar="INSTANT", help="Only coefficients that were known then (known_from)."),
     schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
         "quantities": QUANTITIES, "coefficients": COEFFICIENTS,
         "output, after the input columns": ENERGY_OUT, "output of --sum, after its columns": SUMS,
@@ -188,7 +192,8 @@ def energy_command(
 ) -> None:
     """Convert quantities to coal equivalent on both bases; with --sum, add them up by flow."""
     check_output(out)
-    shipped = tables.coefficients(_site_tables())
+    then = None if as_of is None else instant_of(as_of, ZoneInfo("Asia/Shanghai"), "--as-of")
+    shipped = tables.coefficients(_site_tables(), then)
 
     def law_of(read: Mapping[str, Table]) -> pl.DataFrame:
         return tables.overlay(shipped, read["coefficients"].frame) if "coefficients" in read else shipped
@@ -202,7 +207,7 @@ def energy_command(
             *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, law_of(read))),
         ]
 
-    read = read_tables({"quantities": (quantities, QUANTITIES), "coefficients": (coefficients, COEFFICIENTS)}, check=check)
+    read = read_tables({"quantities": (quantities, QUANTITIES), "coefficients": (coefficients, COEFFICIENTS)}, check=check, as_of=then)
     rows, coefficient_table = read["quantities"], law_of(read)
     result = core.energy(rows.frame, coefficient_table)
     if by is None:

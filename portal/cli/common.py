@@ -3,8 +3,10 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
@@ -17,6 +19,19 @@ EXIT_FAULT, EXIT_USAGE, EXIT_BAD_INPUT, EXIT_UNAVAILABLE = 1, 2, 3, 4
 
 SettingsOption = Annotated[Path | None, typer.Option("--settings", help="Settings file (default: $TCEWATCH_SETTINGS, else tcewatch.toml here).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def instant_of(text: str, zone: ZoneInfo, where: str) -> datetime:
+    """An instant as it is written on the command line, in UTC; without an offset it is of `zone`.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no instant; write 2026-03-01T08:00:00+08:00", param_hint=where) from None
+    return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def settings_from(path: Path | None) -> site_settings.Settings:

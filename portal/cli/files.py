@@ -72,9 +72,11 @@ class Table(NamedTuple):
     frame: pl.DataFrame
     first_row: int  # the file's row number of the first row of the frame
     given: frozenset[str]  # the columns that the file has
+    numbers: pl.Series | None = None  # where some rows are left out, the places of the others in the file
 
     def where(self, row: int, column: str | None = None) -> str:
         """Where a cell stands, for a Problem."""
+        row = row if self.numbers is None else self.numbers[row]
         return f"{self.name} row {row + self.first_row}" + (f" column {column}" if column else "")
 
 
@@ -125,9 +127,12 @@ def read_cells(path: str, columns: Sequence[Column], problems: list[Problem]) ->
 
 def read_tables(
     wanted: Mapping[str, tuple[str | None, Sequence[Column]]], *, zone: str | None = None, day_zone: str = "UTC",
-    check: Callable[[Mapping[str, Table]], Iterable[Problem]] = lambda _read: (),
+    check: Callable[[Mapping[str, Table]], Iterable[Problem]] = lambda _read: (), as_of: datetime | None = None,
 ) -> dict[str, Table]:
     """Read several tables and raise all their problems together; a path of None gives no table.
+
+    Rows that were replaced (`known_to`) are left out; with `as_of`, so are those that were not known yet (`known_from`, `received_at`), and
+    those replaced later are back.
 
     `check` looks at what a column's declaration cannot say. It also sees tables with wrong cells (as null), so that all is told at
     once; what it says of a cell that is wrong already is left out.
@@ -141,13 +146,25 @@ def read_tables(
         raise BadInputError(problems)
     given = {name: (path, columns) for name, (path, columns) in wanted.items() if path is not None}
     read = {name: read_table(path, columns, problems, zone=zone, day_zone=day_zone) for name, (path, columns) in given.items()}
-    tables = {name: table for name, table in read.items() if table is not None}
+    tables = {name: _known(table, as_of) for name, table in read.items() if table is not None}
     if len(tables) == len(given):
         told = {problem.where for problem in problems}
         problems.extend(problem for problem in check(tables) if problem.where not in told)
     if problems:
         raise BadInputError(problems)
     return tables
+
+
+def _known(table: Table, as_of: datetime | None) -> Table:
+    """The rows that are known, or were at an instant, as far as the file has columns that say so."""
+    until, begun = pl.col("known_to"), [name for name in ("known_from", "received_at") if name in table.given]
+    known = [pl.col(name).is_null() | (pl.col(name) <= as_of) for name in begun if as_of is not None]
+    if "known_to" in table.given:
+        known.append(until.is_null() if as_of is None else until.is_null() | (until > as_of))
+    if not known or any(not isinstance(table.frame.schema.get(name), pl.Datetime) for name in (*begun, *table.given & {"known_to"})):
+        return table
+    rows = table.frame.with_row_index("_row").filter(known)
+    return table._replace(frame=rows.drop("_row"), numbers=rows["_row"])
 
 
 def check_output(path: str | None, *others: str | None) -> None:

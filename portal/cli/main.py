@@ -10,13 +10,14 @@ from portal.cli.common import guarded
 
 # command or group -> module with `app` (a typer.Typer) or, for a single command, `command` (a function)
 GROUPS = {
-    "register": "portal.cli.register", "figures": "portal.cli.figures", "edits": "portal.cli.edits", "quarantine": "portal.cli.quarantine", "user": "portal.cli.user",
+    "register": "portal.cli.register", "figures": "portal.cli.figures", "edits": "portal.cli.edits",
+    "quarantine": "portal.cli.quarantine", "user": "portal.cli.user",
     "token": "portal.cli.token", "calc": "portal.cli.calc", "tables": "portal.cli.tables", "gateway": "portal.cli.gateway",
     "readings": "portal.cli.readings", "audit": "portal.cli.audit", "meters": "portal.cli.meters",
 }
 COMMANDS = {
     "demo": "portal.cli.demo", "init": "portal.cli.init", "check": "portal.cli.check", "run": "portal.cli.run",
-    "rebuild": "portal.cli.rebuild", "decode": "portal.cli.decode",
+    "rebuild": "portal.cli.rebuild", "decode": "portal.cli.decode", "as-of": "portal.cli.as_of",
 }
 _SMALL_TABLES = {"collect", "settle"}  # services that work on a batch of readings at a time
 _LARGE_TABLES = {"roll", "evaluate", "portal"}
