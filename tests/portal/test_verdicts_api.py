@@ -9,6 +9,7 @@ import pytest
 
 from config.schemas import FAILED, INSTANT, PERIOD_VERDICT, VERDICT_COUNT, conform
 from pipeline.site import Site
+from store.derived import Table
 from tests.portal.seeded import CARBIDE, FERRO, FOREIGN
 
 DAY = date(2030, 1, 2)
@@ -23,7 +24,9 @@ def judged(site: Site) -> Iterator[None]:
     days = keys.with_columns(day=pl.lit(DAY))
     of_day = days.with_columns(start=pl.lit(START, INSTANT), end=pl.lit(START + timedelta(days=1), INSTANT))
     failed = pl.concat([
-        of_day.with_columns(copy=pl.lit(copy), value=pl.lit(7.0), severity=pl.lit("error"), broken_rules=pl.lit(rules), unknown_rules=pl.lit("rating"))
+        of_day.with_columns(
+            copy=pl.lit(copy), value=pl.lit(7.0), severity=pl.lit("error"), broken_rules=pl.lit(rules), unknown_rules=pl.lit("rating"),
+        )
         for copy, rules in enumerate(("range negative", "jump"))
     ])
     counts = pl.concat([of_day.with_columns(rule=pl.lit(rule), verdict=pl.lit(said), readings=pl.lit(1)) for rule, said in (
@@ -31,7 +34,9 @@ def judged(site: Site) -> Iterator[None]:
     )], how="vertical_relaxed")
     periods = of_day.with_columns(rule=pl.lit("day_start"), verdict=pl.lit("failed"), measure=pl.lit(900.0))
     judged_day = pl.Schema({**PERIOD_VERDICT, "day": pl.Date()})
-    tables = {"verdicts": (failed, FAILED), "verdict_counts": (counts, VERDICT_COUNT), "day_starts": (periods, judged_day)}
+    tables: dict[Table, tuple[pl.DataFrame, pl.Schema]] = {
+        "verdicts": (failed, FAILED), "verdict_counts": (counts, VERDICT_COUNT), "day_starts": (periods, judged_day),
+    }
     for name, (rows, schema) in tables.items():
         site.derived.replace(name, conform(rows, schema), days)
     yield
