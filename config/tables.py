@@ -449,12 +449,17 @@ def in_force(table: pl.DataFrame, day: date, **keys: str) -> pl.DataFrame:
     return found
 
 
-def known_later(site_dir: Path | None, after: datetime, until: datetime) -> tuple[list[CoefficientRow], list[LimitRow]]:
+def known_later(
+    site_dir: Path | None, after: datetime, until: datetime,
+) -> tuple[list[CoefficientRow], list[LimitRow], list[FigureRuleRow]]:
     """The rows of the site's folder that became known after one instant and up to another."""
     def between(rows: list[Dated]) -> list[Dated]:
         return [row for row in rows if row.known_from is not None and after < row.known_from <= until]
 
-    return between(_load("coal_equivalent", CoefficientRow, site_dir)[1]), between(_load("limits", LimitRow, site_dir)[1])
+    return (
+        between(_load("coal_equivalent", CoefficientRow, site_dir)[1]), between(_load("limits", LimitRow, site_dir)[1]),
+        between(_load("figure_rules", FigureRuleRow, site_dir)[1]),
+    )
 
 
 def _known(own: list[Dated], as_of: datetime | None) -> list[Dated]:

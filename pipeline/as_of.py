@@ -23,7 +23,7 @@ Table = Literal["hourly", "daily", "energy", "carriers", "intensity", "park_inte
 KINDS: Final[Mapping[str, str]] = {  # where an input is asked for -> what a difference that comes from it is called
     "readings": "reading", "edits": "edit", "register.registers": "register", "register.events": "event", "register.assignments": "assignment",
     "register.rules": "rule", "register": "register", "figures": "figure", "reported": "figure", "coefficients": "coefficient", "limits": "limit",
-    "confirmations": "confirmation", "today": "day",
+    "figure_rules": "rule", "confirmations": "confirmation", "today": "day",
 }
 EXPLAINED: Final = pl.Schema({  # after the columns that name a figure; one row for each figure that differs and each cause of it
     "measure": pl.String(), "then": pl.Float64(), "now": pl.Float64(), "difference": pl.Float64(),  # a figure that was not there counts as 0
@@ -326,7 +326,7 @@ def _reports(site: Site, earlier: datetime, later: datetime) -> pl.DataFrame:
 
 def _law(site: Site, earlier: datetime, later: datetime) -> pl.DataFrame:
     zone = site.settings.site.zone
-    coefficients, limits = tables.known_later(site.settings.site.tables_dir, earlier, later)
+    coefficients, limits, rules = tables.known_later(site.settings.site.tables_dir, earlier, later)
     rows: list[dict[str, object]] = [
         {
             "kind": "coefficient", "start": calendar.day_span(row.valid_from, zone)[0], "known_at": row.known_from,
@@ -335,6 +335,9 @@ def _law(site: Site, earlier: datetime, later: datetime) -> pl.DataFrame:
         }
         for row in coefficients
     ]
+    for rule in rules:
+        named = " ".join(filter(None, (rule.rule, rule.carrier, rule.flow, rule.kind)))
+        rows.append({"kind": "rule", "known_at": rule.known_from, "id": named, "what": f"{rule.value:.15g}, {rule.source}"})
     for limit in limits:
         named = f"{limit.standard} {limit.product} {limit.indicator}"
         rows.append({"kind": "limit", "known_at": limit.known_from, "id": named, "product": limit.product, "what": limit.source})

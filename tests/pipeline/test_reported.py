@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +10,7 @@ import pytest
 
 from config import schemas
 from config import settings as site_settings
+from pipeline.as_of import explained, known_at
 from pipeline.evaluate import Evaluator, evaluated
 from pipeline.site import Site
 from tests.pipeline.conftest import KNOWN_FROM, register_tables
@@ -170,3 +171,15 @@ def test_what_the_evaluator_keeps_is_what_it_would_work_out_from_nothing(coal: S
 def tce_of_all(site: Site) -> dict[str, float]:
     evaluate(site)
     return dict(site.derived.read_result("energy").select("period", "calorific_tce").iter_rows())
+
+
+def test_what_a_figure_changed_is_explained_by_it(coal: Site) -> None:
+    row = owner(coal) | {"kind": "report", "period": "2025-02", "quantity": 100.0, "unit": "t", "carrier": "diesel"}
+    coal.reported.monthly.apply(pl.DataFrame([row]), maker="a", at=AT - timedelta(days=2))
+    coal.reported.monthly.check_all(checker="b", at=AT - timedelta(hours=1))
+    february = (date(2025, 2, 1), date(2025, 2, 28))
+    before, after = AT - timedelta(hours=2), AT
+    known = [known_at(coal, at, "carriers", *february).filter(pl.col("carrier") == "diesel")["quantity"].to_list() for at in (before, after)]
+    assert known == [[], [pytest.approx(100.0)]]
+    told = explained(coal, before, after, "carriers", *february).filter(pl.col("measure") == "quantity").row(0, named=True)
+    assert (told["difference"], told["cause"], told["ids"]) == (pytest.approx(100.0), "figure", ["monthly figure 1"])
