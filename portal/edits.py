@@ -44,13 +44,14 @@ def beside(portal: Portal, scope: Scope, row: dict[str, Any]) -> dict[str, Any]:
     `quantity` is the consumption of the local hours that the span touches, as it is now, and `covered_ratio` its least coverage.
     """
     start, end = row["start"], row["end"] or row["start"] + _MOMENT
-    register = scope.one(views.registers(portal.site, scope), "register_key", row["register_key"])
+    unit = views.registers(portal.site, scope).filter(pl.col("register_key") == row["register_key"])["unit"]
     zone = portal.site.settings.site.zone
     hours = portal.site.derived.read("hourly", local_day(start, zone) - timedelta(days=1), local_day(end, zone)).filter(
         pl.col("register_key") == row["register_key"], pl.col("start") < end, pl.col("end") > start,
     ).select(pl.col("quantity").sum(), pl.col("covered_ratio").min(), pl.len()).collect().row(0, named=True)
     return {
-        **row, "unit": register["unit"], "count": None, "first": None, "last": None, **_readings(portal, row["register_key"], start, end),
+        **row, "unit": unit[0] if unit.len() else "",  # a register may have been taken out since
+        "count": None, "first": None, "last": None, **_readings(portal, row["register_key"], start, end),
         "quantity": hours["quantity"] if hours["len"] else None, "covered_ratio": hours["covered_ratio"],
     }
 

@@ -7,7 +7,7 @@ import polars as pl
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from portal import edits as models
 from portal.api.answers import PagingOf, listed, rows
@@ -27,22 +27,34 @@ Number = Annotated[int, Path(ge=1, lt=2**62)]
 Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 
+def _whole(text: str) -> str:
+    """The text, if all of it can be written: JSON may name half of a sign."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half of a sign") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+
+
 class Proposal(BaseModel):
     """One edit: EDIT without what the store sets."""
 
     model_config = ConfigDict(extra="forbid")
-    enterprise: str
-    meter: str
-    register_: Annotated[str, Field(alias="register")]  # the name itself is one of the base class
-    kind: str
+    enterprise: Text
+    meter: Text
+    register_: Annotated[Text, Field(alias="register")]  # the name itself is one of the base class
+    kind: Text
     start: AwareDatetime
     end: AwareDatetime | None = None
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    method: str | None = None
-    reason: str
-    evidence: str | None = None
+    method: Text | None = None
+    reason: Text
+    evidence: Text | None = None
 
 
 class Proposals(BaseModel):
@@ -56,7 +68,7 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     edits: Annotated[list[Annotated[int, Field(ge=1, lt=2**62)]], Field(min_length=1, max_length=MOST_AT_ONCE)]
-    reason: Annotated[str, Field(max_length=2000)] = ""
+    reason: Annotated[Text, Field(max_length=2000)] = ""
 
 
 @router.get("/edits", summary="Edits of meter data and what became of them")

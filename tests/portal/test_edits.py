@@ -270,6 +270,36 @@ def test_without_the_readings_at_hand_the_queue_says_so(site: Site, clock: Clock
     assert "读数不在本进程" in apart.get("/edits/2").text
 
 
+def test_an_edit_outlives_the_registration_of_its_register(site: Site, log_in: Callable[[str], Any], propose: Callable[..., int]) -> None:
+    number = propose("operator", meter="O-1", register="mass")
+    rows = {"enterprise": [CARBIDE], "meter": ["O-1"], "withdrawn": [True]}
+    gone = {name: pl.DataFrame(rows | {"register": ["mass"]}) for name in ("register", "assignment")}
+    gone["assignment"] = gone["assignment"].with_columns(carrier=pl.lit("diesel"))
+    gone["register"] = gone["register"].with_columns(unit=pl.lit("t"), kind=pl.lit("cumulative"))
+    site.register.apply(gone, by="x", known_from=NOW)
+    assert log_in("admin").get("/edits").status_code == 200
+    assert "O-1/mass" in log_in("admin").get(f"/edits/{number}").text
+    assert log_in("admin").get(f"/api/v1/edits/{number}").json()["meter"] == "O-1"
+
+
+def test_lists_come_as_files_too(log_in: Callable[[str], Any]) -> None:
+    lines = log_in("admin").get("/api/v1/edits?format=csv").text.splitlines()
+    assert lines[0].lstrip("\ufeff").startswith("edit,kind,start,end,value")
+    assert log_in("admin").get("/api/v1/edits?state=effective&limit=1").json()["items"][0]["edit"] == 1
+
+
+@pytest.mark.parametrize(("changes", "status"), [
+    ({"value": 1e308, "low": -1e308, "high": 1e308}, 201), ({"start": "0001-01-01T00:00:00+14:00"}, 422), ({"start": "2026-03-01T00:00:00"}, 422),
+    ({"meter": "\0"}, 422), ({"reason": "\ud83d\0"}, 422), ({"evidence": "../../portal.key"}, 422), ({"enterprise": "x" * 10_000}, 404),
+    ({"end": "9999-12-31T23:59:59-12:00"}, 422), ({"value": "many"}, 422), ({"kind": ""}, 422),
+])
+def test_hostile_proposals_get_an_answer(log_in: Callable[[str], Any], changes: dict[str, Any], status: int) -> None:
+    month_ago = {"start": (NOW - timedelta(days=30)).isoformat(), "end": (NOW - timedelta(days=29)).isoformat()}
+    body = json.dumps({"edits": [ESTIMATE | month_ago | changes]})
+    answer = log_in("operator").post("/api/v1/edits", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, answer.text
+
+
 def test_the_decided_ones_come_in_pages(
     site: Site, log_in: Callable[[str], Any], propose: Callable[..., int], monkeypatch: pytest.MonkeyPatch,
 ) -> None:
