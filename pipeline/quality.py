@@ -43,7 +43,7 @@ def readings_by_day(site: Site, first: date, last: date, now: datetime) -> pl.Da
     """REGISTER_COMPLETENESS of the local days first..last, both included: slots due until now and received."""
     zone = site.settings.site.zone
     start, end = calendar.day_span(first, zone)[0], min(calendar.day_span(last, zone)[1], now)
-    spans = due_spans(_first_received(site, last), site.register.registers(), start, end)
+    spans = due_spans(_first_received(site, last), _read_ones(site), start, end)
     found = completeness(site.derived.read("received", first, last).collect(), spans, zone)
     return conform(found.join(_names(site), on="register_key").sort(*_NAMES, "day"), REGISTER_COMPLETENESS)
 
@@ -61,7 +61,7 @@ def windows(site: Site, now: datetime) -> pl.DataFrame:
     zone = site.settings.site.zone
     today = calendar.local_day(now, zone)
     received = site.derived.read("received", today - timedelta(days=KEPT_DAYS), today).collect()
-    spans = due_spans(received, site.register.registers(), calendar.day_span(today - timedelta(days=KEPT_DAYS), zone)[0], now - LATE)
+    spans = due_spans(received, _read_ones(site), calendar.day_span(today - timedelta(days=KEPT_DAYS), zone)[0], now - LATE)
     found = missing_windows(received, spans).join(usual_intervals(received), on="register_key", how="left").filter(
         (pl.col("end") - pl.col("start") + SLOT).dt.total_seconds() > pl.col("usual_interval_s").fill_null(0.0)
     )

@@ -124,6 +124,10 @@ def test_a_derived_register_owes_no_readings(week):
            "valid_from": "2026-01-01"}
     week.register.apply({"register": pl.DataFrame([row])}, by="test", known_from=MIDNIGHT)
     assert index(week, "enterprise")[0]["completeness_total"] == before
+    now = MIDNIGHT + timedelta(days=1)
+    assert "double" not in quality.readings_by_day(week, DAY, DAY, now)["register"]
+    assert "double" not in quality.windows(week, now)["register"]
+    assert quality.readings_by_day(week, DAY, DAY, now).height == 2
 
 
 def test_a_meter_that_is_out_is_to_be_repaired_by_the_third_working_day(week):
