@@ -46,6 +46,8 @@ COUNTED_KINDS: Final = ("cumulative", "interval", "rate")
 _NAME: Final = ["enterprise", "meter", "register"]
 _DEFINES: Final = [*_NAME, "register_key", "unit", "kind", "formula", "valid_from", "valid_to"]
 AT_ONCE: Final = 500_000  # steps and state readings worked on at once: bounds the memory
+CRITICAL_MPA: Final = 22.064  # IAPWS R7-97(2012), section 3
+CRITICAL_DEGC: Final = 373.946  # 647.096 K
 _NO_VALUE: Final = -1000.0  # seuif97 answers states outside IF97 with numbers below
 _STEP: Final = pl.Schema({  # consumption q over [a, b), us since 1970
     "register_key": pl.UInt32(), "a": pl.Int64(), "b": pl.Int64(), "q": pl.Float64(),
@@ -415,14 +417,17 @@ def _factors(ends: pl.DataFrame) -> pl.DataFrame:
     )
     steam = ends.filter(known, pl.col("function") == "steam_heat").with_columns(mpa=p / 1000)
     dry, wet = steam.filter(pl.col("dryness").is_null()), steam.filter(pl.col("dryness").is_not_null())
+    # Where steam begins; not by seuif97's own phase, which calls all of region 3 steam (2.3.8), water of 20 MPa and 360 degC too.
+    saturation = _mapped(seuif97.px2t, dry["mpa"], pl.repeat(1.0, dry.height, eager=True))
+    boiling = pl.when(pl.col("mpa") > CRITICAL_MPA).then(CRITICAL_DEGC).otherwise(saturation)
     found = pl.concat([
-        dry.select("place", "less_kj_per_kg", h=_mapped(seuif97.pt2h, dry["mpa"], dry["t"]), x=_mapped(seuif97.pt2x, dry["mpa"], dry["t"])),
-        wet.select("place", "less_kj_per_kg", h=_mapped(seuif97.px2h, wet["mpa"], wet["dryness"]), x=pl.lit(1.0)),
+        dry.select("place", "less_kj_per_kg", h=_mapped(seuif97.pt2h, dry["mpa"], dry["t"]), water=t <= boiling),
+        wet.select("place", "less_kj_per_kg", h=_mapped(seuif97.px2h, wet["mpa"], wet["dryness"]), water=pl.lit(False)),
     ])
     outside = pl.col("h") < _NO_VALUE
     found = found.select(
         "place", value=pl.col("h") - pl.col("less_kj_per_kg"),
-        rule=pl.when(outside).then(pl.lit("impossible_state")).when(pl.col("x") < 1).then(pl.lit("not_steam")),
+        rule=pl.when(outside).then(pl.lit("impossible_state")).when("water").then(pl.lit("not_steam")),
     )
     each = pl.concat([gas, found]).with_columns(value=pl.when(pl.col("rule").is_null()).then("value"))
     return ends.select("place").join(each, on="place", how="left", maintain_order="left").select("value", "rule")
