@@ -110,6 +110,15 @@ def test_a_bill_that_spans_months_shows_in_each_of_them() -> None:
     assert found["counted_quantity"].to_list() == [pytest.approx(3100.0), pytest.approx(2800.0)]
 
 
+@given(start=st.integers(0, 300), days=st.integers(1, 400), quantity=st.floats(0.01, 1e9))
+def test_the_months_of_a_bill_add_up_to_it(start: int, days: int, quantity: float) -> None:
+    first = date(2024, 1, 1) + timedelta(start)
+    found = reconcile(figures(bill(str(first), str(first + timedelta(days - 1)), quantity)), schemas.empty(schemas.QUANTITY), RULES)
+    assert found["figure_quantity"].sum() == pytest.approx(quantity, rel=1e-12)
+    assert found["figure_days"].sum() == days
+    assert (found["counts"] == "bill").fill_null(value=False).to_list() == (found["figure_days"] == found["days"]).to_list()
+
+
 def test_a_part_of_a_month_is_compared_with_the_meter_on_the_same_days_only() -> None:
     days = metered_days("2025-03-01", [10.0] * 10 + [99.0] * 21)
     row = reconcile(figures(bill("2025-03-01", "2025-03-10", 100.0)), days, RULES).row(0, named=True)

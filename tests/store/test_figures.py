@@ -75,6 +75,17 @@ def test_a_later_value_is_a_new_report_and_the_checked_one_counts_until_it_is_ch
     assert figures.rows().select("value", "state").rows() == [(100.0, "superseded"), (120.0, "checked")]
 
 
+def test_what_counted_at_an_instant_can_be_asked(figures: Figures) -> None:
+    for day, value in enumerate((100.0, 120.0)):
+        figures.apply(money(value), maker="Li", at=AT + timedelta(days=2 * day))
+        figures.check_all(checker="Wang", at=AT + timedelta(days=2 * day + 1))
+    figures.apply(output(5.0), maker="Li", at=AT)
+    figures.check_all(checker="Wang", at=AT + timedelta(days=4))
+    known = [figures.values(as_of=AT + timedelta(days=day))["value_added_10k_cny"].to_list() for day in range(4)]
+    assert known == [[], [100.0], [100.0], [120.0]]
+    assert [figures.outputs(as_of=AT + timedelta(days=day)).height for day in (3, 4)] == [0, 1]
+
+
 def test_checking_an_old_report_late_does_not_bring_it_back(figures: Figures) -> None:
     for value in (100.0, 120.0):
         figures.apply(money(value), maker="Li", at=AT)
