@@ -247,6 +247,12 @@ RECEIVED: Final = pl.Schema({  # what came of a register on a local day: neighbo
     "changed_at": INSTANT, "unchanged": pl.UInt32(),  # the last reading that differs from the one before; readings from it on, else all
     "day": pl.Date(),
 })
+DAY_RANGE: Final = pl.Schema({  # what a register showed on a local day, of the readings that pass rule 1 of the interval rules
+    "register_key": pl.UInt32(), "day": pl.Date(), "start": INSTANT,  # where the day begins
+    "low": pl.Float64(), "high": pl.Float64(), "first": pl.Float64(), "last": pl.Float64(),
+    "head": pl.UInt64(), "tail": pl.UInt64(),  # fingerprints of its first and last readings; null where it has too few
+    "result": pl.UInt64(),  # fingerprint of its hours and flags
+})
 WINDOW: Final = pl.Schema({"register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT})  # [start, end) without a reading
 COMPLETENESS: Final = pl.Schema({  # slots (of 15, 30 or 60 minutes) that were due and that have a reading, by local day
     "register_key": pl.UInt32(), "day": pl.Date(), "interval_min": pl.UInt32(),

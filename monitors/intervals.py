@@ -173,11 +173,6 @@ def quantity_unit(kind: str, unit: str) -> str | None:
     return unit.removesuffix("/h") if unit.endswith("/h") else {"W": "Wh", "kW": "kWh", "MW": "MWh", "GW": "GWh"}.get(unit)
 
 
-def counting_readings(readings: pl.DataFrame, position: pl.Series, rows: Rows, axis: Axis) -> pl.Series:
-    """The rows of READING that pass rule 1, all of registers of the axis."""
-    return _by_own_value(_frame(readings, position, axis), readings, rows)[0]["row"]
-
-
 def _aside(readings: pl.DataFrame, rows: pl.Series, rules: str | pl.Series) -> pl.DataFrame:
     broken = pl.repeat([rules], len(rows), dtype=pl.List(pl.String), eager=True) if isinstance(rules, str) else rules
     return readings[rows.cast(pl.UInt32)].select(SET_ASIDE.names()[:-1]).with_columns(broken.alias("broken_rules"))
@@ -214,8 +209,8 @@ def _count(
     """The counted part of some readings, all of registers of the axis, and what was set aside (SET_ASIDE)."""
     events = events.filter(pl.col("register_key").is_in(axis.keys.implode()))
     rows = rows_on(axis, registers, events)
-    frame, aside = _by_own_value(_frame(readings, position, axis), readings, rows)
-    frame, repeated = _one_for_an_instant(frame, readings, rows, axis)
+    passed, aside = _by_own_value(_frame(readings, position, axis), readings, rows)
+    frame, repeated = _one_for_an_instant(passed, readings, rows, axis)
     aside += repeated
     is_uncertain = (readings["quality"] == _UNCERTAIN).fill_null(False)
     doubted = frame["k"].filter(is_uncertain.gather(frame["row"])) if is_uncertain.any() else frame["k"].clear()
@@ -241,7 +236,7 @@ def _count(
             steps.append(some.select("a", "b", "q"))
         flags += found
         aside.append(_aside(readings, left["row"], left["rules"]))
-    return Part(axis, points, pl.concat(steps), pl.concat(flags).sort("a", "b", "flag")), aside
+    return Part(axis, points, pl.concat(steps), pl.concat(flags).sort("a", "b", "flag"), passed), aside
 
 
 def _frame(readings: pl.DataFrame, position: pl.Series, axis: Axis) -> pl.DataFrame:

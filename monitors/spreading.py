@@ -1,6 +1,6 @@
 """What counts of readings -> hours, days, months, years: the last of the rules at the head of monitors/intervals.py, its rule 8."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import polars as pl
@@ -11,6 +11,7 @@ from monitors.axis import HOUR_US, Axis, Slots
 Grain = Literal["reading", "hour", "day", "month", "year"]
 
 LONG_IN_GRAINS: Final = 1.5  # a step longer than this is estimated in its intervals
+PASSED: Final = {"k": pl.Int64, "v": pl.Float64, "row": pl.UInt32}  # row: the place among the readings given
 GRAIN_US: Final = {"hour": HOUR_US, "day": 24 * HOUR_US, "month": 720 * HOUR_US, "year": 8760 * HOUR_US}
 _SUSPECT: Final = ("reset", "over_rating", "uncertain")  # flags that make suspect what they touch
 _k, _v, _a, _b, _q = pl.col("k"), pl.col("v"), pl.col("a"), pl.col("b"), pl.col("q")
@@ -24,6 +25,7 @@ class Part:
     points: pl.DataFrame  # of cumulative registers, k: packed instant, v: value times multiplier, start: a run begins here
     steps: pl.DataFrame  # of interval and rate registers, a, b: packed span, q: quantity
     flags: pl.DataFrame  # a, b, flag, before, after, q; the time across a `reset` is not covered
+    passed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=PASSED))  # the readings that pass rule 1, sorted by k
 
 
 def by_reading(part: Part) -> pl.DataFrame:

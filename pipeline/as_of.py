@@ -34,6 +34,7 @@ EXPLAINED: Final = pl.Schema({  # after the columns that name a figure; one row 
     "inputs": pl.UInt32(), "first_known": INSTANT, "last_known": INSTANT,  # how many inputs of that kind, and when they became known
     "ids": pl.List(pl.String()), "what": pl.String(),  # the first of them
 })
+_OF_CONSUMPTION: Final = ("reading", "edit", "register", "event", "rule")  # the kinds that hours and days can follow from
 LISTED: Final = 20
 ROUNDING: Final = 1e-12  # what sums of the same numbers in another order may differ by, of the figure
 _OF_CAUSE: Final = ("cause", "share", "residual", "inputs", "first_known", "last_known", "ids", "what")
@@ -141,8 +142,8 @@ def explained(
     """Every figure that differs between what was known at two instants, with what made it differ.
 
     The share of a cause is the difference that it makes alone: the figure is computed with the knowledge of the earlier instant but the
-    inputs of that one kind as known at the later one. What the shares leave over is the residual; where it is not zero the causes act
-    together, and every kind of input that changed for the figure's enterprise is named.
+    inputs of that one kind as known at the later one. What the shares leave over is the residual: where it is not zero the causes act
+    together, and a kind without which the figure of now would be another one is a cause too, whatever it does alone.
 
     Args:
         site: its live tables are neither read nor changed.
@@ -159,24 +160,31 @@ def explained(
     Raises:
         StoreUnavailableError: the readings cannot be asked here and now.
     """
+    def state(switched: Collection[str]) -> pl.DataFrame:
+        when = partial(_switch, earlier, later, switched)
+        return _long(_known(site, when, table, first, last, enterprises), _KEYS[table])
+
     inputs = _inputs(site, earlier, later, first, last, enterprises)
-    kinds = [kind for kind in dict.fromkeys(KINDS.values()) if kind in set(inputs["kind"])]
-    states = [
-        _known(site, partial(_switch, earlier, later, switched), table, first, last, enterprises)
-        for switched in (frozenset[str](), frozenset(KINDS.values()), *(frozenset({kind}) for kind in kinds))
-    ]
-    then, now, *alone = (_long(state, _KEYS[table]) for state in states)
+    all_kinds = _OF_CONSUMPTION if table in ("hourly", "daily") else tuple(dict.fromkeys(KINDS.values()))
+    kinds = [kind for kind in all_kinds if kind in set(inputs["kind"])]
     keys = [*_KEYS[table], "measure"]
-    pairs = then.join(now, on=keys, how="full", coalesce=True, nulls_equal=True, suffix="_now")
-    rows = pairs.filter(pl.col("value").ne_missing(pl.col("value_now")) | pl.col("text").ne_missing(pl.col("text_now")))
-    parts = [rows.clear().with_columns(kind=pl.lit(None, pl.String()), share=pl.lit(None, pl.Float64()), moves=pl.lit(None, pl.Boolean()))]
-    for kind, state in zip(kinds, alone, strict=True):
-        of_kind = rows.join(state, on=keys, how="left", nulls_equal=True, suffix="_alone")
-        parts.append(of_kind.select(
-            *rows.columns, kind=pl.lit(kind), share=pl.col("value_alone").fill_null(0.0) - pl.col("value").fill_null(0.0),
-            moves=pl.col("value_alone").ne_missing(pl.col("value")) | pl.col("text_alone").ne_missing(pl.col("text")),
-        ))
-    causes = _causes(pl.concat(parts), keys)
+    pairs = state(()).join(state(all_kinds), on=keys, how="full", coalesce=True, nulls_equal=True, suffix="_now")
+    rows = pairs.filter(_differ("", "_now"))
+    parts = [pl.DataFrame(schema={**rows.schema, "kind": pl.String(), "share": pl.Float64(), "moves": pl.Boolean()})]
+    for kind in kinds if rows.height else ():
+        alone = rows.join(state((kind,)), on=keys, how="left", nulls_equal=True, suffix="_alone")
+        share = pl.col("value_alone").fill_null(0.0) - pl.col("value").fill_null(0.0)
+        parts.append(alone.select(*rows.columns, kind=pl.lit(kind), share=share, moves=_differ("", "_alone")))
+    tried = _with_residual(pl.concat(parts), keys)
+    if (tried["residual"] != 0).any() or not tried["moves"].all():  # what does nothing alone may do something beside the others
+        missed = [
+            rows.join(state([other for other in kinds if other != kind]), on=keys, how="left", nulls_equal=True, suffix="_without")
+            .select(*keys, kind=pl.lit(kind), missed=_differ("_now", "_without"))
+            for kind in kinds
+        ]
+        tried = tried.join(pl.concat(missed), on=[*keys, "kind"], how="left", nulls_equal=True)
+        tried = tried.with_columns(moves=pl.col("moves") | (pl.col("missed") & (pl.col("residual") != 0)))
+    causes = _causes(tried, keys)
     named = _with_inputs(causes, inputs, site, table)
     return rows.select(keys, then="value", now="value_now", then_text="text", now_text="text_now").with_columns(
         difference=pl.when(pl.any_horizontal(pl.col("then", "now").is_not_null())).then(pl.col("now").fill_null(0.0) - pl.col("then").fill_null(0.0)),
@@ -196,15 +204,21 @@ def _long(frame: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     return pl.concat([values, words.with_columns(value=pl.lit(None, pl.Float64())).select(values.columns)])
 
 
-def _causes(tried: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """The keys with kind, share and residual: kinds that move the figure by themselves, and all where these do not make the whole difference."""
-    difference = pl.col("value_now").fill_null(0.0) - pl.col("value").fill_null(0.0)
-    left = difference - pl.col("share").sum().over(keys)
+def _differ(one: str, other: str) -> pl.Expr:
+    """Whether the figure (value or text) differs between two states, told by the endings of their columns."""
+    return pl.any_horizontal(pl.col(f"{name}{one}").ne_missing(pl.col(f"{name}{other}")) for name in ("value", "text"))
+
+
+def _with_residual(tried: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    left = pl.col("value_now").fill_null(0.0) - pl.col("value").fill_null(0.0) - pl.col("share").sum().over(keys)
     size = pl.max_horizontal(pl.col("value", "value_now").abs()).fill_null(0.0)
-    rows = tried.with_columns(residual=pl.when(left.abs() > size * ROUNDING).then(left).otherwise(0.0))
-    acts = pl.col("moves") | ~pl.col("moves").any().over(keys) | (pl.col("residual") != 0)
+    return tried.with_columns(residual=pl.when(left.abs() > size * ROUNDING).then(left).otherwise(0.0))
+
+
+def _causes(tried: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """The keys with kind, moves, share and residual: the kinds that move the figure; where none does by itself, all of them."""
     is_number = pl.any_horizontal(pl.col("value", "value_now").is_not_null())
-    return rows.filter(acts).select(
+    return tried.filter(pl.col("moves") | ~pl.col("moves").any().over(keys)).select(
         *keys, "kind", "moves", *(pl.when(is_number).then(name).alias(name) for name in ("share", "residual")),
     )
 

@@ -14,15 +14,15 @@ from typing import Final, Literal, NamedTuple
 import polars as pl
 
 from config.errors import StoreFullError, StoreUnavailableError
-from config.schemas import ARRIVAL, FAILED, FLAG, HISTORY, INTERVAL, PERIOD_VERDICT, RECEIVED, VERDICT_COUNT, conform, empty
+from config.schemas import ARRIVAL, DAY_RANGE, FAILED, FLAG, HISTORY, INTERVAL, PERIOD_VERDICT, RECEIVED, VERDICT_COUNT, conform, empty
 from store.sqlite import NO_SPACE, sync
 
 DERIVED: Final = pl.Schema({**INTERVAL, "day": pl.Date()})  # `day` is the local day that the interval starts in
 FLAGGED: Final = pl.Schema({**FLAG, "day": pl.Date()})  # `day` is the local day that the flag's span starts in
 JUDGED: Final = pl.Schema({**PERIOD_VERDICT, "day": pl.Date()})
-Table = Literal["hourly", "daily", "received", "arrivals", "flags", "history", "verdicts", "verdict_counts", "day_starts", "balances"]
+Table = Literal["hourly", "daily", "received", "arrivals", "flags", "ranges", "history", "verdicts", "verdict_counts", "day_starts", "balances"]
 TABLES: Final[Mapping[Table, pl.Schema]] = {
-    "hourly": DERIVED, "daily": DERIVED, "received": RECEIVED, "arrivals": ARRIVAL, "flags": FLAGGED,
+    "hourly": DERIVED, "daily": DERIVED, "received": RECEIVED, "arrivals": ARRIVAL, "flags": FLAGGED, "ranges": DAY_RANGE,
     "history": HISTORY, "verdicts": FAILED, "verdict_counts": VERDICT_COUNT, "day_starts": JUDGED, "balances": JUDGED,
 }
 _FURTHER: Final[Mapping[str, tuple[str, ...]]] = {  # what tells apart rows of a register that start together
@@ -49,8 +49,7 @@ class DerivedTables:
         """Put newly computed rows in the place of what stood for the same registers and days.
 
         Args:
-            table: hourly, daily (DERIVED: INTERVAL and `day`), received (RECEIVED), arrivals (ARRIVAL), flags (FLAGGED: FLAG and `day`),
-                history (HISTORY), verdicts (FAILED), verdict_counts (VERDICT_COUNT), day_starts or balances (PERIOD_VERDICT and `day`).
+            table: one of TABLES, which tells the shape of its rows.
             rows: of that shape.
             days: register_key, day: what was computed again. Their old rows go, even where `rows` has none for them; a day
                 of a register that has rows need not be named. All other rows stay.

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from config import calendar
-from config.schemas import EVENT, INTERVAL, READING, REGISTER, SET_ASIDE
+from config.schemas import DAY_RANGE, EVENT, INTERVAL, READING, REGISTER, SET_ASIDE
 from monitors import axis
 from monitors import intervals as core
 from monitors.falls import NEARBY
 from monitors.intervals import Intervals, counted, intervals, quantity_unit, spread
-from monitors.reach import REACH, affected_days, short_of_reach
+from monitors.reach import REACH, affected_days, day_ranges, short_of_reach, widened
 
 SHANGHAI = "Asia/Shanghai"
 START = datetime(2025, 6, 1, 2, tzinfo=UTC)  # 10:00 in Shanghai
@@ -537,48 +537,86 @@ def test_the_order_of_arrival_changes_nothing(seed: int) -> None:
         assert_frame_equal(straight.set_aside, mixed.set_aside, check_exact=True)
 
 
-@settings(max_examples=20)
+def within_reach(readings: pl.DataFrame, rows: pl.DataFrame, events: pl.DataFrame, zone: str, first: date, last: date) -> pl.DataFrame:
+    """The readings of some days with their reach, as the service that recomputes dirty days reads them."""
+    start, end = calendar.day_span(first, zone)[0], calendar.day_span(last, zone)[1]
+    instants, pad = readings["read_at"].unique().sort(), REACH
+    while True:
+        before, after = instants.filter(instants < start).tail(pad), instants.filter(instants >= end).head(pad)
+        inside = pl.col("read_at").is_between(start, end, closed="left")
+        window = readings.filter(inside | pl.col("read_at").is_in(pl.concat([before, after]).implode()))
+        if short_of_reach(counted(window, rows, events, zone=zone), window, start, end, pad=pad).is_empty():
+            return window
+        pad *= 2
+
+
+def together(rows: pl.DataFrame, ranges: pl.DataFrame, day: date) -> tuple[date, date]:
+    """The days that are decided together with a day."""
+    if rows["kind"][0] != "cumulative" or rows["net"].fill_null(value=False).all():
+        return day, day
+    found = widened(ranges.sort("register_key", "day"), pl.DataFrame({"register_key": [1], "first": [day], "last": [day]}, schema_overrides=ONE))
+    assert not found["open"][0] or found["first"][0] == ranges["day"].min() or found["last"][0] == ranges["day"].max()
+    return found["first"][0], found["last"][0]
+
+
+ONE = {"register_key": pl.UInt32}
+
+
+@settings(max_examples=30)
 @given(st.integers(0, 10**9))
 def test_a_day_recomputed_with_its_reach_is_the_same_to_the_last_bit(seed: int) -> None:
     readings, rows, events, zone = wild_case(seed)
     whole = counted(readings, rows, events, zone=zone)
-    starts = spread(whole, "day")["start"]
-    if starts.is_empty():
+    ranges = day_ranges(whole)
+    if ranges.is_empty():
         return
-    day = calendar.local_day(starts[seed % len(starts)], zone)
-    start, end = calendar.day_span(day, zone)
-    instants = readings["read_at"].unique().sort()
-    pad = REACH
-    while True:  # as the service that recomputes dirty days does
-        before, after = instants.filter(instants < start).tail(pad), instants.filter(instants >= end).head(pad)
-        inside = pl.col("read_at").is_between(start, end, closed="left")
-        window = readings.filter(inside | pl.col("read_at").is_in(pl.concat([before, after]).implode()))
-        if short_of_reach(window, rows, start, end, pad=pad, zone=zone).is_empty():
-            break
-        pad *= 2
-    part = counted(window, rows, events, zone=zone)
+    day = ranges["day"][seed % ranges.height]
+    first, last = together(rows, ranges, day)
+    part = counted(within_reach(readings, rows, events, zone, first, last), rows, events, zone=zone)
+    start, end = calendar.day_span(first, zone)[0], calendar.day_span(last, zone)[1]
+    of_days = pl.col("start").is_between(start, end, closed="left")
     for by in ("hour", "day"):
-        of_day = pl.col("start").is_between(start, end, closed="left")
-        assert_frame_equal(spread(whole, by).filter(of_day), spread(part, by).filter(of_day), check_exact=True)
+        assert_frame_equal(spread(whole, by).filter(of_days), spread(part, by).filter(of_days), check_exact=True)
+    assert_frame_equal(whole.flags.filter(of_days), part.flags.filter(of_days), check_exact=True)
+    inside = pl.col("day").is_between(first, last)
+    assert_frame_equal(ranges.filter(inside), day_ranges(part).filter(inside))
 
 
-@settings(max_examples=20)
+@settings(max_examples=30)
 @given(st.integers(0, 10**9))
 def test_a_new_reading_changes_only_the_days_that_it_affects(seed: int) -> None:
     readings, rows, events, zone = wild_case(seed)
     rng = random.Random(seed)
     late = readings["read_at"][rng.randrange(readings.height)]
     without = readings.filter(pl.col("read_at") != late)
-    instants = readings["read_at"].unique().sort()
-    place = instants.search_sorted(late)
-    # Twice the reach: readings that fail rule 1 do not count towards it.
-    around = readings.filter(pl.col("read_at").is_in(instants[max(0, place - 2 * REACH):place + 2 * REACH + 1].implode()))
-    days = affected_days(around, zone, events, (late, late + timedelta(microseconds=1)))["day"]
-    changed = run(readings, rows, events, "hour", zone).intervals.join(
-        run(without, rows, events, "hour", zone).intervals, on=INTERVAL.names(), how="anti", nulls_equal=True,
-    )
-    local = changed["start"].dt.convert_time_zone(zone).dt.date()
-    assert local.is_in(days.implode()).all()
+    ranges = pl.concat([day_ranges(counted(some, rows, events, zone=zone)) for some in (readings, without)])
+    first, last = together(rows, ranges, calendar.local_day(late, zone))
+    span = calendar.day_span(first, zone)[0], calendar.day_span(last, zone)[1]
+    window = within_reach(readings, rows, events, zone, first, last)
+    days = affected_days(window, zone, events, span).row(0, named=True)
+    after, before = (intervals(some, rows, events, by="hour", zone=zone) for some in (readings, without))
+    for now, was in ((after.intervals, before.intervals), (after.flags, before.flags)):
+        changed = pl.concat([one.join(other, on=now.columns, how="anti", nulls_equal=True) for one, other in ((now, was), (was, now))])
+        local = changed["start"].dt.convert_time_zone(zone).dt.date()
+        assert local.is_between(min(first, days["first"]), max(last, days["last"])).all()
+
+
+def test_a_midnight_is_a_seam_only_while_nothing_falls_across_it() -> None:
+    days = [date(2025, 6, 1) + timedelta(days=n) for n in range(5)]
+
+    def seen(*values: tuple[float, float, float, float]) -> tuple[date, date]:
+        ranges = pl.DataFrame([
+            (1, day, START, low, high, first, last, None, None, None) for day, (first, low, high, last) in zip(days, values, strict=True)
+        ], schema=DAY_RANGE, orient="row")
+        return together(register(), ranges, days[2])
+
+    rising = [(10.0 * n, 10.0 * n, 10.0 * n + 9, 10.0 * n + 9) for n in range(5)]
+    assert seen(*rising) == (days[2], days[2])
+    assert seen(*([(10.0,) * 4] * 5)) == (days[2], days[2])  # a plant that stands still
+    assert seen(*rising[:3], (0, 0, 0, 0), rising[4]) == (days[0], days[4])  # zeros on the next day: were they false? and since when?
+    assert seen(*rising[:2], (20, 20, 500, 29), *rising[3:]) == (days[2], days[4])  # a spike that is over, but higher than what comes
+    assert seen(*rising[:2], (20, 5, 29, 29), *rising[3:]) == (days[0], days[2])  # a dip below what was before
+    assert seen((0, 0, 500, 9), *rising[1:]) == (days[0], days[4])  # a spike on a day before
 
 
 @settings(max_examples=20)

@@ -68,6 +68,40 @@ def test_a_late_reading_changes_the_days_on_both_sides_of_its_gap(site, deliver)
     assert days["quantity"].to_list() == pytest.approx([150.0, 150.0, 50.0, 50.0])
 
 
+def a_day(deliver, seq: int, day: int, values: list[float]) -> None:
+    at = [MIDNIGHT + timedelta(days=day, hours=hour, minutes=15) for hour in range(len(values))]
+    deliver(seq, [(*E1, when, value) for when, value in zip(at, values, strict=True)], received_at=at[-1])
+
+
+def daily(site: Site, first: int, last: int) -> list[float]:
+    rows = site.derived.read("daily", date(2025, 1, 1) + timedelta(days=first), date(2025, 1, 1) + timedelta(days=last)).collect()
+    return [round(quantity, 6) for quantity in rows["quantity"]]
+
+
+@pytest.mark.parametrize("false", [0.0, 90_000.0])
+def test_zeros_or_a_spike_of_days_add_nothing_once_the_register_is_back(site, deliver, tmp_path, false):
+    true = [[24.0 * day + hour + 1000 for hour in range(24)] for day in range(9)]
+    for day in range(9):
+        a_day(deliver, day + 1, day, true[day] if not 2 <= day <= 5 else [false] * 24)
+        catch_up(site)
+    assert daily(site, 1, 7) == [24.0] * 7
+    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursors())
+    assert shadow.derived.hashes() == site.derived.hashes()
+
+
+def test_a_late_reading_inside_a_day_writes_that_day_alone_and_one_at_its_end_its_neighbour_too(site, deliver):
+    for day in range(3):
+        a_day(deliver, day + 1, day, [24.0 * day + hour + 1000 for hour in range(24)])
+    catch_up(site)
+    for seq, minutes, written in ((11, 12 * 60 + 30, {1}), (12, 5, {0, 1}), (13, 23 * 60 + 50, {1, 2})):
+        before = site.derived.day_versions("hourly")
+        late = MIDNIGHT + timedelta(days=1, minutes=minutes)
+        deliver(seq, [(*E1, late, 1023.8 + minutes / 60)], received_at=MIDNIGHT + timedelta(days=4))
+        catch_up(site)
+        after = site.derived.day_versions("hourly")
+        assert {(day - date(2025, 1, 1)).days for day in after if after[day] != before.get(day)} == written
+
+
 @given(order=st.permutations(range(8)), cuts=st.sets(st.integers(1, 7)))
 @hypothesis_settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_in_whatever_order_readings_arrive_live_equals_rebuilt(tmp_path_factory, new_site, arrive, order, cuts):
