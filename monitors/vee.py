@@ -9,7 +9,7 @@ What each rule asks, with `low` and `high` its bounds (`config.tables.vee_rules`
 
 - `range`: the value lies within low .. high, or else the register's range_low .. range_high, and below the modulus. Reach 0.
 - `resolution`: the value is a multiple of the declared resolution. Reach 0.
-- `negative`: not below 0, unless the register is net. Reach 0.
+- `negative`: not below 0, unless the register is net or shows a state (temperature, pressure). Reach 0.
 - `future`: read at most `high` seconds after it was received. `clock_drift`: received `low` .. `high` seconds after it was read. Reach 0.
 - `rating`: at most `high` times max_rate_per_h since the last counted reading; of an interval register within its interval, taken as
   the shorter of the spacings before and after it; of a rate register by its value. Reach 1 counted reading.
@@ -63,6 +63,7 @@ _SCALE_ROUNDING: Final = 1e-6
 _PROFILE_STEP: Final = 1e-6  # steps of a register without resolution are compared to this
 _PRIME: Final = 2**31 - 1
 _v, _at, _kind, _per_h = pl.col("v"), pl.col("at"), pl.col("kind"), pl.col("per_h")
+_used = _kind != _OTHER  # consumption follows from it: not what a temperature or pressure is
 _late, _none_before = pl.col("received_us") - _at, pl.col("prev_v").is_null()
 
 
@@ -229,8 +230,9 @@ def _resolution(asked: _Asked) -> _Judged:
 
 
 def _negative(asked: _Asked) -> _Judged:
-    net = asked.own("net")
-    return _Judged(_v < 0 if net is None else (_v < 0) & ~net, None)
+    net, kind = asked.own("net"), asked.own("kind")
+    assert net is not None and kind is not None  # noqa: PT018 - filled where they are read
+    return _Judged((_v < 0) & ~net & (kind != _OTHER), None)
 
 
 def _future(asked: _Asked) -> _Judged:
@@ -245,8 +247,9 @@ def _clock_drift(asked: _Asked) -> _Judged:
 def _rating(asked: _Asked) -> _Judged:
     rate, times = asked.own("max_rate_per_h"), asked.bound("rating", "high")
     if rate is None or times is None:
-        return _Judged(None, _ALWAYS)
-    return _Judged(_per_h.abs() > rate * times * (1 + _RATE_ROUNDING), rate.is_null() | times.is_null() | _per_h.is_null())
+        return _Judged(None, _used)
+    unknown = rate.is_null() | times.is_null() | _per_h.is_null()
+    return _Judged(_per_h.abs() > rate * times * (1 + _RATE_ROUNDING), _used & unknown)
 
 
 def _step_back(_: _Asked) -> _Judged:
@@ -275,7 +278,7 @@ def _copied_pattern(asked: _Asked) -> _Judged:
 
 def _jump(asked: _Asked) -> _Judged:
     rate, times = asked.own("max_rate_per_h"), asked.bound("jump", "high")
-    asks = _ALWAYS if rate is None else rate.is_null()
+    asks = _used if rate is None else _used & rate.is_null()
     if times is None:
         return _Judged(None, asks)
     known = _enough_history(asked, "jump") & pl.col("past_greatest").is_not_null() & _per_h.is_not_null() & times.is_not_null()
@@ -284,7 +287,7 @@ def _jump(asked: _Asked) -> _Judged:
 
 def _unit_scale(asked: _Asked) -> _Judged:
     known = _enough_history(asked, "unit_scale") & pl.col("past_greatest").is_not_null() & ~((_kind == _CUMULATIVE) & _none_before)
-    return _Judged(known & pl.col("unit_factor").is_not_null(), ~known)
+    return _Judged(known & pl.col("unit_factor").is_not_null(), _used & ~known)
 
 
 def _enough_history(asked: _Asked, rule: str) -> pl.Expr:

@@ -133,6 +133,14 @@ def test_the_rating_of_interval_and_rate_registers_is_that_of_their_values() -> 
     assert broken(judged(series(values), register(kind="rate", unit="kW", max_rate_per_h=100.0)), "rating") == [1]
 
 
+def test_a_temperature_may_be_negative_and_has_no_rating() -> None:
+    shown = register(kind="state", unit="degC", range_low=-40.0, range_high=60.0, resolution=0.1, max_rate_per_h=None)
+    verdicts = vee.validated(series([-5.0, 7.0, -60.0]), shown, empty(EVENT), SHIPPED, empty(SET_ASIDE), empty(HISTORY), zone=ZONE).verdicts
+    assert broken(verdicts, "negative") == []
+    assert broken(verdicts, "range") == [2]
+    assert not {"rating", "jump", "unit_scale"} & set(verdicts["unknown_rules"].explode())
+
+
 def test_a_register_runs_backwards_only_where_nothing_declared_explains_it() -> None:
     fall = series([9_990.0, 9_999.0, 5.0])
     assert broken(judged(fall), "step_back") == [2]
