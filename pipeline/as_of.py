@@ -168,7 +168,7 @@ def explained(
     all_kinds = _OF_CONSUMPTION if table in ("hourly", "daily") else tuple(dict.fromkeys(KINDS.values()))
     kinds = [kind for kind in all_kinds if kind in set(inputs["kind"])]
     keys = [*_KEYS[table], "measure"]
-    pairs = state(()).join(state(all_kinds), on=keys, how="full", coalesce=True, nulls_equal=True, suffix="_now")
+    pairs = state(()).join(state(tuple(KINDS.values())), on=keys, how="full", coalesce=True, nulls_equal=True, suffix="_now")
     rows = pairs.filter(_differ("", "_now"))
     parts = [pl.DataFrame(schema={**rows.schema, "kind": pl.String(), "share": pl.Float64(), "moves": pl.Boolean()})]
     for kind in kinds if rows.height else ():
