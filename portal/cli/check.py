@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from config.errors import BadInputError, Problem, ServiceUnavailableError, StoreFullError, TcewatchError
 from config.settings import Settings
+from config.tables import MODELS, rows_of
 from ingest.collector import Probe, probe
 from ingest.routes import Routes
 from pipeline.collect import routed
@@ -45,7 +46,7 @@ class _Result:
 def _parts(settings: Settings, site: Site) -> dict[str, Callable[[], str | Probe]]:
     return {
         "settings": lambda: "read",
-        "tables": lambda: f"{site.limits().height} limit rows, {site.coefficients().height} coefficient rows",
+        "tables": lambda: _tables(site),
         "database": lambda: _ready(site.database),
         "register": lambda: _register(site),
         "people": lambda: _people(site),
@@ -55,6 +56,20 @@ def _parts(settings: Settings, site: Site) -> dict[str, Callable[[], str | Probe
         "routes": lambda: f"{len(Routes(settings.routes).topics)} topics of other formats",
         "broker": lambda: probe(settings.mqtt, routed(settings)),
     }
+
+
+def _tables(site: Site) -> str:
+    counts: dict[str, int] = {}
+    problems: list[Problem] = []
+    for name in MODELS:
+        try:
+            counts[name] = len(rows_of(name, site.settings.site.tables_dir))
+        except BadInputError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+    if problems:
+        raise BadInputError(problems)
+    site.limits()  # what rows say of each other
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) + " rows"
 
 
 def _ready(store: Database | ReadingStore) -> str:
