@@ -119,7 +119,7 @@ def _known(site: Site, when: When, table: Table, first: date, last: date, enterp
         try:
             days = pl.DataFrame({"day": pl.date_range(begin, until, eager=True)})
             past.ledger.mark_dirty(names.select("register_key").join(days, how="cross"), at_once=True)
-            roller = Roller(past)
+            roller = Roller(past, alone=True)
             while roller.once():
                 pass
             if table in ("hourly", "daily"):
