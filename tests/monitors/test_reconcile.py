@@ -213,17 +213,19 @@ def test_a_stock_difference_over_5_percent_of_the_consumption_is_a_finding(found
     assert stock_balance(rows, metered("2025-03", 50.0), RULES, by="month")["findings"].to_list() == [finding]
 
 
-def test_the_book_is_carried_until_the_next_stock_taking() -> None:
+@pytest.mark.parametrize(("left", "finding"), [(125.0, None), (122.0, "difference_over_tolerance")])
+def test_the_book_is_carried_until_the_next_stock_taking(left: float, finding: str | None) -> None:
     rows = figures(opening("2025-01-01", 100.0), receipt("2025-01-10", 50.0), receipt("2025-02-10", 60.0), receipt("2025-03-10", 70.0),
-                   closing("2025-03-31", 118.0))
+                   closing("2025-03-31", left))
     quantities = pl.concat([metered(month, amount) for month, amount in (("2025-01", 40.0), ("2025-02", 50.0), ("2025-03", 60.0))])
     found = stock_balance(rows, quantities, RULES, by="month")
-    # 100 + 50 - 40 = 110; + 60 - 50 = 120; + 70 - 60 = 130; found 118: 12 in March, 8 % of the 150 consumed since January.
+    # 100 + 50 - 40 = 110; + 60 - 50 = 120; + 70 - 60 = 130. Found 125: 5 are gone, 3.3 % of the 150 consumed since January
+    # (8.3 % of the 60 of March); found 122: 8, 5.3 %.
     assert found.select("opening_stock", "opening_source", "book_stock", "closing_stock", "closing_source", "stock_difference").rows() == [
         (100.0, "taken", 110.0, 110.0, "carried", None), (110.0, "carried", 120.0, 120.0, "carried", None),
-        (120.0, "carried", 130.0, 118.0, "taken", 12.0),
+        (120.0, "carried", 130.0, left, "taken", 130.0 - left),
     ]
-    assert found["findings"].to_list() == [None, None, "difference_over_tolerance"]
+    assert found["findings"].to_list() == [None, None, finding]
 
 
 def test_a_stock_below_zero_is_a_finding_on_its_day() -> None:
@@ -302,6 +304,14 @@ def test_consumption_with_the_stock_difference_is_what_went_in_less_what_is_left
     assert sums["calorific_tce"] == pytest.approx((1000.0 + 800.0 - 720.0) * 0.7143)
     assert sums["covered_ratio"] == pytest.approx(0.95)
     assert sums["estimated_ratio"] == pytest.approx(30 / 1080)
+
+
+@pytest.mark.parametrize("flow", ["stock_difference", "figure_difference"])
+def test_a_correction_beside_purchases_would_count_the_carrier_twice(flow: str) -> None:
+    rows = energy(pl.concat([metered("2025-03", 10.0, flow="purchased"), metered("2025-03", 1.0, flow=flow)]), tables.coefficients())
+    row = sum_energy(rows, ["enterprise"]).row(0, named=True)
+    assert row["calorific_tce"] is None
+    assert "counts it twice" in row["missing"]
 
 
 def test_where_a_figure_counts_the_rest_of_it_stands_beside_the_metered_quantity() -> None:
