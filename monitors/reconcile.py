@@ -150,7 +150,7 @@ def corrections(reconciled: pl.DataFrame, balances: pl.DataFrame, quantities: pl
     """QUANTITY rows by month that stand beside the metered ones, so that their sum is what counts; nothing metered is altered.
 
     - Where a reported figure of the flow `consumed` counts: what it has beyond the metered quantity, with the flow `figure_difference`
-      (`consumed` for a carrier without a meter).
+      (`consumed` for a carrier without a meter; nothing for one that is metered as it comes in, which would count it twice).
     - Else, where the stock was taken at the month's end and the meter covers the time since the stock-taking before: the difference,
       with the flow `stock_difference`.
 
@@ -163,9 +163,11 @@ def corrections(reconciled: pl.DataFrame, balances: pl.DataFrame, quantities: pl
         quantities: QUANTITY by month or day: the metered rows.
     """
     key = [*_OWNER, "period"]
-    metered = _by_month(_metered(quantities)).filter(pl.col("flow") == "consumed").select(*key, _metered="quantity", _covered="covered_ratio")
+    months = _by_month(_metered(quantities))
+    metered = months.filter(pl.col("flow") == "consumed").select(*key, _metered="quantity", _covered="covered_ratio")
+    coming_in = months.filter(pl.col("flow").is_in([*INFLOWS, *STOCKS])).join(metered, on=key, how="anti")
     counted = reconciled.filter(pl.col("flow") == "consumed", pl.col("counted_quality") == "estimated").unique(key, keep="first", maintain_order=True)
-    figures = counted.join(metered, on=key, how="left").select(
+    figures = counted.join(coming_in, on=key, how="anti").join(metered, on=key, how="left").select(
         *key, "unit", flow=pl.when(pl.col("_covered").is_null()).then(pl.lit("consumed")).otherwise(pl.lit("figure_difference")),
         quantity=pl.col("counted_quantity") - pl.col("_metered").fill_null(0.0), covered_ratio="_covered",
     )

@@ -332,6 +332,15 @@ def test_a_carrier_without_a_meter_is_consumed_as_reported() -> None:
     assert beside.select("flow", "quantity", "unit", "covered_ratio").rows() == [("consumed", pytest.approx(1100.0), "t", None)]
 
 
+def test_a_bill_of_consumption_is_not_added_to_what_is_metered_as_it_comes_in() -> None:
+    months = metered("2025-03", 100.0, flow="purchased")
+    found = reconcile(figures(bill(*MARCH, 100.0)), months, RULES)
+    assert (found["counts"].item(), found["missing"].item()) == ("bill", "no metered quantity")
+    assert corrections(found, schemas.empty(schemas.STOCK_BALANCE), months).is_empty()
+    other = metered("2025-03", 100.0, flow="purchased", carrier="diesel")
+    assert corrections(found, schemas.empty(schemas.STOCK_BALANCE), other)["quantity"].to_list() == [pytest.approx(100.0)]
+
+
 def test_an_incomplete_belt_scale_books_no_stock_difference() -> None:
     rows = figures(opening("2025-03-01", 1000.0), receipt("2025-03-05", 800.0), closing("2025-03-31", 700.0), closing("2025-04-30", 650.0))
     months = pl.concat([metered("2025-03", 300.0, covered=0.3), metered("2025-04", 40.0)])
