@@ -10,7 +10,8 @@ from typing import Final, Literal
 
 import polars as pl
 
-from config.schemas import ARRIVAL, LATE_BOUNDS_S, QUALITY_COUNT, QUALITY_INDEX, QUALITY_PARTS, conform
+from config import calendar
+from config.schemas import ARRIVAL, INSTANT, LATE_BOUNDS_S, QUALITY_COUNT, QUALITY_INDEX, QUALITY_PARTS, conform
 
 Level = Literal["meter", "enterprise", "park"]
 _METER: Final = ["enterprise", "meter"]
@@ -35,13 +36,17 @@ def arrivals(readings: pl.DataFrame, zone: str) -> pl.DataFrame:
     >>> arrivals(conform(pl.DataFrame(came), READING), "Asia/Shanghai").select("readings", "with_message", "within_900_s", "within_3600_s").rows()
     [(2, 2, 1, 2)]
     """
-    rows = readings.lazy().filter(pl.col("copy") == 0)
-    took_s = (pl.col("received_at") - pl.col("read_at")).dt.total_microseconds() / 1e6
-    start = pl.col("read_at").dt.convert_time_zone(zone).dt.truncate("1d")
-    by_day = rows.group_by("register_key", start=start.dt.convert_time_zone("UTC"), day=start.dt.date()).agg(
-        readings=pl.len(), with_message=pl.col("message").count(), **{f"within_{bound}_s": (took_s <= bound).sum() for bound in LATE_BOUNDS_S},
+    took_us = (pl.col("received_at") - pl.col("read_at")).dt.total_microseconds()
+    rows = readings.lazy().filter(pl.col("copy") == 0).select(
+        "register_key", "message", day=pl.col("read_at").dt.convert_time_zone(zone).dt.date(), took_us=took_us,
     )
-    return conform(by_day.sort("register_key", "start").collect(), ARRIVAL)
+    by_day = rows.group_by("register_key", "day").agg(
+        readings=pl.len(), with_message=pl.col("message").count(),
+        **{f"within_{bound}_s": (pl.col("took_us") <= bound * 1_000_000).sum() for bound in LATE_BOUNDS_S},
+    ).collect()
+    starts = {day: calendar.day_span(day, zone)[0] for day in by_day["day"].unique()}
+    start = pl.col("day").replace_strict(starts, return_dtype=INSTANT)
+    return conform(by_day.with_columns(start=start), ARRIVAL).sort("register_key", "start")
 
 
 def completeness_counts(complete: pl.DataFrame, registers: pl.DataFrame, periods: pl.DataFrame) -> pl.DataFrame:
