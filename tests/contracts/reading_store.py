@@ -200,6 +200,21 @@ class ReadingStoreContract:
         assert store.span([1], at(2), at(3), pad=1)["value"].to_list() == [2.0, 2.5, 2.75, 3.0]
         assert store.span([1], at(0), at(1), pad=1)["value"].to_list() == [1.0, 2.0, 2.5, 2.75]
 
+    def test_as_of_an_instant_only_what_had_arrived_is_there_each_copy_by_itself(self, store: ReadingStore) -> None:
+        arrived = [ARRIVED, ARRIVED + timedelta(hours=2), ARRIVED + timedelta(hours=1), ARRIVED + timedelta(hours=3)]
+        rows = readings((1, 1, 0, 1.0), (2, 1, 1, 2.0), (3, 1, 1, 2.5), (4, 1, 3, 4.0))
+        store.append(rows.with_columns(received_at=pl.Series(arrived, dtype=rows.schema["received_at"])))
+
+        def known(as_of: datetime, *, pad: int = 0) -> list[float]:
+            return list(store.span([1], at(1), at(2), pad=pad, as_of=as_of)["value"])
+
+        assert known(ARRIVED + timedelta(minutes=59)) == []
+        assert known(ARRIVED + timedelta(hours=1)) == [2.5], "the first copy arrived later than the second"
+        assert known(ARRIVED + timedelta(hours=2)) == [2.0, 2.5]
+        assert known(ARRIVED + timedelta(hours=2), pad=1) == [1.0, 2.0, 2.5], "padding counts what was known"
+        assert known(ARRIVED + timedelta(hours=3), pad=1) == [1.0, 2.0, 2.5, 4.0]
+        assert store.span(None, at(0), at(9), pad=1, as_of=ARRIVED - timedelta(microseconds=1)).is_empty()
+
     def test_latest_is_the_first_copy_at_the_last_instant_of_each_register(self, store: ReadingStore) -> None:
         store.append(readings((1, 1, 5, 1.0), (1, 2, 3, 2.0), (2, 1, 5, 1.5), (3, 1, 4, 9.0), (3, 2, 1000, 7.0)))
         assert store.latest().select("register_key", "value", "copy").rows() == [(1, 1.0, 0), (2, 7.0, 0)]

@@ -52,6 +52,28 @@ def test_the_register_comes_out_in_its_named_shapes(register: RegisterStore) -> 
     assert register.names().rows() == [(1, STEEL, "E-1", "import"), (2, STEEL, "W-1", "main")]
 
 
+def test_as_of_an_instant_the_rows_known_then_are_there(register: RegisterStore, tables: Build) -> None:
+    before = {name: getattr(register, name)() for name in ("registers", "assignments", "events", "enterprises", "sites", "meters")}
+    changes = changed(changed(tables(), "register", 0, multiplier=80.0), "meter", 0, gateway=None)
+    changes = changed(changed(changes, "assignment", 0, share_ratio=0.5), "enterprise", 0, name_en="Another name")
+    register.apply(changes, by="registrar", known_from=LATER)
+    for name, frame in before.items():
+        query = getattr(register, name)
+        assert query(as_of=LATER - timedelta(microseconds=1)).drop("known_to", strict=False).equals(frame.drop("known_to", strict=False)), name
+        assert query(as_of=LATER).equals(query()), name
+        assert query(as_of=KNOWN - timedelta(microseconds=1)).is_empty(), name
+    assert register.registers(as_of=LATER)["multiplier"].to_list() == [80.0, 1.0]
+
+
+def test_versions_between_two_instants_are_those_that_began_or_ended_in_between(register: RegisterStore, tables: Build) -> None:
+    register.apply(changed(tables(), "register", 0, multiplier=80.0), by="registrar", known_from=LATER)
+    found = register.versions("register", KNOWN, LATER).select("register_key", "multiplier", "known_from", "known_to", "recorded_by")
+    assert found.rows() == [(1, 40.0, KNOWN, LATER, found["recorded_by"][0]), (1, 80.0, LATER, None, "registrar")]
+    assert register.versions("register", LATER, LATER + timedelta(days=1)).is_empty()
+    for name in ("register", "assignment", "event", "enterprise", "rule"):
+        assert register.versions(name, KNOWN - timedelta(days=1), KNOWN).height == tables().get(name, pl.DataFrame()).height, name
+
+
 def test_the_same_rows_again_change_nothing(register: RegisterStore, tables: Build) -> None:
     before = register.version(), register.registers(history=True)
     assert register.apply(tables(), by="registrar", known_from=LATER) == ImportCount(unchanged=11)
