@@ -1,6 +1,6 @@
 """Verdicts on readings and registers, for the days that were computed again."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import polars as pl
 
@@ -28,10 +28,10 @@ def validate(
 ) -> None:
     """Put verdicts, their counts and the history for later days in the place of those of some register-days.
 
-    Later days whose verdicts look back to a day that changed are marked dirty. Called when `daily` is up to date for these days.
+    Later days whose verdicts look back to a day that changed are marked dirty.
 
     Args:
-        site: its derived tables `history`, `verdicts`, `verdict_counts`, `day_starts` and `balances` are written.
+        site: its derived tables `history`, `verdicts`, `verdict_counts` and `day_starts` are written.
         readings: READING of those days whole, with what the interval rules look at on either side.
         set_aside: SET_ASIDE, what the interval rules and edits do not count of them.
         registers: REGISTER of these registers.
@@ -56,7 +56,6 @@ def validate(
     site.derived.replace("verdicts", conform(failed, FAILED), days)
     site.derived.replace("verdict_counts", vee.counts(done.verdicts, zone=zone), days)
     site.derived.replace("day_starts", starts.join(days, on=_DAY, how="semi"), days)
-    _balance(site, rules, days, first, last)
     changed = pl.concat([one.join(other, on=one.columns, how="anti", nulls_equal=True) for one, other in (
         (stood, done.history), (done.history, stood),
     )]).select(_DAY).unique()
@@ -67,14 +66,21 @@ def validate(
     site.derived.replace("history", done.history, days)
 
 
-def _balance(site: Site, rules: pl.DataFrame, days: pl.DataFrame, first: date, last: date) -> None:
-    """Judge the totals of which a register was computed again, on those days."""
+def balance(site: Site, days: pl.DataFrame) -> None:
+    """Judge totals against their parts on the days on which one of them was computed again, into the derived table `balances`.
+
+    Args:
+        site: its table `daily` is up to date for these days.
+        days: register_key, day: what was computed again.
+    """
     balances = site.register.balances()
     totals = pl.concat([
         balances.select("total_key", register_key="total_key"), balances.select("total_key", register_key="part_key"),
     ]).unique().join(days, on="register_key").select(register_key="total_key", day="day").unique()
     if totals.is_empty():
         return
+    first, last = totals.select(pl.col("day").min(), pl.col("day").max().alias("last")).row(0)
+    rules = rules_of(site)
     zone, registers = site.settings.site.zone, site.register.registers()
     concerned = balances.filter(pl.col("total_key").is_in(totals["register_key"].unique().implode()))
     those = pl.concat([concerned["total_key"], concerned["part_key"]]).unique()

@@ -12,7 +12,7 @@ from monitors.intervals import counted
 from pipeline.roll import Roller
 from pipeline.settle import Settler
 from pipeline.site import Site
-from pipeline.validate import changed_bounds, rules_of, validate
+from pipeline.validate import balance, changed_bounds, rules_of, validate
 from tests.pipeline.conftest import ENTERPRISE, KNOWN_FROM
 
 MIDNIGHT = datetime(2024, 12, 31, 16, tzinfo=UTC)  # local 2025-01-01
@@ -35,6 +35,7 @@ def judge(site: Site, days: pl.DataFrame) -> None:
         readings = site.readings().span(keys, start, start + timedelta(days=1), pad=100)
         aside = counted(readings, registers.filter(chosen), events.filter(chosen), zone=zone).set_aside
         validate(site, readings, aside, registers.filter(chosen), events.filter(chosen), days.filter(pl.col("day") == day))
+    balance(site, days)
 
 
 def settle(site: Site) -> None:
