@@ -5,6 +5,7 @@ A version that says the same, or a name, or from when a row is known, changes no
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
@@ -50,11 +51,28 @@ def changed_windows(before: Rows, after: Rows) -> pl.DataFrame:
     return _joined(pl.concat([whole, _unequal(_pieces(before), _pieces(after)), events, edits]))
 
 
+def changed_days(before: Rows, after: Rows, computed: Sequence[date], zone: str) -> pl.DataFrame:
+    """register_key, day: the local days to compute again, of those that were ever computed (in order), and those of estimates.
+
+    An estimate is there to be shown where nothing was measured, so its days count even where none of the register was computed.
+    """
+    estimates = _differing(_edits(before), _edits(after)).filter(pl.col("kind") == "estimate")
+    spans = conform(estimates.select("register_key", "start", "end"), WINDOW)
+    days = [_days(spans, zone)]
+    if computed:
+        days.append(days_of(changed_windows(before, after), computed[0], computed[-1], zone))
+    return pl.concat(days).unique().sort("register_key", "day")
+
+
 def days_of(windows: pl.DataFrame, first: date, last: date, zone: str) -> pl.DataFrame:
     """register_key, day: the local days first..last (both included) that WINDOW touches; what has no bound ends there."""
     start, end = calendar.day_span(first, zone)[0], calendar.day_span(last, zone)[1]
     cut = windows.with_columns(pl.col("start").fill_null(start).clip(start), pl.col("end").fill_null(end).clip(None, end))
-    local = cut.filter(pl.col("start") < pl.col("end")).with_columns(
+    return _days(cut, zone)
+
+
+def _days(spans: pl.DataFrame, zone: str) -> pl.DataFrame:
+    local = spans.filter(pl.col("start") < pl.col("end")).with_columns(
         first=pl.col("start").dt.convert_time_zone(zone).dt.date(), last=(pl.col("end") - _TICK).dt.convert_time_zone(zone).dt.date(),
     )
     days = local.select("register_key", day=pl.date_ranges("first", "last"))

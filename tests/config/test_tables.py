@@ -2,7 +2,7 @@
 
 import csv
 import os
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -161,6 +161,38 @@ def test_a_sites_coefficient_takes_precedence_on_its_days_only(tmp_path: Path) -
     table = tables.coefficients(tmp_path)
     days = (date(2024, 12, 31), date(2025, 1, 1), date(2025, 12, 31), date(2026, 1, 1))
     assert [tables.in_force(table, day, carrier="raw_coal")["kgce_per_unit"].to_list() for day in days] == [[0.7143], [0.65], [0.65], [0.7143]]
+
+
+def test_of_a_sites_coefficients_those_known_at_an_instant_can_be_asked_and_the_one_known_last_holds(tmp_path: Path) -> None:
+    row = "raw_coal,calorific,kg,{},{},,laboratory of the site,{}\n"
+    lines = [("0.70", "2025-01-01", ""), ("0.66", "2025-03-01", "2025-08-01T00:00:00+08:00"), ("0.65", "2025-03-01", "2025-06-01T00:00:00+08:00")]
+    (tmp_path / "coal_equivalent.csv").write_text(
+        "carrier,basis,unit,kgce_per_unit,valid_from,valid_to,source,known_from\n" + "".join(row.format(*line) for line in lines), encoding="utf-8",
+    )
+    june, august = datetime(2025, 5, 31, 16, tzinfo=UTC), datetime(2025, 7, 31, 16, tzinfo=UTC)
+    tick = timedelta(microseconds=1)
+    for as_of, march in ((june - tick, 0.70), (june, 0.65), (august - tick, 0.65), (august, 0.66), (None, 0.66)):
+        table = tables.coefficients(tmp_path, as_of)
+        found = [tables.in_force(table, day, carrier="raw_coal")["kgce_per_unit"].to_list() for day in (date(2025, 2, 28), date(2025, 3, 1))]
+        assert found == [[0.70], [march]], as_of
+    later, limit_rows, _ = tables.known_later(tmp_path, june, august)
+    assert ([one.kgce_per_unit for one in later], limit_rows) == ([0.66], [])
+    head, first, *_ = (tmp_path / "coal_equivalent.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "coal_equivalent_2.csv").write_text(head + first + first)
+    with pytest.raises(BadInputError, match="says the same as row 2"):
+        tables.coefficients(tmp_path)
+
+
+def test_a_limit_that_a_site_learnt_of_later_is_not_there_before(tmp_path: Path) -> None:
+    row = "rock_wool,GB 30183-2013,2013,岩棉限额,岩棉,rock wool,comprehensive_energy,综合能耗,energy,kgce/t,{},2014-09-01,,"
+    row += "true,the standard,medium,{}\n"
+    known = datetime(2026, 1, 1, tzinfo=UTC)
+    (tmp_path / "limits.csv").write_text(
+        LIMIT_HEADER.replace("confidence", "confidence,known_from") + row.format(490, "") + row.format(480, known.isoformat()), encoding="utf-8",
+    )
+    for as_of, level in ((known - timedelta(microseconds=1), 490.0), (known, 480.0), (None, 480.0)):
+        found = tables.in_force(tables.limits(tmp_path, as_of), date(2015, 1, 1), product="rock_wool")
+        assert found["level_3"].to_list() == [level]
 
 
 LIMIT_HEADER = "product,standard,edition,name_zh,product_zh,product_en,indicator,indicator_zh,indicator_en,unit,level_3,effective_from,superseded_by,"

@@ -20,7 +20,7 @@ from config import schemas
 from config import settings as site_settings
 from config.errors import BadInputError
 from pipeline.as_of import KINDS, Table, explained, known_at
-from pipeline.changes import Rows, changed_windows, days_of, rolled_with, set_rolled_with
+from pipeline.changes import Rows, changed_days, changed_windows, days_of, rolled_with, set_rolled_with
 from pipeline.evaluate import Evaluator, evaluated
 from pipeline.rebuild import rebuilt
 from pipeline.roll import Roller
@@ -122,6 +122,15 @@ def test_a_window_is_the_local_days_that_it_touches(start: datetime | None, end:
     windows = pl.DataFrame([(1, start, end)], schema=schemas.WINDOW, orient="row")
     found = days_of(windows, date(2024, 12, 30), date(2025, 1, 2), "Asia/Shanghai")
     assert found.rows() == [(1, date.fromisoformat(one)) for one in days]
+
+
+def test_the_days_of_an_estimate_count_even_where_nothing_was_ever_computed() -> None:
+    estimate = {**EDIT, "kind": "estimate", "value": 5.0, "start": day(4, 2), "end": day(4, 3)}
+    before, after = rows(ROW), rows(ROW, events=[event(day(2))], edits=[estimate, {**EDIT, "edit": 2}])
+    computed = [date(2025, 2, 1), date(2025, 2, 2)]
+    assert changed_days(before, after, computed, "UTC")["day"].to_list() == [date(2025, 2, 1), date(2025, 4, 2)]
+    assert changed_days(before, after, [], "UTC")["day"].to_list() == [date(2025, 4, 2)]
+    assert changed_days(after, after, computed, "UTC").is_empty()
 
 
 def test_the_rows_last_rolled_with_are_kept(site: Site) -> None:
@@ -328,7 +337,7 @@ class History:
 
     def _event(self) -> None:
         meter, register = self._register()
-        more = self.random.choice([
+        more: dict[str, Any] = self.random.choice([
             {"event": "reset"}, {"event": "change", "closing_value": 900.0, "opening_value": 0.0}, {"event": "multiplier", "multiplier": 3.0},
             {"event": "reset", "opening_value": 5.0},
         ])
@@ -394,12 +403,14 @@ def test_what_was_known_is_what_was_live_then_and_every_difference_has_a_cause(
     before = site.derived.hashes()
     picked = sorted(history.random.sample(sorted(history.snapshots), min(2, len(history.snapshots))))
     year = (FIRST, date(2025, 12, 31))
+    results: tuple[Table, ...] = ("energy", "carriers", "intensity", "verdicts")
+    table: Table
     for at in picked:
-        for table in ("hourly", history.random.choice(["energy", "carriers", "intensity", "verdicts"])):
+        for table in ("hourly", history.random.choice(results)):
             then = known_at(site, at, table, *((FIRST, LAST) if table == "hourly" else year))
             assert then.equals(history.snapshots[at][table]), (at, table)
     earlier, later = picked[0], picked[-1]
-    for table in ("daily", history.random.choice(["energy", "verdicts", "intensity"])):
+    for table in ("daily", history.random.choice(results)):
         told = explained(site, earlier, later, table, *((FIRST, LAST) if table == "daily" else year))
         check_explained(told, history.snapshots[earlier][table], history.snapshots[later][table], table)
     assert site.derived.hashes() == before, "the live tables are not touched"
