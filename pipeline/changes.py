@@ -52,12 +52,14 @@ def changed_windows(before: Rows, after: Rows) -> pl.DataFrame:
 
 
 def changed_days(before: Rows, after: Rows, computed: Sequence[date], zone: str) -> pl.DataFrame:
-    """register_key, day: the local days to compute again, of those that were ever computed (in order), and those of estimates.
+    """register_key, day: the local days to compute again, of those that were ever computed (in order), and those of estimates and events.
 
-    An estimate is there to be shown where nothing was measured, so its days count even where none of the register was computed.
+    An estimate stands where nothing was measured, and the value of an event is the neighbour of the first or last reading, so their days
+    count even where none was computed.
     """
-    estimates = _differing(_edits(before), _edits(after)).filter(pl.col("kind") == "estimate")
-    spans = conform(estimates.select("register_key", "start", "end"), WINDOW)
+    estimates = _differing(_edits(before), _edits(after)).filter(pl.col("kind") == "estimate").select("register_key", "start", "end")
+    events = _differing(_events(before), _events(after)).select("register_key", start="at", end=pl.col("at") + 1)
+    spans = conform(pl.concat([estimates, events]), WINDOW)
     days = [_days(spans, zone)]
     if computed:
         days.append(days_of(changed_windows(before, after), computed[0], computed[-1], zone))

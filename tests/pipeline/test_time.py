@@ -124,12 +124,13 @@ def test_a_window_is_the_local_days_that_it_touches(start: datetime | None, end:
     assert found.rows() == [(1, date.fromisoformat(one)) for one in days]
 
 
-def test_the_days_of_an_estimate_count_even_where_nothing_was_ever_computed() -> None:
+def test_the_days_of_estimates_and_events_count_even_where_nothing_was_ever_computed() -> None:
     estimate = {**EDIT, "kind": "estimate", "value": 5.0, "start": day(4, 2), "end": day(4, 3)}
-    before, after = rows(ROW), rows(ROW, events=[event(day(2))], edits=[estimate, {**EDIT, "edit": 2}])
-    computed = [date(2025, 2, 1), date(2025, 2, 2)]
-    assert changed_days(before, after, computed, "UTC")["day"].to_list() == [date(2025, 2, 1), date(2025, 4, 2)]
-    assert changed_days(before, after, [], "UTC")["day"].to_list() == [date(2025, 4, 2)]
+    before = rows(ROW)
+    after = rows({**ROW, "modulus": 1e6}, events=[event(day(1, 5), opening_value=5.0)], edits=[estimate, {**EDIT, "edit": 2}])
+    bounded, computed = [date(2025, 1, 5), date(2025, 4, 2)], [date(2025, 2, 1), date(2025, 2, 2)]
+    assert changed_days(before, after, [], "UTC")["day"].to_list() == bounded
+    assert changed_days(before, after, computed, "UTC")["day"].to_list() == sorted([*bounded, *computed])
     assert changed_days(after, after, computed, "UTC").is_empty()
 
 
