@@ -16,22 +16,31 @@ zeroed or dropped.
    value and starts the next with its opening value, both at its instant, so that the energy is carried over exactly; a value
    that is not given leaves that side unknown. A reading at that very instant yields to the declared values. A rollover without
    values makes the fall across its instant a wrap.
-4. A fall of a cumulative register that is not `net`, within a run. Up to the resolution or a thousandth of the value fallen from,
-   whichever is more, it is jitter and no matter for a and b.
-   a. Glitches, the short ones first: of 1 reading, then of up to 2, 3, 4, 8, 16 ... readings, each pass on what the one before left.
-      `transient`: after the fall the register comes back to the value fallen from or above. `spike`: before it, the register had
-      risen from a value not above the one fallen to. In both one step makes at least half of that climb, or nine tenths where
-      there are more than NEARBY readings in between, which then may last LONGEST_GLITCH (31 days) at most and, for a spike, do not
-      end at zero: a register that lost its count shows that. What lies in between is set aside. Where both fit, the one that
-      sets aside fewer; where as many, the transient if the fall is to zero, else the spike. Reach: NEARBY readings or 31 days,
-      whichever is more, on either side. A fall that is declared as a rollover or within max_rate_per_h as a wrap is not looked
-      at beyond NEARBY readings.
-   b. wrap: a modulus is declared and the step forward across it is within max_rate_per_h or, where none is declared, at most
-      half the modulus; or the rollover was declared. Reach 1.
+4. A fall of a cumulative register that is not `net`, within a run. The tolerance of a fall is the resolution or a thousandth of the
+   value fallen from, whichever is more.
+   a. Glitches of falls beyond the tolerance, the short ones first: of 1 reading, then of up to 2, 3, 4, 8, 16 ... readings, each pass on
+      what the one before left. `transient`: after the fall the register comes back to the value fallen from, or within the
+      tolerance below it. `spike`: before the fall it had risen from a value not above the one fallen to, but for the tolerance. In
+      both, one step makes at least half of the climb (nine tenths where there are more than NEARBY readings in between), and
+      LONGEST_GLITCH (31 days) lie at most between the good readings on either side; only NEARBY zeros may last longer. What lies in
+      between is set aside. Where both fit, the one that sets aside fewer; where as many, the transient if the fall is to zero, else
+      the spike. Where neither fits, a spike and a dip side by side, of up to NEARBY readings together, are set aside if both are
+      steep (nine tenths) and hardly anything was used meanwhile (a tenth of either).
+      False zeros come first: in each pass the falls to exactly zero are judged as transients before anything else, and only a last
+      pass takes a zero for the ground on which a spike of up to NEARBY readings stands. A fall within the tolerance, but beyond the
+      resolution and a millionth, is the end of a spike of up to NEARBY readings if it is nine tenths of the climb, and that is not
+      climbed again within NEARBY readings. A declared rollover, and what is surely a wrap by max_rate_per_h, is not looked at beyond
+      NEARBY readings. Reach: NEARBY readings or 31 days, whichever is more, on either side.
+   b. wrap: a modulus is declared, and the rollover was declared or the step forward across it is within max_rate_per_h; or, where no
+      rate is declared, it is at most half the modulus and at most a hundredth of it or ten times as fast as one of the rising steps
+      beside it (a tenth of the modulus where no step is beside it). Reach 2.
    c. else a reset: counting goes on from the new value. What was used in between is unknown: that time is not covered, and
       the intervals that it touches, up to the one in which the new counting begins, are suspect. Reach 1.
-   d. jitter: the register stands at its earlier value until that is passed, so there is no consumption meanwhile. What has not
-      come back within FLOOR_HOLDS (31 days) is booked as a step back. Reach 31 days before.
+   d. a fall within the tolerance is jitter: the register stands at its earlier value until that is passed, so there is no consumption
+      meanwhile. What has not come back within FLOOR_HOLDS (31 days) is booked as a step back. Reach 31 days before.
+   e. a step out of exactly zero ends a lost count, and is a reset too, if it is more than a hundred times as fast as the next
+      NEARBY readings, which rise, and beyond max_rate_per_h where that is declared: a register that shows zero before it is read for
+      the first time, or for longer than a glitch may last, has not used all that it shows then. Reach 4 after.
 5. The difference between successive counted readings, times the multiplier in force at the first of them, is the consumption
    between them, spread evenly. A difference above max_rate_per_h (in the quantity's unit, multiplier applied; `over_rating`), or
    at a reading that the gateway called uncertain (`uncertain`), is kept and suspect until a person has confirmed it. A step

@@ -123,6 +123,7 @@ def widened(ranges: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
     begins = (_key != _key.shift(1)).fill_null(value=True)
     is_seam = begins | (
         (of_register("last_low", 1) >= before) & (pl.col("first_high") <= after) & (of_register("last_high", 1) <= pl.col("first_low"))
+        & ~((of_register("last_low", 1) == 0) & (pl.col("first_high") > 0))  # may be the end of a lost count
     )
     line = line.with_columns(begins=begins, is_seam=is_seam.fill_null(value=False))
     entered = _day.filter(_day >= pl.col("window_first")).min()  # the window begins before the first readings in it, or after all

@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from config import calendar
-from config.schemas import EDIT, EVENT, REGISTER, WINDOW, conform, empty
+from config.schemas import EDIT, EVENT, REGISTER, VEE_RULE, WINDOW, conform, empty
 from store.ledger import Ledger
 
 STATE: Final = "rolled_with_rows"
@@ -34,6 +34,7 @@ class Rows:
     registers: pl.DataFrame = field(default_factory=lambda: empty(REGISTER))
     events: pl.DataFrame = field(default_factory=lambda: empty(EVENT))
     edits: pl.DataFrame = field(default_factory=lambda: empty(EDIT))  # those in effect
+    rules: pl.DataFrame = field(default_factory=lambda: empty(VEE_RULE))  # of validation
 
 
 def changed_windows(before: Rows, after: Rows) -> pl.DataFrame:
@@ -87,13 +88,13 @@ def rolled_with(ledger: Ledger) -> Rows:
     if text is None:
         return Rows()
     parts = [pl.read_ipc(io.BytesIO(base64.b64decode(part))) for part in text.split(" ")]
-    return Rows(*(conform(part, schema) for part, schema in zip(parts, (REGISTER, EVENT, EDIT), strict=True)))
+    return Rows(*(conform(part, schema) for part, schema in zip(parts, (REGISTER, EVENT, EDIT, VEE_RULE), strict=True)))
 
 
 def set_rolled_with(ledger: Ledger, rows: Rows) -> None:
     """Keep the rows; called after their changed days are marked, so that a crash in between marks them again."""
     parts = []
-    for table in (rows.registers, rows.events, rows.edits):
+    for table in (rows.registers, rows.events, rows.edits, rows.rules):
         file = io.BytesIO()
         table.write_ipc(file, compression="zstd")
         parts.append(base64.b64encode(file.getvalue()).decode())

@@ -4,24 +4,34 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import polars as pl
 
 from config import calendar
+from monitors import formulas, vee
 from monitors.completeness import received_runs
 from monitors.data_quality import arrivals
 from monitors.editing import edited, filled
 from monitors.intervals import Counted, counted, spread, uncovered
 from monitors.reach import REACH, SIGHT, affected_days, day_ranges, short_of_reach, widened
-from pipeline.changes import Rows, changed_windows, days_of, rolled_with, set_rolled_with
+from pipeline.changes import Rows, changed_days, days_of, rolled_with, set_rolled_with
 from pipeline.site import Site
+from pipeline.validate import balance, changed_bounds, rules_of, validate
 from store.derived import Table
 
 READINGS_AT_ONCE = 1_000_000  # about as many are worked on at once: bounds the memory
 ROWS_AT_ONCE = 2_000_000  # of derived tables that wait to be written together
 GRAINS: Final[Mapping[Table, Literal["hour", "day"]]] = {"hourly": "hour", "daily": "day"}
 _LONG: Final = timedelta(days=200 * 366)  # longer than any register
+
+
+class _Look(NamedTuple):
+    """Readings of some days with their reach, and what the rules make of them."""
+
+    given: pl.DataFrame  # READING
+    aside: pl.DataFrame  # SET_ASIDE, by edits and by the interval rules
+    done: Counted
 
 
 @dataclass
@@ -37,6 +47,7 @@ class Roller:
     _rows: Rows = field(default_factory=Rows)
     _readings_a_day: float | None = None  # of one register, as last seen
     _waiting: dict[Table, list[tuple[pl.DataFrame, pl.DataFrame]]] = field(default_factory=lambda: defaultdict(list))
+    _unjudged: list[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]] = field(default_factory=list)  # READING, SET_ASIDE, days
 
     def once(self) -> int:
         """Recompute what is dirty now; how many register-days were marked."""
@@ -47,19 +58,28 @@ class Roller:
         if self._readings_a_day is None:  # rather too many than too few
             self._readings_a_day = max(1.0, self.site.readings().count() / dirty.height)
         for run in _runs(dirty):
-            done = []
-            first, last = _day(run["day"].min()), _day(run["day"].max())
-            length, keys = (last - first).days + 1, run["register_key"].unique().sort()
-            while not keys.is_empty():
-                step = max(1, int(READINGS_AT_ONCE / self._readings_a_day / length))
-                taken = self._recompute(keys.head(step).to_list(), first, last)
-                self._readings_a_day = max(1.0, taken / (min(step, keys.len()) * length))
-                done.append(run.filter(pl.col("register_key").is_in(keys.head(step).implode())))
-                keys = keys.slice(step)
-                if sum(rows.height for table in self._waiting.values() for rows, _ in table) > ROWS_AT_ONCE:
-                    self._write(done)
-            self._write(done)  # before other days are worked on: they look at what these showed
+            self._roll(run)
+            self.site.ledger.clear_dirty(run)
         return dirty.height
+
+    def _roll(self, run: pl.DataFrame) -> None:
+        """Replace neighbouring days, whole before other days are worked on: these look at what they show."""
+        registers = self._rows.registers
+        derived = registers.filter(pl.col("kind") == "derived")["register_key"].unique()
+        first, last, all_keys = _day(run["day"].min()), _day(run["day"].max()), run["register_key"].unique().sort()
+        length, keys, redone = (last - first).days + 1, all_keys.filter(~all_keys.is_in(derived.implode())), [run.select("register_key", "day")]
+        while not keys.is_empty():
+            step = max(1, int(READINGS_AT_ONCE / (self._readings_a_day or 1.0) / length))
+            taken = self._recompute(keys.head(step).to_list(), first, last)
+            self._readings_a_day = max(1.0, taken / (min(step, keys.len()) * length))
+            keys = keys.slice(step)
+            redone += [days for _, days in self._waiting["hourly"]] if len(derived) else []
+            if sum(rows.height for table in self._waiting.values() for rows, _ in table) > ROWS_AT_ONCE:
+                self._write()
+        if len(derived):
+            days = formulas.with_derived(pl.concat(redone).unique(), registers)
+            self._derive(days.filter(pl.col("register_key").is_in(derived.implode())))
+        self._write()
 
     def _take_changes(self) -> None:
         """Mark the days in which the register's rows, events or edits are other than those that the tables were computed with."""
@@ -67,11 +87,15 @@ class Roller:
         versions = (site.register.version(), str(site.edits.version()))
         if versions == self._versions:
             return
-        self._rows = Rows(site.register.registers(), site.register.events(), site.edits.effective())
-        days = site.derived.days("daily")
-        if days:
-            changed = days_of(changed_windows(rolled_with(site.ledger), self._rows), days[0], days[-1], site.settings.site.zone)
+        rows = Rows(site.register.registers(), site.register.events(), site.edits.effective(), rules_of(site))
+        days, before, zone = site.derived.days("daily"), rolled_with(site.ledger), site.settings.site.zone
+        changed = changed_days(before, rows, days, zone)
+        if days and not (before.rules.equals(rows.rules) and before.registers.equals(rows.registers)):
+            bounds = changed_bounds(vee.bounds(before.registers, before.rules), vee.bounds(rows.registers, rows.rules))
+            changed = pl.concat([changed, days_of(bounds, days[0], days[-1], zone)]).unique()
+        if changed.height:
             site.ledger.mark_dirty(self._with_neighbours(changed), at_once=True)
+        self._rows = rows
         set_rolled_with(site.ledger, self._rows)
         self._versions = versions
 
@@ -96,65 +120,70 @@ class Roller:
 
     def _recompute(self, keys: list[int], first: date, last: date) -> int:
         """Compute some local days of some registers again, and what they reach; how many readings that took."""
-        given, done = self._counted(keys, first, last)
-        now, own = day_ranges(done), pl.col("day").is_between(first, last)
+        look = self._look(keys, first, last)
+        now, own = day_ranges(look.done), pl.col("day").is_between(first, last)
         was = self._ranges_around(keys, first, last)
-        windows = self._windows(now, was, keys, first, last)
         # Neighbouring days stay as they are where the readings next to them are those that were there before.
-        edges = now.filter(own).group_by("register_key", maintain_order=True).agg(pl.col("head").first(), pl.col("tail").last())
-        before = was.filter(own).sort("day").group_by("register_key", maintain_order=True).agg(pl.col("head").first(), pl.col("tail").last())
+        ends = pl.col("head").first(), pl.col("tail").last()
+        edges, before = (rows.filter(own).sort("day").group_by("register_key", maintain_order=True).agg(*ends) for rows in (now, was))
         same = edges.join(before, on="register_key", suffix="_was").select(
             "register_key", left=pl.col("head") == pl.col("head_was"), right=pl.col("tail") == pl.col("tail_was"),
         )
-        reached = affected_days(given, self.site.settings.site.zone, self._of(keys).events, self._span(first, last))
-        spans = windows.join(same, on="register_key", how="left").join(
-            reached.rename({"first": "from", "last": "to"}), on="register_key", how="left",
-        ).select(
+        reached = self._beside(keys, look.given, first, last).rename({"first": "from", "last": "to"})
+        windows = self._windows(now, was, keys, first, last)
+        spans = windows.join(same, on="register_key", how="left").join(reached, on="register_key", how="left").select(
             "register_key", "widened",
             first=pl.when(pl.col("left").fill_null(value=False)).then("first").otherwise(pl.min_horizontal("first", "from")),
             last=pl.when(pl.col("right").fill_null(value=False)).then("last").otherwise(pl.max_horizontal("last", "to")),
         )
         within = ~pl.col("widened") & (pl.col("first") >= first) & (pl.col("last") <= last)
-        self._put(given, done, spans.filter(within))
-        taken = given.height
+        self._put(look, spans.filter(within))
+        taken = look.given.height
         for (begin, end, is_wide), part in spans.filter(~within).group_by("first", "last", "widened", maintain_order=True):
             some, low, high = part["register_key"].to_list(), _day(begin), _day(end)
             if is_wide:  # the readings next to a window that was widened may be others than before
-                beside = affected_days(self._counted(some, low, high)[0], self.site.settings.site.zone, self._of(some).events, self._span(low, high))
+                beside = self._beside(some, self._look(some, low, high).given, low, high)
                 low, high = min(low, _day(beside["first"].min())), max(high, _day(beside["last"].max()))
             taken += self._replace(some, low, high, known=(first, last))
         return taken
 
     def _replace(self, keys: list[int], first: date, last: date, known: tuple[date, date]) -> int:
         """Compute just these days again, from as many readings as that takes; how many. Only on the `known` days are readings others."""
-        given, done = self._counted(keys, first, last)
-        windows = self._windows(day_ranges(done), self._ranges_around(keys, first, last), keys, first, last)
-        calm = windows.filter(~pl.col("widened")).with_columns(first=pl.lit(first), last=pl.lit(last))
-        self._put(given, done, calm, known)
-        taken = given.height
+        look = self._look(keys, first, last)
+        windows = self._windows(day_ranges(look.done), self._ranges_around(keys, first, last), keys, first, last)
+        days = {"first": pl.lit(first), "last": pl.lit(last)}
+        self._put(look, windows.filter(~pl.col("widened")).with_columns(**days), known)
+        taken = look.given.height
         for (begin, end), part in windows.filter("widened").group_by("first", "last", maintain_order=True):
-            given, done = self._counted(part["register_key"].to_list(), _day(begin), _day(end))
-            self._put(given, done, part.with_columns(first=pl.lit(first), last=pl.lit(last)), known)
-            taken += given.height
+            look = self._look(part["register_key"].to_list(), _day(begin), _day(end))
+            self._put(look, part.with_columns(**days), known)
+            taken += look.given.height
         return taken
 
-    def _counted(self, keys: list[int], first: date, last: date) -> tuple[pl.DataFrame, Counted]:
-        """READING of some local days and, on either side, as many as the rules look at; and what counts of those that edits leave."""
+    def _look(self, keys: list[int], first: date, last: date) -> _Look:
+        """The readings of some local days and, on either side, as many as the rules look at; and what counts of those that edits leave."""
         store, zone, span, rows = self.site.readings(), self.site.settings.site.zone, self._span(first, last), self._of(keys)
+        registers = rows.registers.filter(pl.col("kind").is_in(formulas.COUNTED_KINDS))
+        has_consumption = pl.col("register_key").is_in(registers["register_key"].unique().implode())
         given, pad = store.span(keys, *span, pad=REACH), REACH
         while True:
-            left, _ = edited(given, rows.edits)
-            done = counted(left, rows.registers, rows.events, zone=zone, confirmed=rows.edits.filter(pl.col("kind") == "confirm"))
-            short = short_of_reach(done, given, *span, pad=pad)  # more where bad ones among them do not count
+            left, aside = edited(given, rows.edits)
+            confirmed = rows.edits.filter(pl.col("kind") == "confirm")
+            done = counted(left.filter(has_consumption), registers, rows.events, zone=zone, confirmed=confirmed)
+            short = short_of_reach(done, given.filter(has_consumption), *span, pad=pad)  # more where bad ones among them do not count
             if short.is_empty():
-                return given, done
+                return _Look(given, pl.concat([aside, done.set_aside]), done)
             pad *= 4
             given = pl.concat([given.filter(~pl.col("register_key").is_in(short.implode())), store.span(short.to_list(), *span, pad=pad)])
+
+    def _beside(self, keys: list[int], given: pl.DataFrame, first: date, last: date) -> pl.DataFrame:
+        """register_key, first, last: the days to the readings or declared values next to some days."""
+        return affected_days(given, self.site.settings.site.zone, self._of(keys).events, self._span(first, last))
 
     def _ranges_around(self, keys: list[int], first: date, last: date, sight: timedelta = SIGHT) -> pl.DataFrame:
         """DAY_RANGE of what the tables hold of these registers, from `sight` before the days to `sight` after."""
         if self.alone:
-            return day_ranges(self._counted(keys, first - sight, last + sight)[1])
+            return day_ranges(self._look(keys, first - sight, last + sight).done)
         stored = self.site.derived.read("ranges", first - sight, last + sight)
         return stored.join(pl.LazyFrame({"register_key": keys}, schema={"register_key": pl.UInt32}), on="register_key", how="semi").collect()
 
@@ -185,14 +214,14 @@ class Roller:
             wide, sight = wide.filter(~wide.is_in(known["register_key"].implode())), sight * 4
         return windows
 
-    def _put(self, given: pl.DataFrame, done: Counted, spans: pl.DataFrame, known: tuple[date, date] | None = None) -> None:
+    def _put(self, look: _Look, spans: pl.DataFrame, known: tuple[date, date] | None = None) -> None:
         """Let the rows of some days (register_key, first, last) wait to be written; of days that are not `known` if they come out otherwise."""
         if spans.is_empty():
             return
         zone = self.site.settings.site.zone
         redone = spans.select("register_key", day=pl.date_ranges("first", "last")).explode("day")
         own = pl.col("start").dt.convert_time_zone(zone).dt.date()
-        estimates = self._of(spans["register_key"].to_list()).edits.filter(pl.col("kind") == "estimate")
+        estimates, done = self._of(spans["register_key"].to_list()).edits.filter(pl.col("kind") == "estimate"), look.done
         tables: dict[Table, pl.DataFrame] = {}
         for table, grain in GRAINS.items():
             rows = spread(done, grain)
@@ -205,9 +234,36 @@ class Roller:
         tables["ranges"] = _with_results(day_ranges(done), tables["hourly"], tables["flags"])
         if known is not None:
             redone = self._differing(redone, tables["ranges"], known)
-        tables["received"], tables["arrivals"] = received_runs(given, zone), arrivals(given, zone)
+        tables["received"], tables["arrivals"] = received_runs(look.given, zone), arrivals(look.given, zone)
         for name, rows in tables.items():
             self._waiting[name].append((rows.join(redone, on=["register_key", "day"], how="semi"), redone))
+        self._unjudged.append((look.given, look.aside, redone))
+
+    def _derive(self, days: pl.DataFrame) -> None:
+        """Let the rows of registers that follow from others by a formula wait to be written, for some days (register_key, day)."""
+        if days.is_empty():
+            return
+        zone, everything, key = self.site.settings.site.zone, self._rows.registers, pl.col("register_key")
+        used = formulas.with_inputs(days["register_key"].unique(), everything).to_list()
+        first, last = _day(days["day"].min()), _day(days["day"].max())
+        inputs = everything.filter(key.is_in(used), pl.col("kind") != "derived")["register_key"].unique().to_list()
+        look = self._look(inputs, first, last)
+        windows = self._windows(day_ranges(look.done), self._ranges_around(inputs, first, last), inputs, first, last)
+        if windows["widened"].any():
+            look = self._look(inputs, _day(windows["first"].min()), _day(windows["last"].max()))
+        rows, span = self._of(used), self._span(first, last)
+        readings, _ = edited(look.given, rows.edits)
+        found = formulas.evaluated(
+            rows.registers.filter(pl.col("kind") == "derived"), readings, rows.registers, rows.events, zone=zone, edits=rows.edits,
+            confirmed=rows.edits.filter(pl.col("kind") == "confirm"),
+        )
+        estimates = rows.edits.filter(pl.col("kind") == "estimate", key.is_in(days["register_key"].implode()))
+        gaps = formulas.uncovered(found, estimates.select("register_key").unique().with_columns(start=pl.lit(span[0]), end=pl.lit(span[1])))
+        for table, grain in GRAINS.items():
+            hours = formulas.spread(found, grain)
+            hours = filled(hours, gaps, estimates, grain, zone) if estimates.height else hours
+            hours = hours.with_columns(day=pl.col("start").dt.convert_time_zone(zone).dt.date())
+            self._waiting[table].append((hours.join(days, on=["register_key", "day"], how="semi"), days))
 
     def _differing(self, days: pl.DataFrame, ranges: pl.DataFrame, known: tuple[date, date]) -> pl.DataFrame:
         """Those days (register_key, day) that are known to differ, or whose hours and flags do."""
@@ -218,14 +274,20 @@ class Roller:
         )
         return both.filter(pl.col("day").is_between(*known) | pl.col("result").ne_missing(pl.col("was")) | pl.col("was").is_null()).select(key)
 
-    def _write(self, done: list[pl.DataFrame]) -> None:
-        """Write what waits, then take the marks away."""
+    def _write(self) -> None:
+        """Write what waits, and judge the readings."""
+        written = [days for _, days in self._waiting["daily"]]
         for table, parts in self._waiting.items():
+            if not parts:
+                continue
             self.site.derived.replace(table, pl.concat([rows for rows, _ in parts]), pl.concat([days for _, days in parts]))
         self._waiting.clear()
-        for marks in done:
-            self.site.ledger.clear_dirty(marks)
-        done.clear()
+        for readings, aside, days in self._unjudged:
+            rows = self._of(days["register_key"].unique().to_list())
+            validate(self.site, readings, aside, rows.registers, rows.events, days)
+        self._unjudged.clear()
+        if written:
+            balance(self.site, pl.concat(written))
 
     def _of(self, keys: list[int]) -> Rows:
         """The register's rows, events and edits of some registers."""

@@ -197,6 +197,11 @@ def runs_between_events(
 
 # --- rule 4: falls ----------------------------------------------------------------------------------------------------
 
+def least(register: Register, before: Point) -> float:
+    """A step back up to this is never looked at as a glitch."""
+    return max(register.row(before.at)["resolution"] or 0.0, 1e-6 * abs(before.value))
+
+
 def tolerance(register: Register, before: Point) -> float:
     return max(register.row(before.at)["resolution"] or 0.0, SMALL_SHARE * abs(before.value))
 
@@ -207,60 +212,115 @@ def fall(register: Register, before: Point, now: Point) -> float:
 
 
 def without_glitches(register: Register, run: list[Point], turns: Sequence[datetime]) -> list[Point]:
-    """Rule 4a."""
+    """Rule 4a: passes for 1, 2, 3, 4, 8, 16 ... readings until nothing changes, then one more for spikes that stand on zero."""
     longest = 0
     while True:
-        longest = longest + 1 if longest < SHORT_GLITCH else 2 * longest
+        count, longest = len(run), longest + 1 if longest < SHORT_GLITCH else 2 * longest
+        run = one_pass(register, run, turns, longest, from_zero=False)
+        if longest >= count == len(run):
+            return one_pass(register, run, turns, SHORT_GLITCH, from_zero=True)
+
+
+def one_pass(register: Register, run: list[Point], turns: Sequence[datetime], longest: int, *, from_zero: bool) -> list[Point]:
+    """False zeros first, then glitches of every form; each time all falls are judged on the same readings."""
+    for only_zeros in (True, False):
         gone: dict[int, set[str]] = defaultdict(set)
         for i in range(1, len(run)):
             before, now = run[i - 1], run[i]
-            if fall(register, before, now) <= tolerance(register, before):
+            if fall(register, before, now) <= least(register, before) or (only_zeros and now.value != 0):
                 continue
             if longest > SHORT_GLITCH and surely_wraps(register, before, now, turns):
                 continue
-            found, rule = glitch(run, i, longest)
-            for j in found:
+            if fall(register, before, now) <= tolerance(register, before):
+                found = {} if only_zeros or longest > SHORT_GLITCH else small_spike(register, run, i, longest)
+            elif only_zeros:
+                found = dict.fromkeys(transient(register, run, i, longest), "transient")
+            else:
+                found = glitch(register, run, i, longest, from_zero=from_zero)
+            for j, rule in found.items():
                 gone[j].add(rule)
         for j, rules in gone.items():
             reading = run[j].reading
             if reading is not None:
                 register.aside[reading["message"]] |= rules
         run = [point for j, point in enumerate(run) if j not in gone]
-        if longest >= len(run) and not gone:
-            return run
+    return run
 
 
-def glitch(run: Sequence[Point], i: int, longest: int) -> tuple[range, str]:
-    """The readings around the fall into run[i] that are no more than a glitch."""
-    dip, spike = transient(run, i, longest), spike_up(run, i, longest)
+def glitch(register: Register, run: Sequence[Point], i: int, longest: int, *, from_zero: bool) -> dict[int, str]:
+    """The readings around the fall into run[i] that are no more than a glitch, with the rule."""
+    dip, spike = transient(register, run, i, longest), spike_up(register, run, i, longest, tolerance(register, run[i - 1]))
+    if len(spike) and not from_zero and run[spike[0] - 1].value == 0:
+        spike = range(0)
     if len(dip) and (not len(spike) or len(dip) < len(spike) or (len(dip) == len(spike) and run[i].value == 0)):
-        return dip, "transient"
-    return spike, "spike"
+        return dict.fromkeys(dip, "transient")
+    if len(spike):
+        return dict.fromkeys(spike, "spike")
+    return spike_and_dip(register, run, i, longest) if longest <= SHORT_GLITCH else {}
 
 
-def transient(run: Sequence[Point], i: int, longest: int) -> range:
-    """The readings from the fall until the register is back at the value fallen from, by one steep step."""
+def transient(register: Register, run: Sequence[Point], i: int, longest: int) -> range:
+    """The readings from the fall until the register is back where it fell from, by one steep step."""
     before, now = run[i - 1], run[i]
-    j = next((j for j in range(i + 1, len(run)) if run[j].value >= before.value), None)
-    if j is None or j - i > longest or not steep(run[j].value - run[j - 1].value, run[j].value - now.value, j - i):
+    back = before.value - tolerance(register, before)
+    j = next((j for j in range(i + 1, len(run)) if run[j].value >= back), None)
+    if j is None or j - i > longest or not steep(run[j].value - run[j - 1].value, max(run[j].value, before.value) - now.value, j - i):
         return range(0)
-    return range(i, j) if j - i <= SHORT_GLITCH or run[j].at - before.at <= LOOK_AROUND else range(0)
+    return range(i, j) if in_time(before, run[j], j - i, now) else range(0)
 
 
-def spike_up(run: Sequence[Point], i: int, longest: int) -> range:
-    """The readings since the register left, by one steep step, a value not above the one it fell to."""
+def spike_up(register: Register, run: Sequence[Point], i: int, longest: int, slack: float) -> range:
+    """The readings since the register left, by one steep step, where it has now fallen to."""
     before, now = run[i - 1], run[i]
-    last = next((j for j in range(i - 1, -1, -1) if run[j].value <= now.value), None)
+    last = next((j for j in range(i - 1, -1, -1) if run[j].value <= now.value + slack), None)
     if last is None:
         return range(0)
     length = i - last - 1
-    if length > longest or not steep(run[last + 1].value - run[last].value, before.value - run[last].value, length):
+    if not 0 < length <= longest or not steep(run[last + 1].value - run[last].value, before.value - min(run[last].value, now.value), length):
         return range(0)
-    return range(last + 1, i) if length <= SHORT_GLITCH or (now.at - run[last].at <= LOOK_AROUND and now.value != 0) else range(0)
+    if length > SHORT_GLITCH and now.value == 0:  # a register that lost its count shows that
+        return range(0)
+    return range(last + 1, i) if in_time(run[last], now, length, now) else range(0)
+
+
+def small_spike(register: Register, run: Sequence[Point], i: int, longest: int) -> dict[int, str]:
+    """A spike within the tolerance: what has fallen is nearly all that had been climbed, and is not soon climbed again."""
+    before, now = run[i - 1], run[i]
+    found = spike_up(register, run, i, longest, least(register, before))
+    if not len(found) or before.value - now.value < 0.9 * (before.value - run[found[0] - 1].value):
+        return {}
+    if any(point.value >= before.value for point in run[i + 1:i + 1 + SHORT_GLITCH]):
+        return {}
+    return dict.fromkeys(found, "spike")
+
+
+def spike_and_dip(register: Register, run: Sequence[Point], i: int, longest: int) -> dict[int, str]:
+    """Readings above and then below what the register showed before and after them."""
+    slack = tolerance(register, run[i - 1])
+    for total in range(2, longest + 1):
+        for above in range(1, total):
+            first, beyond = i - above, i + total - above
+            if first < 1 or beyond >= len(run):
+                continue
+            before, after = run[first - 1], run[beyond]
+            if (
+                before.value <= after.value + slack and after.at - before.at <= LOOK_AROUND
+                and after.value - before.value <= 0.1 * min(run[i - 1].value - before.value, after.value - run[i].value)
+                and run[first].value - before.value >= 0.9 * (run[i - 1].value - before.value)
+                and after.value - run[beyond - 1].value >= 0.9 * (after.value - run[i].value)
+                and all(point.value > after.value + slack for point in run[first:i])
+                and all(point.value < before.value - slack for point in run[i:beyond])
+            ):
+                return dict.fromkeys(range(first, i), "spike") | dict.fromkeys(range(i, beyond), "transient")
+    return {}
 
 
 def steep(step: float, climb: float, length: int) -> bool:
     return step >= (0.5 if length <= SHORT_GLITCH else 0.9) * climb
+
+
+def in_time(before: Point, after: Point, length: int, fallen_to: Point) -> bool:
+    return after.at - before.at <= LOOK_AROUND or (fallen_to.value == 0 and length <= SHORT_GLITCH)
 
 
 def surely_wraps(register: Register, before: Point, now: Point, turns: Sequence[datetime]) -> bool:
@@ -268,27 +328,41 @@ def surely_wraps(register: Register, before: Point, now: Point, turns: Sequence[
     row = register.row(before.at)
     if row["modulus"] is None:
         return False
+    forward = now.value - before.value + row["modulus"]
+    if forward < 0:
+        return False
     if any(before.at < at <= now.at for at in turns):
         return True
-    forward = now.value - before.value + row["modulus"]
     return row["max_rate_per_h"] is not None and not register.too_fast(forward * register.multiplier(before.at), before.at, now.at)
 
 
-def wraps(register: Register, before: Point, now: Point, turns: Sequence[datetime]) -> bool:
-    """Rule 4b."""
+def wraps(register: Register, run: Sequence[Point], i: int, turns: Sequence[datetime]) -> bool:
+    """Rule 4b: the fall into run[i]; without a rating the step across the modulus is small, or hardly faster than the steps beside it."""
+    before, now = run[i - 1], run[i]
     row = register.row(before.at)
-    if row["modulus"] is None or row["max_rate_per_h"] is not None:
+    if row["modulus"] is None or row["max_rate_per_h"] is not None or surely_wraps(register, before, now, turns):
         return surely_wraps(register, before, now, turns)
-    return surely_wraps(register, before, now, turns) or now.value - before.value + row["modulus"] <= row["modulus"] / 2
+    forward = now.value - before.value + row["modulus"]
+    if not row["modulus"] / 100 < forward <= row["modulus"] / 2:
+        return bool(0 <= forward <= row["modulus"] / 2)
+    beside = [
+        (run[j].value - run[j - 1].value) / ((run[j].at - run[j - 1].at) / H)
+        for j in (i - 1, i + 1) if 0 < j < len(run) and run[j].value >= run[j - 1].value
+    ]
+    return forward / ((now.at - before.at) / H) <= 10 * max(beside) if beside else bool(forward <= row["modulus"] / 10)
 
 
 def cumulative_steps(register: Register, counted: Sequence[Row]) -> None:
     ends, turns = declared(register)
     for whole in runs_between_events(register, counted, ends):
         run = without_glitches(register, whole, turns)
-        verdicts = [verdict(register, before, now, turns) for before, now in pairwise(run)]
-        cuts = [0, *(i for i, what in enumerate(verdicts, start=1) if what in ("wrap", "reset")), len(run)]
-        counts = [value for first, last in pairwise(cuts) for value in on_floor(register, run[first:last])]
+        verdicts = [verdict(register, run, i, turns) for i in range(1, len(run))]
+        cuts = cuts_of(verdicts, run)
+        for first, last in pairwise(cuts):
+            for i in range(first + 1, last):
+                if ends_lost_count(register, run[i - 1:last][:6]):
+                    verdicts[i - 1] = "reset"
+        counts = [value for first, last in pairwise(cuts_of(verdicts, run)) for value in on_floor(register, run[first:last])]
         for what, (i, before), now in zip(verdicts, enumerate(run), run[1:], strict=False):
             if what == "reset":  # rule 4c: what was used in between is unknown
                 register.steps.append(Step(before.at, now.at, 0.0, suspect=True, covered=False, before=before.value, after=now.value))
@@ -300,13 +374,32 @@ def cumulative_steps(register: Register, counted: Sequence[Row]) -> None:
                 register.flag(register.steps[-1], what)
 
 
-def verdict(register: Register, before: Point, now: Point, turns: Sequence[datetime]) -> str:
+def cuts_of(verdicts: Sequence[str], run: Sequence[Point]) -> list[int]:
+    """Where the stretches between wraps and resets begin, and the end."""
+    return [0, *(i for i, what in enumerate(verdicts, start=1) if what in ("wrap", "reset")), len(run)]
+
+
+def verdict(register: Register, run: Sequence[Point], i: int, turns: Sequence[datetime]) -> str:
     """What a step of the readings that are left is: a wrap, a reset, jitter or nothing."""
+    before, now = run[i - 1], run[i]
     if fall(register, before, now) <= 0:
         return ""
     if fall(register, before, now) <= tolerance(register, before):
         return "jitter"
-    return "wrap" if wraps(register, before, now, turns) else "reset"
+    return "wrap" if wraps(register, run, i, turns) else "reset"
+
+
+def ends_lost_count(register: Register, six: Sequence[Point]) -> bool:
+    """Rule 4e: a step out of zero, more than 100 times as fast as the four that follow."""
+    if len(six) < 6 or six[0].value != 0 or six[1].value <= 0 or register.row(six[0].at)["net"]:
+        return False
+    zero, now, last = six[0], six[1], six[-1]
+    gained = last.value - now.value
+    rated = register.row(zero.at)["max_rate_per_h"] is not None
+    return (
+        gained > 0 and now.value / ((now.at - zero.at) / H) > 100 * gained / ((last.at - now.at) / H)
+        and (not rated or register.too_fast(now.value * register.multiplier(zero.at), zero.at, now.at))
+    )
 
 
 def on_floor(register: Register, run: Sequence[Point]) -> list[float]:

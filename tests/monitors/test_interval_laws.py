@@ -81,6 +81,20 @@ class Series:
         high = 20_000 * (1 + share)
         self.glitch(place, length, [self.value(other) + high for other in range(place, place + length)], "spike")
 
+    def spike_and_zeros(self, place: int, length: int, share: float) -> None:
+        above = self.value(place) + 20_000 * (1 + share)
+        self.glitch(place, length + 1, [above] + [0.0] * length, "transient")
+        self.aside[place] = {"spike"}
+
+    def restored(self, place: int, length: int, share: float) -> None:
+        """After false zeros the meter shows a count from some minutes before the cut."""
+        self.zeros(place, length)
+        before = self.value(place - 1)
+        back = self.value(place + length) - before * (1 - max(0.01, 0.99 * share) * 1e-3)
+        self.lost += back
+        self.lower_from(place + length, back)
+        self.flags.add(("jitter", place - 1, place + length))
+
     def gap(self, place: int, length: int) -> None:
         for other in range(place, place + length):
             self.shown[other] = None
@@ -89,12 +103,12 @@ class Series:
     def jitter(self, place: int, share: float) -> None:
         """One reading a little below the one before it; the next is above both."""
         before = self.value(place - 1)
-        self.shown[place] = before - max(1e-6, share * 1e-3) * before
+        self.shown[place] = before * (1 - max(1e-6, 0.99 * share * 1e-3))
         self.flags.add(("jitter", place - 1, place))
 
     def reset(self, place: int) -> None:
         self.lost += self.used[place - 1]
-        self.lower_from(place, self.value(place))
+        self.lower_from(place, self.value(place) - 500)
         self.flags.add(("reset", place - 1, place))
 
     def change(self, place: int, share: float) -> None:
@@ -169,6 +183,53 @@ def test_a_fault_of_many_readings_is_one_too(made: tuple[Series, list[int]], len
 
 
 @settings(max_examples=20)
+@given(series(1, longest=5), st.integers(1, 3), shares, st.sampled_from(["spike_and_zeros", "restored"]))
+def test_two_faults_at_once_are_told_apart(made: tuple[Series, list[int]], length: int, share: float, kind: str) -> None:
+    known, [place] = made
+    getattr(known, kind)(place, length, share)
+    known.check()
+
+
+@settings(max_examples=20)
+@given(series(1), short)
+def test_a_spike_of_less_than_a_thousandth_is_no_jitter(made: tuple[Series, list[int]], length: int) -> None:
+    known, [place] = made
+    known.first += 400_000
+    known.__post_init__()
+    known.glitch(place, length, [known.value(other) + 350 for other in range(place, place + length)], "spike")
+    known.check()
+
+
+@settings(max_examples=20)
+@given(series(1), st.booleans())
+def test_zeros_before_the_first_true_value_are_no_start_of_counting(made: tuple[Series, list[int]], rated: bool) -> None:
+    known, [place] = made
+    known.lost = sum(known.used[:place])
+    known.shown[:place] = [0.0] * place
+    known.flags = {("reset", place - 1, place)}
+    known.check(max_rate_per_h=5.0 * 60 / known.minutes if rated else None)
+
+
+@settings(max_examples=20)
+@given(series(1))
+def test_a_new_meter_that_starts_at_zero_counts_from_there(made: tuple[Series, list[int]]) -> None:
+    known, [place] = made
+    known.used[:place - 1] = [0.0] * (place - 1)
+    known.first = 0.0
+    known.__post_init__()
+    known.check()
+
+
+@settings(max_examples=20)
+@given(series(1), st.integers(3, 40))
+def test_a_reset_far_from_the_modulus_is_no_wrap(made: tuple[Series, list[int]], percent: int) -> None:
+    known, [place] = made
+    known.reset(place)
+    before = known.value(place - 1)
+    known.check(modulus=before / (1 - percent / 100))
+
+
+@settings(max_examples=20)
 @given(series(1), shares)
 def test_a_small_step_back_is_flagged_and_nothing_else(made: tuple[Series, list[int]], share: float) -> None:
     known, [place] = made
@@ -206,7 +267,7 @@ def test_a_wrap_loses_nothing(made: tuple[Series, list[int]], rated: bool, missi
     known.check(modulus=modulus, max_rate_per_h=5.0 * 60 / known.minutes if rated else None)
 
 
-KINDS = ("zeros", "dip", "spike", "gap", "jitter", "change", "reset")
+KINDS = ("zeros", "dip", "spike", "spike_and_zeros", "restored", "gap", "jitter", "change", "reset")
 
 
 @settings(max_examples=20)
@@ -217,8 +278,8 @@ def test_faults_of_all_kinds_together_keep_their_labels(data: st.DataObject) -> 
     for kind, place in zip(kinds, places, strict=True):
         if kind in ("zeros", "gap"):
             getattr(known, kind)(place, data.draw(short))
-        elif kind in ("dip", "spike"):
-            getattr(known, kind)(place, data.draw(short), data.draw(shares))
+        elif kind in ("dip", "spike", "spike_and_zeros", "restored"):
+            getattr(known, kind)(place, data.draw(st.integers(1, 3)), data.draw(shares))
         elif kind == "reset":
             known.reset(place)
         else:
@@ -301,6 +362,32 @@ def test_registers_do_not_know_of_each_other(readings: pl.DataFrame, seed: int) 
     alone = [intervals(its, rows_for(its), NO_EVENTS, by="hour", zone=SHANGHAI) for its in readings.partition_by("register_key", maintain_order=True)]
     for name in ("intervals", "set_aside", "flags"):
         assert_frame_equal(getattr(together, name), pl.concat([getattr(one, name) for one in alone]), check_exact=True)
+
+
+@settings(max_examples=6)
+@given(st.data())
+def test_a_day_computed_with_what_lies_within_reach_is_the_day_of_the_whole_history(data: st.DataObject) -> None:
+    """The longest glitch and the floor reach 31 days, so what lies within 62 decides, wherever the history is cut beyond."""
+    kinds = data.draw(st.lists(st.sampled_from(["zeros", "gap", "jitter", "reset"]), min_size=3, max_size=6))
+    known, places = data.draw(series(len(kinds), longest=500))
+    known.minutes = 180
+    for kind, place in zip(kinds, places, strict=True):
+        match kind:
+            case "reset":
+                known.reset(place)
+            case "jitter":
+                known.jitter(place, data.draw(shares))
+            case _:
+                getattr(known, kind)(place, data.draw(st.integers(1, 200)))
+    readings = known.readings()
+    whole = counted(readings, register(), NO_EVENTS, zone=SHANGHAI)
+    days = spread(whole, "day")["start"]
+    start, end = calendar.day_span(calendar.local_day(days[data.draw(st.integers(0, len(days) - 1))], SHANGHAI), SHANGHAI)
+    before, after = (timedelta(days=data.draw(st.integers(62, 90))) for _ in range(2))
+    part = counted(readings.filter(pl.col("read_at").is_between(start - before, end + after)), register(), NO_EVENTS, zone=SHANGHAI)
+    for by in ("hour", "day"):
+        of_day = pl.col("start").is_between(start, end, closed="left")
+        assert_frame_equal(spread(part, by).filter(of_day), spread(whole, by).filter(of_day), check_exact=True)
 
 
 # --- hours, days, months, years ---------------------------------------------------------------------------------------

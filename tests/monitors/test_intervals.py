@@ -130,7 +130,7 @@ def test_a_spike_that_returns_within_a_month_adds_nothing(length: int) -> None:
 
 
 @pytest.mark.parametrize("length", range(1, NEARBY + 2))
-def test_readings_a_month_apart_may_be_glitches_as_well_though_not_many(length: int) -> None:
+def test_zeros_a_month_apart_may_be_false_as_well_though_not_many(length: int) -> None:
     found = run(series(100, 101, *[0] * length, 110, 111, minutes=30 * 24 * 60))
     assert len(aside(found)) == (length if length <= NEARBY else 0)
 
@@ -155,9 +155,16 @@ def test_a_declared_modulus_turns_a_fall_into_a_wrap() -> None:
     assert set(found.intervals["quality"]) == {"measured"}
 
 
-@pytest.mark.parametrize(("after", "expected"), [(4999.9, 5004.9), (4995, 5000), (4995.1, 0)])
-def test_without_a_rating_a_wrap_goes_forward_by_half_the_modulus_at_most(after: float, expected: float) -> None:
-    assert quantities(run(series(9995, after), register(modulus=10_000.0)))[0] == (expected if expected <= 5000 else 0)
+@pytest.mark.parametrize(("values", "place", "forward"), [
+    ((9000, 9500, 4499, 4999), 1, 4999), ((9000, 9500, 4501, 5001), 1, None),  # half the modulus at most
+    ((9800, 9804, 3, 7), 1, None), ((9800, 9820, 20, 40), 1, 200), ((9800, 9819, 20, 39), 1, None),  # ten times a step beside it
+    ((9990, 9990, 90, 90), 1, 100), ((9990, 9990, 90.1, 90.1), 1, None),  # a hundredth of the modulus even so
+    ((9500, 500), 0, 1000), ((9500, 500.1), 0, None),  # a tenth where no step is beside it
+])
+def test_without_a_rating_a_wrap_is_small_or_like_the_steps_beside_it(values: tuple[float, ...], place: int, forward: float | None) -> None:
+    found = run(series(*values), register(modulus=10_000.0))
+    assert found.flags["flag"].to_list() == ["reset" if forward is None else "wrap"]
+    assert quantities(found)[place] == (forward or 0)
 
 
 @pytest.mark.parametrize(("rating", "expected"), [(400, 0), (400.1, 100.0), (400.0 + 1e-9, 100.0)])
@@ -176,6 +183,58 @@ def test_a_thousandth_of_the_value_is_jitter_even_where_no_resolution_is_declare
     found = run(series(127_000, 128_000, 127_872, 128_001))
     assert (quantities(found), flags(found), aside(found)) == ([1000, 0, 1], [("jitter", 128_000, 127_872)], [])
     assert aside(run(series(127_999, 128_000, 127_871.999, 128_001))) == [(127_871.999, ["transient"])]
+
+
+def test_a_register_that_comes_back_a_little_lower_was_not_reset() -> None:
+    """A meter that restores what it had kept some minutes before a cut."""
+    found = run(series(1000, 1001, 0, 0, 1000.5, 1001.3, 1002))
+    assert (sum(quantities(found)), aside(found), flags(found)) == (2, [(0, ["transient"])] * 2, [("jitter", 1001, 1000.5)])
+    assert sum(quantities(run(series(100, 101, 9000, 100.95, 102)))) == 2
+
+
+def test_a_spike_and_a_false_zero_side_by_side_add_nothing() -> None:
+    found = run(series(100, 101, 9000, 0, 102, 103))
+    assert (quantities(found), aside(found)) == ([1, 1, 1], [(9000, ["spike"]), (0, ["transient"])])
+
+
+def test_a_spike_smaller_than_a_thousandth_is_one_if_it_falls_back_as_it_rose() -> None:
+    found = run(series(1_000_000, 1_000_001, 1_000_801, 1_000_002, 1_000_003))
+    assert (quantities(found), aside(found)) == ([1, 1, 1], [(1_000_801, ["spike"])])
+    back_flow = run(series(1_000_000, 1_000_010, 1_000_002, 1_000_012))
+    assert (quantities(back_flow), flags(back_flow)) == ([10, 0, 2], [("jitter", 1_000_010, 1_000_002)])
+
+
+def test_a_false_zero_is_no_ground_on_which_a_good_reading_would_be_a_spike() -> None:
+    found = run(series(1000, *[0] * 5, 1005, *[0] * 5, 1010, 1011))
+    assert aside(found) == [(0, ["transient"])] * 10
+    assert sum(quantities(run(series(0, 5000, 0, 0, 0)))) == 0
+
+
+ZEROS = [0] * 3
+
+
+@pytest.mark.parametrize(("values", "counted_kwh", "rating"), [
+    ((*ZEROS, 120_000, 120_001, 120_002, 120_003, 120_004), 4, None),  # a gateway that had not yet polled
+    ((*ZEROS, 120_000, 120_001, 120_002, 120_003), 120_003, None),  # too few readings after it to tell
+    ((*ZEROS, 50, 60, 70, 80, 90), 90, None),  # a new meter
+    ((*ZEROS, 1000, 1010, 1020, 1030, 1040), 1040, None),  # a hundred times as fast
+    ((*ZEROS, 1000.1, 1010.1, 1020.1, 1030.1, 1040.1), 40, None),
+    ((*ZEROS, 500, 500, 500, 500, 500), 500, None),  # a batch, then rest
+    ((*ZEROS, 120_000, 120_001, 120_002, 120_003, 120_004), 120_004, 480_000.0),
+    ((*ZEROS, 120_000, 120_001, 120_002, 120_003, 120_004), 4, 479_999.0),
+])
+def test_a_step_out_of_zero_ends_a_lost_count_where_it_is_far_beyond_what_follows(values, counted_kwh: float, rating: float | None) -> None:
+    found = run(series(*values), register(max_rate_per_h=rating))
+    assert sum(quantities(found)) == pytest.approx(counted_kwh)
+    assert flags(found) == ([] if counted_kwh == values[-1] else [("reset", 0, values[3])])
+
+
+def test_the_31_days_hold_for_few_readings_too_but_not_for_zeros() -> None:
+    def monthly(*values: float) -> Intervals:
+        return run(series(*values, minutes=30 * 24 * 60))
+
+    assert flags(monthly(50_000, 100, 30_000, 62_000)) == [("reset", 50_000, 100)]
+    assert aside(monthly(50_000, 0, 50_400, 62_000)) == [(0, ["transient"])]
 
 
 def test_jitter_that_does_not_come_back_within_a_month_is_booked_so_that_energy_is_conserved() -> None:
