@@ -185,6 +185,8 @@ def _short_glitches(frame: pl.DataFrame, starts: pl.Series, fallen: pl.DataFrame
     for most in range(1, NEARBY + 1):
         around, found = _passed(around, rows, most)
         gone.append(found)
+        if not _places_of_falls(around).len():
+            break
     return pl.concat(gone)
 
 
@@ -256,8 +258,11 @@ def _around(frame: pl.DataFrame, starts: pl.Series, spans: pl.DataFrame) -> pl.D
 
 def _within(around: pl.DataFrame, rows: Rows) -> pl.DataFrame:
     """The falls in those stretches; `at` is the place among them."""
-    at = ((around["v"] < around["v"].shift(1)) & (around["stretch"] == around["stretch"].shift(1))).arg_true().cast(pl.Int64)
-    return _described(around["k"], around["v"], at, rows)
+    return _described(around["k"], around["v"], _places_of_falls(around), rows)
+
+
+def _places_of_falls(around: pl.DataFrame) -> pl.Series:
+    return ((around["v"] < around["v"].shift(1)) & (around["stretch"] == around["stretch"].shift(1))).arg_true().cast(pl.Int64)
 
 
 def _glitches(around: pl.DataFrame, fallen: pl.DataFrame, most: int, *, only_transients: bool, from_zero: bool) -> pl.DataFrame:

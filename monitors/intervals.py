@@ -64,12 +64,15 @@ from typing import Final
 import polars as pl
 
 from config.schemas import FLAG, INTERVAL, SET_ASIDE, WINDOW, empty
+from config.units import quantity_unit
 from monitors.axis import HOUR_US, Axis, Rows, axis_of, chunks, position_of, rows_on
+from monitors.editing import unconfirmed
 from monitors.falls import NONE_LEFT, RATE_ROUNDING, judge, on_floor
 from monitors.spreading import Grain, Part, by_grain, by_reading, gaps
 
-__all__ = ["Counted", "Grain", "Intervals", "counted", "intervals", "quantity_unit", "spread", "uncovered"]
+__all__ = ["COUNTED_KINDS", "Counted", "Grain", "Intervals", "counted", "intervals", "quantity_unit", "spread", "uncovered"]
 
+COUNTED_KINDS: Final = ("cumulative", "interval", "rate")  # registers whose readings are consumption
 USUAL_TOLERANCE: Final = 1.5  # a spacing longer than this times the usual one is a gap
 LONGEST_INTERVAL: Final = timedelta(days=366)
 LONGEST_RATE_STEP: Final = timedelta(minutes=90)
@@ -127,11 +130,17 @@ def counted(
 
     Args:
         readings: as for `intervals`.
-        registers: the same.
+        registers: the same. Those whose kind is not among COUNTED_KINDS show no consumption (a state) or have no readings (derived):
+            these rules do not look at their readings, which are neither counted nor set aside.
         events: the same.
         zone: the same.
-        confirmed: WINDOW: steps and resets inside these spans (both ends included) are not suspect, since a person has looked at them.
+        confirmed: WINDOW, in any order: steps and resets inside these spans (both ends included) are not suspect, since a person has
+            looked at them. Spans that touch or overlap are one.
     """
+    is_counted = registers["kind"].is_in(COUNTED_KINDS)
+    if not is_counted.all():
+        others = registers.filter(~is_counted)["register_key"].unique()
+        readings, registers = readings.filter(~pl.col("register_key").is_in(others.implode())), registers.filter(is_counted)
     keys = registers["register_key"].unique().sort()
     position = position_of(readings["register_key"], keys)
     unknown = position.is_null().arg_true()
@@ -171,17 +180,6 @@ def uncovered(what: Counted, spans: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(found).sort("register_key", "start")
 
 
-def quantity_unit(kind: str, unit: str) -> str | None:
-    """The unit of a register's quantities: its own, or for a rate that of the rate times an hour; None where that has no name.
-
-    >>> quantity_unit("rate", "kW"), quantity_unit("rate", "m3/h"), quantity_unit("cumulative", "kWh")
-    ('kWh', 'm3', 'kWh')
-    """
-    if kind != "rate":
-        return unit
-    return unit.removesuffix("/h") if unit.endswith("/h") else {"W": "Wh", "kW": "kWh", "MW": "MWh", "GW": "GWh"}.get(unit)
-
-
 def _aside(readings: pl.DataFrame, rows: pl.Series, rules: str | pl.Series) -> pl.DataFrame:
     broken = pl.repeat([rules], len(rows), dtype=pl.List(pl.String), eager=True) if isinstance(rules, str) else rules
     return readings[rows.cast(pl.UInt32)].select(SET_ASIDE.names()[:-1]).with_columns(broken.alias("broken_rules"))
@@ -202,12 +200,10 @@ def _without_confirmed(part: Part, confirmed: pl.DataFrame) -> Part:
     spans = confirmed.filter(pl.col("register_key").is_in(part.axis.keys.implode()))
     if not doubtful.height or not spans.height:
         return part
-    position = position_of(spans["register_key"], part.axis.keys)
-    spans = pl.DataFrame({
-        "position": position, "low": part.axis.pack_within(position, spans["start"], -1), "high": part.axis.pack_within(position, spans["end"], -1),
-    })
-    inside = doubtful.with_columns(position=_a // part.axis.span).join(spans, on="position").filter((pl.col("low") <= _a) & (_b <= pl.col("high")))
-    return replace(part, flags=part.flags.join(inside.unique(["a", "b", "flag"]), on=["a", "b", "flag"], how="anti", maintain_order="left"))
+    key, start, end = part.axis.key_and_instant(doubtful["a"], doubtful["b"])
+    stays = unconfirmed(doubtful.with_columns(key.alias("register_key"), start.alias("start"), end.alias("end")), spans)
+    right = doubtful.join(stays, on=["a", "b", "flag"], how="anti")
+    return replace(part, flags=part.flags.join(right, on=["a", "b", "flag"], how="anti", maintain_order="left"))
 
 
 # --- what counts ------------------------------------------------------------------------------------------------------

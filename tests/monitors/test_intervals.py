@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from config import calendar
-from config.schemas import DAY_RANGE, EVENT, INTERVAL, READING, REGISTER, SET_ASIDE
+from config.schemas import DAY_RANGE, EVENT, INTERVAL, READING, REGISTER, SET_ASIDE, WINDOW
 from monitors import axis
 from monitors import intervals as core
 from monitors.falls import NEARBY
@@ -445,6 +445,26 @@ def test_registers_of_all_kinds_go_through_together() -> None:
     readings = pl.concat([series(0, 1, 2), series(5, 6, 7, key=2), series(4, 4, 4, key=3), series(3, 4, 4, key=9)])
     found = run(readings, registers).intervals
     assert found.group_by("register_key", maintain_order=True).agg(pl.col("quantity").sum()).rows() == [(1, 2.0), (2, 18.0), (3, 2.0), (9, 1.0)]
+
+
+def test_readings_of_states_are_neither_counted_nor_set_aside() -> None:
+    registers = pl.concat([register(register_key=1), register(register_key=2, kind="state", unit="degC"), register(register_key=3, kind="derived")])
+    own, others = series(0, 1, 2), pl.concat([series(-5, 5, float("nan"), key=2), series(1, 2, key=3)])
+    changed = pl.DataFrame([(2, at(20), "change", 1.0, 2.0, None)], schema=EVENT, orient="row")
+    alone, together = run(own, register()), run(pl.concat([others, own]), registers, changed)
+    assert together.intervals.equals(alone.intervals)
+    assert together.set_aside.is_empty()
+    assert run(others, registers.filter(pl.col("register_key") > 1), changed).intervals.is_empty()
+    assert run(series(1, 2, key=4), registers).set_aside["broken_rules"].to_list() == [["no_register_row"]] * 2
+
+
+@pytest.mark.parametrize(("begin", "quality"), [(20, "measured"), (21, "suspect")])
+def test_confirmed_spans_that_touch_are_one_and_hold_a_step_between_them(begin: float, quality: str) -> None:
+    spans = [(1, at(begin), at(30)), (1, at(15), at(20))]  # the second step lasts from minute 15 to 30
+    confirmed = pl.DataFrame(spans, schema=WINDOW, orient="row")
+    done = counted(series(0, 50, 100), register(max_rate_per_h=10.0), NO_EVENTS, zone=SHANGHAI, confirmed=confirmed)
+    assert spread(done, "reading")["quality"].to_list() == ["suspect", quality]
+    assert done.flags["start"].to_list() == [at(0), at(15)][: 1 + (quality == "suspect")]
 
 
 def test_the_unit_of_a_rate_is_integrated_too() -> None:
