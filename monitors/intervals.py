@@ -57,9 +57,12 @@ zeroed or dropped.
    once a day has estimated hours and measured days, and hourly readings a little off the hour are not estimated. Reach 1.
 """
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar, cast
 
 import polars as pl
 
@@ -77,6 +80,10 @@ USUAL_TOLERANCE: Final = 1.5  # a spacing longer than this times the usual one i
 LONGEST_INTERVAL: Final = timedelta(days=366)
 LONGEST_RATE_STEP: Final = timedelta(minutes=90)
 
+ALONE_READINGS: Final = 200_000  # so many are worked on in one piece, more in two at a time
+
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 _UNCERTAIN, _BAD = 1, 2
 _US: Final = timedelta(microseconds=1)
 _k, _v, _a, _b, _q = pl.col("k"), pl.col("v"), pl.col("a"), pl.col("b"), pl.col("q")
@@ -153,12 +160,12 @@ def counted(
         for first, last in chunks(position, len(keys), axis.span):
             whole = last - first == len(keys)
             mine = position.is_between(first, last - 1)
-            chunk = replace(axis, keys=keys.slice(first, last - first))
-            part, left = _count(
-                readings if whole else readings.filter(mine), position if whole else position.filter(mine) - first, registers, events, chunk,
-            )
-            parts.append(part if confirmed is None else _without_confirmed(part, confirmed))
-            aside.extend(left)
+            given = readings if whole else readings.filter(mine)
+            frame = _frame(given, position if whole else position.filter(mine) - first, axis)
+            halves = _halves(frame, replace(axis, keys=keys.slice(first, last - first)))
+            for part, left in _side_by_side(partial(_count, given, registers, events), halves):
+                parts.append(part if confirmed is None else _without_confirmed(part, confirmed))
+                aside.extend(left)
     flags = pl.concat([_named(part) for part in parts]) if parts else empty(FLAG)
     return Counted(
         tuple(parts), pl.concat(aside).sort("register_key", "read_at", "copy", "received_at", "message", "value"),
@@ -168,7 +175,7 @@ def counted(
 
 def spread(what: Counted, by: Grain) -> pl.DataFrame:
     """INTERVAL of what counts, by that grain (rule 8)."""
-    rows = [by_reading(part) if by == "reading" else by_grain(part, by) for part in what.parts]
+    rows = _side_by_side(lambda part: by_reading(part) if by == "reading" else by_grain(part, by), what.parts)
     return pl.concat(rows) if rows else empty(INTERVAL)
 
 
@@ -208,13 +215,32 @@ def _without_confirmed(part: Part, confirmed: pl.DataFrame) -> Part:
 
 # --- what counts ------------------------------------------------------------------------------------------------------
 
+def _halves(frame: pl.DataFrame, axis: Axis) -> list[tuple[pl.DataFrame, Axis]]:
+    """Sorted readings of an axis in two, each on its own registers; whole where they are few."""
+    middle = int(frame["k"][frame.height // 2]) // axis.span
+    cut = int(frame["k"].search_sorted(middle * axis.span, side="left"))
+    if frame.height < ALONE_READINGS or not 0 < cut < frame.height:
+        return [(frame, axis)]
+    later = frame.slice(cut).with_columns(_k - middle * axis.span)
+    return [(frame.slice(0, cut), replace(axis, keys=axis.keys.slice(0, middle))), (later, replace(axis, keys=axis.keys.slice(middle)))]
+
+
+def _side_by_side(work: Callable[[_Given], _Made], given: Sequence[_Given]) -> list[_Made]:
+    """The work done on each, two at a time: a step on one column uses one core."""
+    if len(given) < 2:
+        return [work(one) for one in given]
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(work, given))
+
+
 def _count(
-    readings: pl.DataFrame, position: pl.Series, registers: pl.DataFrame, events: pl.DataFrame, axis: Axis,
+    readings: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, half: tuple[pl.DataFrame, Axis],
 ) -> tuple[Part, list[pl.DataFrame]]:
-    """The counted part of some readings, all of registers of the axis, and what was set aside (SET_ASIDE)."""
+    """The counted part of readings in order (k, v, row of `readings`), all of registers of their axis, and what was set aside (SET_ASIDE)."""
+    frame, axis = half
     events = events.filter(pl.col("register_key").is_in(axis.keys.implode()))
     rows = rows_on(axis, registers, events)
-    passed, aside = _by_own_value(_frame(readings, position, axis), readings, rows)
+    passed, aside = _by_own_value(frame, readings, rows)
     frame, repeated = _one_for_an_instant(passed, readings, rows, axis)
     aside += repeated
     is_uncertain = (readings["quality"] == _UNCERTAIN).fill_null(False)
@@ -398,11 +424,7 @@ def _flagged_steps(points: pl.DataFrame, instants: pl.Series, rows: Rows, doubte
     """Steps (a, b, flag) that are too fast, have an uncertain end, or bridge a gap in the instants of readings."""
     k, v, start = points["k"], points["v"], points["start"]
     length, no_step = k.diff(), start
-    places = {"over_rating": pl.Series(dtype=pl.UInt32)}
-    rate = rows.along("max_rate_per_h", k)
-    if rate is not None:
-        a_rate = rate if isinstance(rate, float) else rate.shift(1)
-        places["over_rating"] = (v.diff().abs() > length * (a_rate * ((1 + RATE_ROUNDING) / HOUR_US))).fill_null(False).arg_true()
+    places = {"over_rating": _too_fast(k, v, length, rows)}
     if len(doubted):
         ends = k.search_sorted(doubted, side="left"), k.search_sorted(doubted, side="right")
         met = pl.DataFrame({"low": ends[0], "high": ends[1]}).select(pl.int_ranges("low", pl.col("high") + 1).alias("at"))
@@ -416,9 +438,22 @@ def _flagged_steps(points: pl.DataFrame, instants: pl.Series, rows: Rows, doubte
     return found
 
 
+def _too_fast(k: pl.Series, v: pl.Series, length: pl.Series, rows: Rows) -> pl.Series:
+    """The places of steps above max_rate_per_h. Only those are looked at closely that may be, by the least rate of all registers."""
+    least = rows.frame["max_rate_per_h"].min()
+    if least is None or len(k) < 2:
+        return pl.Series(dtype=pl.UInt32)
+    usual = cast(float, length.gather_every(max(1, len(k) // 1000), offset=1).median())
+    rise, allowed = v.diff(), cast(float, least) * usual / HOUR_US
+    at = ((rise > allowed) | (rise < -allowed) | (length < usual)).fill_null(False).arg_true().cast(pl.Int64)
+    rate = rows.of("max_rate_per_h", k.gather(at - 1)) * ((1 + RATE_ROUNDING) / HOUR_US)
+    return at.filter((rise.gather(at).abs() > length.gather(at) * rate).fill_null(False)).cast(pl.UInt32)
+
+
 def _gaps(length: pl.Series, points: pl.DataFrame, instants: pl.Series, axis: Axis) -> pl.Series:
     """The places of steps that are longer than an hour and than 1.5 times the lower median of the spacings around."""
     at = (length > HOUR_US).fill_null(False).arg_true().cast(pl.Int64)
+    at = at.filter(~points["start"].gather(at))
     if not len(at):
         return at
     first = instants.search_sorted(points["k"].gather(at - 1), side="right").cast(pl.Int64) - 1

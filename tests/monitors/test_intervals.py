@@ -18,7 +18,7 @@ from config.schemas import DAY_RANGE, EVENT, INTERVAL, READING, REGISTER, SET_AS
 from monitors import axis
 from monitors import intervals as core
 from monitors.falls import NEARBY
-from monitors.intervals import Intervals, counted, intervals, quantity_unit, spread
+from monitors.intervals import Intervals, counted, intervals, quantity_unit, spread, uncovered
 from monitors.reach import REACH, affected_days, day_ranges, short_of_reach, widened
 
 SHANGHAI = "Asia/Shanghai"
@@ -710,16 +710,31 @@ def test_hours_add_up_to_the_difference_of_the_register(steps: list[float], minu
         assert found["covered_ratio"].is_between(0, 1).all()
 
 
-@pytest.mark.parametrize(("readings_at_once", "registers"), [(1, 7), (50, 7), (10_000, 7)])
-def test_working_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch, readings_at_once: int, registers: int) -> None:
+@pytest.mark.parametrize(("readings_at_once", "alone"), [(1, 10_000), (50, 10_000), (10_000, 1), (500, 1)])
+def test_working_in_chunks_and_halves_changes_nothing(monkeypatch: pytest.MonkeyPatch, readings_at_once: int, alone: int) -> None:
+    registers = 7
     cases = [wild_case(seed) for seed in range(registers)]
     keyed = [tuple(table.with_columns(register_key=pl.lit(3 * key, dtype=pl.UInt32)) for table in case[:3]) for key, case in enumerate(cases)]
     readings, rows, events = (pl.concat(tables) for tables in zip(*keyed, strict=True))
     whole = run(readings, rows, events, "hour")
+    first, last = datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 5, 1, tzinfo=UTC)
+    spans = rows.select("register_key").unique().with_columns(start=pl.lit(first), end=pl.lit(last))
+    before = uncovered(counted(readings, rows, events, zone=SHANGHAI), spans)
     monkeypatch.setattr(axis, "CHUNK_READINGS", readings_at_once)
+    monkeypatch.setattr(core, "ALONE_READINGS", alone)
     parts = run(readings.sample(fraction=1, shuffle=True, seed=1), rows, events, "hour")
     assert_frame_equal(whole.intervals, parts.intervals, check_exact=True)
     assert_frame_equal(whole.set_aside, parts.set_aside, check_exact=True)
+    assert_frame_equal(whole.flags, parts.flags, check_exact=True)
+    assert_frame_equal(before, uncovered(counted(readings, rows, events, zone=SHANGHAI), spans))
+
+
+def test_what_is_not_covered_lies_before_between_and_after_what_was_counted() -> None:
+    readings = pl.concat([series(500, 501, None, None, 560, 561, 5, 6), series(*range(3), key=2)])
+    rows = pl.concat([register(modulus=None), register(register_key=2, kind="rate", unit="kW"), register(register_key=3)])
+    spans = pl.DataFrame([(1, at(-60), at(200)), (2, at(0), at(30)), (3, at(0), at(15))], schema=WINDOW, orient="row")
+    found = uncovered(counted(readings, rows, NO_EVENTS, zone=SHANGHAI), spans)
+    assert found.rows() == [(1, at(-60), at(0)), (1, at(75), at(90)), (1, at(105), at(200)), (3, at(0), at(15))]
 
 
 def test_register_keys_far_apart_are_no_burden() -> None:
