@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
-from config.units import dimension, to_base
+from config.units import dimension, quantity_unit, to_base
 
 Key = tuple[str | None, str, str]  # enterprise, meter, register
 
@@ -393,7 +393,7 @@ def terms(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Term], list[Fault]]:
     """
     known: dict[Key, _Known] = {}
     for row in rows:
-        register = _Known(row["kind"], _counted_in(row))
+        register = _Known(row["kind"], row["unit"] and quantity_unit(row["kind"], row["unit"]))
         other = known.setdefault(_key(row), register)
         if (other.kind, other.unit) != (register.kind, register.unit):
             known[_key(row)] = replace(other, changes=True)
@@ -433,14 +433,6 @@ def terms(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Term], list[Fault]]:
 
 def _key(row: Mapping[str, Any]) -> Key:
     return row["enterprise"], row["meter"], row["register"]
-
-
-def _counted_in(row: Mapping[str, Any]) -> str | None:
-    """The unit of a register's quantities; None where it has no name."""
-    unit: str | None = row["unit"]
-    if row["kind"] != "rate" or unit is None:
-        return unit
-    return unit.removesuffix("/h") if unit.endswith("/h") else {"kW": "kWh", "MW": "MWh"}.get(unit)
 
 
 def _times(some: Sequence[Term], factor: float) -> list[Term]:

@@ -67,6 +67,17 @@ def factor(unit: str, to: str) -> float | None:
     return scale / target_scale if dimension == target else None
 
 
+def quantity_unit(kind: str, unit: str) -> str | None:
+    """The unit of a register's quantities: its own, or for a rate that of the rate times an hour; None where that has no name.
+
+    >>> quantity_unit("rate", "kW"), quantity_unit("rate", "m3/h"), quantity_unit("cumulative", "kWh")
+    ('kWh', 'm3', 'kWh')
+    """
+    if kind != "rate":
+        return unit
+    return unit.removesuffix("/h") if unit.endswith("/h") else {"W": "Wh", "kW": "kWh", "MW": "MWh", "GW": "GWh"}.get(unit)
+
+
 def heating_value_in(unit: str) -> tuple[float, str] | None:
     """By what a heating value in `unit` is multiplied to be in kJ for one kg, m3, Nm3 ..., and that unit; None where it is no such unit.
 

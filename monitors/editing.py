@@ -62,18 +62,17 @@ def edited(readings: pl.DataFrame, edits: pl.DataFrame) -> tuple[pl.DataFrame, p
     )
 
 
-def confirmed(suspect: pl.DataFrame, edits: pl.DataFrame) -> pl.DataFrame:
+def unconfirmed(suspect: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:
     """Apply rule 3.
 
     Args:
         suspect: register_key, start, end of suspect steps; further columns are kept.
-        edits: EDIT, those that count.
+        confirmed: WINDOW, in any order; spans that touch or overlap are one.
 
     Returns:
-        The rows of `suspect` that stay so, in their order: those that no confirmed time holds from start to end. Confirmations that
-        touch or overlap are one.
+        The rows of `suspect` that stay so, in their order: those that no confirmed time holds from start to end, both included.
     """
-    right = _together(edits.filter(pl.col("kind") == "confirm"))
+    right = _together(confirmed)
     if right.is_empty() or suspect.is_empty():
         return suspect
     held = (

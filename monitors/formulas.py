@@ -37,12 +37,11 @@ from config.errors import BadInputError, Problem
 from config.formulas import ATMOSPHERE_KPA, T_0_K, Term, terms
 from config.schemas import EVENT, INSTANT, INTERVAL, QUALITY, READING, SET_ASIDE, WINDOW
 from monitors.axis import axis_of, grain_bounds, position_of
-from monitors.intervals import LONGEST_RATE_STEP, Counted, Grain, counted
+from monitors.intervals import COUNTED_KINDS, LONGEST_RATE_STEP, Counted, Grain, counted
 from monitors.intervals import spread as spread_counted
 from monitors.intervals import uncovered as uncovered_counted
 from monitors.spreading import GRAIN_US, LONG_IN_GRAINS, Part, gaps
 
-COUNTED_KINDS: Final = ("cumulative", "interval", "rate")
 _NAME: Final = ["enterprise", "meter", "register"]
 _DEFINES: Final = [*_NAME, "register_key", "unit", "kind", "formula", "valid_from", "valid_to"]
 AT_ONCE: Final = 500_000  # steps and state readings worked on at once: bounds the memory

@@ -18,12 +18,11 @@ from config import calendar, tables
 from config.schemas import ESTIMATE, INSTANT, WINDOW, conform
 from monitors.completeness import missing_windows
 from monitors.estimation import LIKE_DAYS, LINK, TESTED_DAYS, Method, estimated
-from monitors.intervals import quantity_unit
+from monitors.intervals import COUNTED_KINDS, quantity_unit
 from pipeline.quality import LATE
 from pipeline.site import Site
 
 MAKER: Final = "estimation"
-_KINDS: Final = ("cumulative", "interval", "rate")
 _NAMES: Final = ("enterprise", "meter", "register")
 _ESTIMATED: Final = ("waiting", "effective", "withdrawing")  # states of an estimate whose time is not proposed again
 _WHOLE: Final = 1 - 1e-9
@@ -48,7 +47,7 @@ def proposals(
     Returns:
         PROPOSAL, `edit` null: quantity, low and high are those of the time that is not covered; null where the method has nothing to go by.
     """
-    rows = site.register.registers().filter(pl.col("kind").is_in(_KINDS))
+    rows = site.register.registers().filter(pl.col("kind").is_in(COUNTED_KINDS))
     if registers is not None:
         rows = rows.filter(pl.col("register_key").is_in(list(registers)))
     links = conform(links if links is not None else pl.DataFrame(schema=LINK), LINK)

@@ -13,7 +13,7 @@ from monitors import formulas, vee
 from monitors.completeness import received_runs
 from monitors.data_quality import arrivals
 from monitors.editing import edited, filled
-from monitors.intervals import Counted, counted, spread, uncovered
+from monitors.intervals import COUNTED_KINDS, Counted, counted, spread, uncovered
 from monitors.reach import REACH, SIGHT, affected_days, day_ranges, short_of_reach, widened
 from pipeline.changes import Rows, changed_days, days_of, rolled_with, set_rolled_with
 from pipeline.site import Site
@@ -163,7 +163,7 @@ class Roller:
     def _look(self, keys: list[int], first: date, last: date) -> _Look:
         """The readings of some local days and, on either side, as many as the rules look at; and what counts of those that edits leave."""
         store, zone, span, rows = self.site.readings(), self.site.settings.site.zone, self._span(first, last), self._of(keys)
-        registers = rows.registers.filter(pl.col("kind").is_in(formulas.COUNTED_KINDS))
+        registers = rows.registers.filter(pl.col("kind").is_in(COUNTED_KINDS))
         has_consumption = pl.col("register_key").is_in(registers["register_key"].unique().implode())
         given, pad = store.span(keys, *span, pad=REACH), REACH
         while True:

@@ -6,8 +6,8 @@ from typing import Any, Final
 import polars as pl
 
 from config.calendar import local_day
-from config.schemas import EDIT, conform
-from monitors.editing import confirmed
+from config.schemas import WINDOW, conform
+from monitors.editing import unconfirmed
 from portal import views
 from portal.context import Portal
 from portal.scope import NotFoundError, Scope
@@ -73,7 +73,7 @@ def flagged(portal: Portal, scope: Scope) -> pl.DataFrame:
     wanted = pl.col("flag").is_in(TO_LOOK_AT)
     flags = site.derived.read("flags", today - timedelta(days=FLAG_DAYS), today).filter(wanted).collect()
     made = site.edits.rows(states=("waiting", "effective", "withdrawing"), kinds=(CONFIRM, EXCLUDE, REPLACE))
-    open_ = confirmed(flags, conform(made, EDIT))
+    open_ = unconfirmed(flags, conform(made.filter(pl.col("kind") == CONFIRM), WINDOW))
     mends = made.filter(pl.col("kind").is_in([EXCLUDE, REPLACE])).select("register_key", "edit", low="start", high=pl.coalesce("end", "start"))
     numbered = open_.with_row_index("row")
     touched = numbered.select("row", "register_key", "start", "end").join(mends, on="register_key").filter(

@@ -175,13 +175,9 @@ def _consumption(
     readings: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, by: core.Grain, zone: str,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """INTERVAL of the registers that count and of the derived ones, SET_ASIDE of all, and FLAG."""
-    is_counted = pl.col("kind").is_in(derivation.COUNTED_KINDS)
-    if registers.select(is_counted.all()).item():
-        done = core.intervals(readings, registers, events, by=by, zone=zone)
+    done = core.intervals(readings, registers, events, by=by, zone=zone)
+    if registers["kind"].is_in(core.COUNTED_KINDS).all():
         return done.intervals, done.set_aside, done.flags
-    rows = registers.filter(is_counted)
-    own = pl.col("register_key").is_in(rows["register_key"].unique().implode())
-    done = core.intervals(readings.filter(own), rows, events.filter(own), by=by, zone=zone)
     following = derivation.derived(registers.filter(pl.col("kind") == "derived"), readings, registers, events, by=by, zone=zone)
     return (
         pl.concat([done.intervals, following.intervals]).sort("register_key", "start"),
@@ -358,4 +354,5 @@ def _named_intervals(
 for _name, _command in {**calc_energy.COMMANDS, **calc_estimate.COMMANDS, **calc_reconcile.COMMANDS}.items():
     app.command(_name)(cast(Callable[..., None], _command))  # commands of different signatures
 
+import portal.cli.calc_rollup  # noqa: E402 - the same
 import portal.cli.calc_validate  # noqa: E402, F401 - adds its command to `app`, with the columns of this module

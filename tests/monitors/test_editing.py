@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.schemas import EDIT, EVENT, INTERVAL, READING, REGISTER, SET_ASIDE, WINDOW, conform
-from monitors.editing import confirmed, edited, explained, filled
+from monitors.editing import edited, explained, filled, unconfirmed
 from monitors.intervals import Grain, counted, intervals, spread, uncovered
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -114,14 +114,15 @@ def test_the_order_of_readings_and_of_edits_makes_no_difference(order: list[int]
 def test_a_step_that_confirmed_time_holds_is_no_longer_suspect() -> None:
     suspect = window((at(0), at(1)), (at(1), at(2)), (at(5), at(6))).with_columns(flag=pl.Series(["over_rating", "reset", "over_rating"]))
     whole = edits({"kind": "confirm", "start": at(0), "end": at(1)})
-    assert confirmed(suspect, whole)["start"].to_list() == [at(1), at(5)]
-    assert confirmed(suspect, whole)["flag"].to_list() == ["reset", "over_rating"]
-    assert confirmed(suspect, edits({"kind": "confirm", "start": at(0), "end": at(1) - US})).equals(suspect)
-    assert confirmed(suspect, edits({"kind": "confirm", "start": at(0) + US, "end": at(1)})).equals(suspect)
-    assert confirmed(suspect, edits({"kind": "confirm", "start": at(0), "end": at(1), "register_key": 2})).equals(suspect)
+    assert unconfirmed(suspect, whole)["start"].to_list() == [at(1), at(5)]
+    assert unconfirmed(suspect, whole)["flag"].to_list() == ["reset", "over_rating"]
+    assert unconfirmed(suspect, edits({"kind": "confirm", "start": at(0), "end": at(1) - US})).equals(suspect)
+    assert unconfirmed(suspect, edits({"kind": "confirm", "start": at(0) + US, "end": at(1)})).equals(suspect)
+    assert unconfirmed(suspect, edits({"kind": "confirm", "start": at(0), "end": at(1), "register_key": 2})).equals(suspect)
     together = edits(*({"kind": "confirm", "start": at(hours), "end": at(hours + 0.5)} for hours in (0, 0.5, 1, 1.5)))
-    assert confirmed(suspect, together)["start"].to_list() == [at(5)]
-    assert confirmed(suspect, edits(excluded(at(0), at(9)))).equals(suspect)
+    assert unconfirmed(suspect, together)["start"].to_list() == [at(5)]
+    assert unconfirmed(suspect, together[[3, 1, 0, 2]])["start"].to_list() == [at(5)]
+    assert unconfirmed(suspect, together.clear()).equals(suspect)
 
 
 def test_an_estimate_fills_what_is_not_covered_and_only_its_share() -> None:
