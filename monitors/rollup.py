@@ -57,7 +57,8 @@ def coarser(intervals: pl.LazyFrame, by: Coarse, zone: str) -> pl.LazyFrame:
 def crossing(by: Coarse, zone: str, first: datetime, last: datetime) -> pl.Expr:
     """Whether an interval (`start`, `end`) ends after the local day, month or year in which it starts; `first`, `last`: of all starts."""
     bounds = _bounds(first, last, by, zone)
-    return pl.col("end").to_physical() > slot(_us, bounds).map_batches(lambda at: bounds.gather(at + 1), return_dtype=pl.Int64, is_elementwise=True)
+    close = slot(_us, bounds).map_batches(lambda at: bounds.gather(at + 1, null_on_oob=True), return_dtype=pl.Int64, is_elementwise=True)
+    return pl.col("end").to_physical() > close
 
 
 def slot(us: pl.Expr, bounds: pl.Series) -> pl.Expr:

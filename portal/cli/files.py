@@ -212,6 +212,32 @@ def write_table(frame: pl.DataFrame, path: str, *, zone: str = "UTC") -> None:
         raise BadInputError([problem]) from error
 
 
+def write_lazily(frame: pl.LazyFrame, path: str, *, zone: str = "UTC") -> None:
+    """As `write_table`; Parquet is written in a stream, so that the rows need never be in memory together.
+
+    Raises:
+        BadInputError: the file cannot be written there.
+    """
+    if _suffix(path) != ".parquet":
+        write_table(frame.collect(engine="streaming"), path, zone=zone)
+        return
+    try:
+        with _beside(Path(path).absolute()) as temporary:
+            frame.sink_parquet(temporary)
+    except OSError as error:
+        problem = Problem(path, f"it cannot be written ({error.strerror or error})", "Name a file in a folder with room for it")
+        raise BadInputError([problem]) from error
+
+
+def parquet_types(column: Column) -> list[pl.DataType]:
+    """The types in a Parquet file that need no parsing."""
+    if column.allowed:
+        return [pl.String(), pl.Categorical(), pl.Enum(column.allowed)]
+    if column.type == "instant":
+        return [pl.Datetime(unit, "UTC") for unit in ("us", "ms")]
+    return [_TYPES[column.type]]
+
+
 def show_schema(tables: Mapping[str, Sequence[Column]]) -> None:
     """Print the columns of a command's tables: name, type, unit, allowed values, meaning."""
     for title, columns in tables.items():
