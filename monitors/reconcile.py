@@ -134,7 +134,7 @@ def stock_balance(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.Dat
     joined = (
         periods.join(units.rename({"_to": "unit"}), on=_OWNER, how="left").join(consumed, on=key, how="left")
         .join(inflow.group_by(key).agg(received=_known_sum(), received_kind=pl.col("kind").unique().sort().str.join(", ")), on=key, how="left")
-        .join(outflow.group_by(key).agg(passed_on=_known_sum()), on=key, how="left")
+        .join(outflow.group_by(key).agg(passed_on=_known_sum(), passed_on_kind=pl.len()), on=key, how="left")
         .join(best.filter(pl.col("flow") == "opening_stock").select(*key, _opening="quantity"), on=key, how="left")
         .join(best.filter(pl.col("flow") == "closing_stock").select(*key, _closing="quantity"), on=key, how="left")
         .sort(*_OWNER, "day")
@@ -152,7 +152,8 @@ def corrections(reconciled: pl.DataFrame, balances: pl.DataFrame, quantities: pl
     - Where a reported figure of the flow `consumed` counts: what it has beyond the metered quantity, with the flow `figure_difference`
       (`consumed` for a carrier without a meter; nothing for one that is metered as it comes in, which would count it twice).
     - Else, where the stock was taken at the month's end and the meter covers the time since the stock-taking before: the difference,
-      with the flow `stock_difference`.
+      with the flow `stock_difference`. Not where more was found than the book has and nothing was reported as received in a month since
+      then: that is no less consumption, but a delivery that nobody reported.
 
     Both are estimated as a whole, since nothing measured them. Beside a metered row they have its `covered_ratio`, else none, as a reported
     figure has.
@@ -171,8 +172,13 @@ def corrections(reconciled: pl.DataFrame, balances: pl.DataFrame, quantities: pl
         *key, "unit", flow=pl.when(pl.col("_covered").is_null()).then(pl.lit("consumed")).otherwise(pl.lit("figure_difference")),
         quantity=pl.col("counted_quantity") - pl.col("_metered").fill_null(0.0), covered_ratio="_covered",
     )
-    sound = ~pl.col("findings").fill_null("").str.contains("consumption_incomplete")
-    differences = balances.filter(sound, pl.col("stock_difference") != 0).join(figures, on=key, how="anti").select(
+    findings = pl.col("findings").fill_null("")
+    taken = pl.col("opening_source").eq_missing("taken")
+    told = balances.sort(key).with_columns(_run=taken.cum_sum().over(_OWNER)).with_columns(
+        _unreported=findings.str.contains("nothing_received").cum_max().over(*_OWNER, "_run"),
+    )
+    sound = ~findings.str.contains("consumption_incomplete") & ~(pl.col("_unreported") & (pl.col("stock_difference") < 0))
+    differences = told.filter(sound, pl.col("stock_difference") != 0).join(figures, on=key, how="anti").select(
         *key, "unit", flow=pl.lit("stock_difference"), quantity="stock_difference", covered_ratio="covered_ratio",
     )
     rows = pl.concat([figures, differences]).with_columns(use=pl.lit("fuel"), estimated_ratio=pl.lit(1.0))
@@ -347,7 +353,9 @@ def _booked(rows: pl.DataFrame) -> pl.DataFrame:
     """Carry the book stock from one stock-taking to the next."""
     before = pl.col("_closing").shift(1).over(_OWNER)
     rows = rows.with_columns(
-        pl.col("received", "passed_on").fill_null(0.0), _reported=pl.col("received").is_not_null(),
+        # What is reported in a unit that nothing links to the stock's is not nothing: the book is unknown then.
+        *(pl.when(pl.col(f"{flow}_kind").is_null()).then(0.0).otherwise(flow).alias(flow) for flow in ("received", "passed_on")),
+        _reported=pl.col("received_kind").is_not_null(),
         _taken=pl.coalesce("_opening", before), _differs=(pl.col("_opening") - before).abs() > before.abs() * _EXACT,
     ).with_columns(_net=pl.col("received") - pl.col("passed_on") - pl.col("consumption"))
     run = [*_OWNER, "_run"]

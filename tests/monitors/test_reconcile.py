@@ -352,6 +352,32 @@ def test_an_incomplete_belt_scale_books_no_stock_difference() -> None:
     assert balances["findings"].to_list() == ["difference_over_tolerance, consumption_incomplete", "difference_over_tolerance, nothing_received"]
 
 
+@pytest.mark.parametrize(("found", "booked"), [(601.0, []), (600.0, []), (599.0, [1.0])])
+def test_more_stock_than_the_book_has_is_a_missing_delivery_where_none_is_reported(found: float, booked: list[float]) -> None:
+    rows, months = figures(opening("2025-03-01", 1000.0), closing("2025-03-31", found)), metered("2025-03", 400.0)
+    balances = stock_balance(rows, months, RULES, by="month")
+    assert corrections(reconcile(rows, months, RULES), balances, months)["quantity"].to_list() == booked
+
+
+def test_a_delivery_missing_in_the_month_before_the_stock_taking_is_missing_too() -> None:
+    rows = figures(opening("2025-02-01", 1000.0), receipt("2025-03-05", 10.0), closing("2025-03-31", 1100.0))
+    months = pl.concat([metered("2025-02", 200.0), metered("2025-03", 200.0)])
+    balances = stock_balance(rows, months, RULES, by="month")
+    assert balances["stock_difference"].to_list() == [None, -490.0]
+    assert corrections(schemas.empty(schemas.RECONCILIATION), balances, months).is_empty()
+    balances = stock_balance(pl.concat([rows, figures(receipt("2025-02-28", 0.0))]), months, RULES, by="month")
+    assert corrections(schemas.empty(schemas.RECONCILIATION), balances, months)["quantity"].to_list() == [-490.0]
+
+
+@pytest.mark.parametrize("flow", ["purchased", "sold"])
+def test_what_is_reported_in_a_unit_that_nothing_links_leaves_the_book_unknown(flow: str) -> None:
+    rows = figures(opening("2025-03-01", 1000.0), figure("receipt", flow, "2025-03-05", "2025-03-05", 500.0, unit="m3"), closing("2025-03-31", 900.0))
+    months = metered("2025-03", 400.0)
+    balances = stock_balance(rows, months, RULES, by="month")
+    assert balances.select("book_stock", "stock_difference").rows() == [(None, None)]
+    assert corrections(schemas.empty(schemas.RECONCILIATION), balances, months).is_empty()
+
+
 def test_corrections_by_day_add_up_and_a_stock_difference_follows_the_consumption() -> None:
     months = pl.concat([metered("2025-03", 30.0, flow="stock_difference"), metered("2025-03", 62.0, flow="figure_difference")])
     days = by_days(months, metered_days("2025-03-01", [10.0, 20.0]))
