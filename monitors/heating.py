@@ -48,6 +48,7 @@ def as_received(batches: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
         .when(dry & pl.col("_heat").is_null()).then(pl.format("batch {}: no rule moisture_heat_kj_per_kg is in force", "batch"))
     )
     wet = pl.when(dry).then(pl.col("lhv") * (1 - moisture) - pl.col("_heat") * moisture).otherwise("lhv")
+    why = why.when(dry & (wet <= 0)).then(pl.format("batch {}: with this moisture no heating value is left", "batch"))
     return found.with_columns(missing=why).with_columns(lhv=pl.when(pl.col("missing").is_null()).then(wet), lhv_unit="_unit").drop("_heat", "_unit")
 
 

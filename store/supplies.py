@@ -27,6 +27,7 @@ USUAL_FLOW: Final[Mapping[str, str]] = {  # what a figure of a kind says where i
 }
 ORIGINS: Final = ("laboratory", "supplier")
 BASES: Final = ("as_received", "dry")
+LONGEST_DAYS: Final = 366  # of a figure or a batch: a longer one has a wrong year
 _TOLD_BY: Final = {"batches": "lhv", "monthly": "quantity"}
 _NUMERIC: Final = frozenset({"value", "base_year", "quantity", "lhv", "moisture_ratio", "mass_t"})
 
@@ -61,6 +62,8 @@ class MonthlyFigures(Reports):
             problems.append(Problem(f"{where} column period", "the days are not clear", "Write a period, or both first_day and last_day."))
         elif row["last_day"] < row["first_day"]:
             problems.append(Problem(f"{where} column last_day", "is before first_day", "Write the last day that it is for."))
+        elif (row["last_day"] - row["first_day"]).days >= LONGEST_DAYS:
+            problems.append(_too_long(where, row))
         if values["kind"] != "report" and (values["kind"] == "stock_taking") != (row["flow"] in STOCK_FLOWS):
             what = f"{row['flow']} does not go with {values['kind']}"
             problems.append(Problem(f"{where} column flow", what, "A stock-taking gives opening_stock or closing_stock, others do not."))
@@ -94,6 +97,8 @@ class Batches(Reports):
         row: dict[str, Any] = {name: values.get(name) for name in self.content}
         if row["last_day"] < row["first_day"]:
             problems.append(Problem(f"{where} column last_day", "is before first_day", "Write the last day on which it was fired."))
+        elif (row["last_day"] - row["first_day"]).days >= LONGEST_DAYS:
+            problems.append(_too_long(where, row))
         if heating_value_in(row["lhv_unit"]) is None:
             what = f"{row['lhv_unit']!r} is no unit of a heating value"
             problems.append(Problem(f"{where} column lhv_unit", what, "Write for example kJ/kg, MJ/kg or kJ/Nm3."))
@@ -140,6 +145,11 @@ class Reported:
     def version(self) -> str:
         """Changes whenever a report of any kind is entered or checked."""
         return " ".join(reports.version() for reports in self.kinds.values())
+
+
+def _too_long(where: str, row: Mapping[str, Any]) -> Problem:
+    what = f"{row['last_day']} is more than {LONGEST_DAYS} days from first_day ({row['first_day']})"
+    return Problem(f"{where} column last_day", what, "Mend the year, or enter a row for each year.")
 
 
 def _counting(reports: Reports, db: Database, shape: pl.Schema, as_of: datetime | None) -> pl.DataFrame:

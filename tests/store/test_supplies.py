@@ -103,6 +103,8 @@ def test_bills_of_one_span_are_told_apart_by_their_documents(reported: Reported)
     ({"kind": "guess"}, "column kind"), ({"enterprise": "91150400MA0EXAMP2Q"}, "column enterprise"),
     ({"flow": "closing_stock"}, "column flow: closing_stock does not go with bill"),
     ({"kind": "stock_taking", "flow": "purchased"}, "column flow: purchased does not go with stock_taking"),
+    ({"period": None, "first_day": "2025-03-01", "last_day": "2205-03-31"}, "2205-03-31 is more than 366 days from first_day"),
+    ({"period": None, "first_day": "2025-03-01", "last_day": "2026-03-02"}, "2026-03-02 is more than 366 days from first_day"),
 ])
 def test_a_monthly_figure_that_cannot_be_meant_is_refused(reported: Reported, others: dict[str, object], match: str) -> None:
     with pytest.raises(BadInputError, match=match):
@@ -114,6 +116,7 @@ def test_a_monthly_figure_that_cannot_be_meant_is_refused(reported: Reported, ot
     ({"lhv": 0.0}, "column lhv: 0 is not above 0"), ({"lhv_unit": "kcal/kg"}, "column lhv_unit: 'kcal/kg' is no unit of a heating value"),
     ({"basis": "dry"}, "column moisture_ratio: is empty"), ({"moisture_ratio": 8.0}, "column moisture_ratio: 8 is above 1"),
     ({"last_day": "2025-02-28"}, "column last_day: is before first_day"), ({"origin": "seller"}, "column origin"), ({"mass_t": 0}, "column mass_t"),
+    ({"last_day": "2026-03-02"}, "2026-03-02 is more than 366 days from first_day"),
 ])
 def test_a_batch_that_cannot_be_meant_is_refused(reported: Reported, others: dict[str, object], match: str) -> None:
     with pytest.raises(BadInputError, match=match):
