@@ -5,6 +5,8 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)  # what lies before is no time of a reading or of an event
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)  # nor what lies from here on
 GRAINS = ("hour", "day", "month", "year")
 _EVERY = {"hour": "1h", "day": "1d", "month": "1mo", "year": "1y"}
 _LABEL = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}

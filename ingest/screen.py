@@ -13,6 +13,7 @@ from typing import Final
 
 import polars as pl
 
+from config.calendar import EARLIEST, LATEST
 from config.schemas import READING, REJECTED, empty
 from config.settings import ScreenSettings
 from config.units import factor
@@ -54,8 +55,9 @@ def rules(bounds: ScreenSettings) -> Mapping[str, pl.Expr]:
         "value_within_range": pl.col("unit_factor").is_null() | (pl.col("value") * pl.col("unit_factor")).is_between(
             pl.col("range_low").fill_null(-inf), pl.col("range_high").fill_null(inf)
         ),
-        "not_from_the_future": pl.col("read_at") <= pl.col("received_at") + timedelta(seconds=bounds.clock_skew_s),
-        "not_too_old": pl.col("read_at") >= pl.col("received_at") - timedelta(days=bounds.max_age_days),
+        # whatever the settings allow, no year that is no year of readings
+        "not_from_the_future": (pl.col("read_at") <= pl.col("received_at") + timedelta(seconds=bounds.clock_skew_s)) & (pl.col("read_at") < LATEST),
+        "not_too_old": (pl.col("read_at") >= pl.col("received_at") - timedelta(days=bounds.max_age_days)) & (pl.col("read_at") >= EARLIEST),
     }
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from stdnum.cn import uscc
 from stdnum.exceptions import InvalidChecksum, ValidationError
 
-from config import formulas, tables
+from config import events, formulas, tables
 from config.errors import BadInputError, Problem
 from config.schemas import ASSIGNMENT, BALANCE, EVENT, INSTANT, REGISTER, VEE_RULE, conform
 from config.units import MEDIA, STATE_DIMENSIONS, dimension, known_units
@@ -530,17 +530,26 @@ class _Change:
                 right = f"A state has one of {', '.join(_STATE_UNITS)}; other registers have none of them."
                 self._tell(f"{self._where('register', key)} column unit", f"{row['unit']} does not go with kind {row['kind']}", right)
         self._check_formulas()
-        for key, row in self.after["event"].items():
-            if row["at"] > known_from:
-                what = f"{row['at'].isoformat()} is still to come"
-                self._tell(f"{self._where('event', key)} column at", what, "Enter an event once it has happened: its values count as readings.")
-            if row["event"] == "multiplier" and row["multiplier"] is None:
-                self._tell(f"{self._where('event', key)} column multiplier", "is empty", "Give the multiplier that holds from then on.")
+        self._check_events(known_from)
         self._check_overlaps("register", ("enterprise", "meter", "register"))
         for name in ("assignment", "rule", "balance"):
             self._check_overlaps(name, self._shapes[name].key[:-1])
         self._check_rules()
         self._check_shares()
+
+    def _check_events(self, known_from: datetime) -> None:
+        rows = _grouped(self.after["register"], ("enterprise", "meter", "register"))
+        for key, row in self.after["event"].items():
+            where, own = self._where("event", key), [register for _, register in rows.get(_register_of(row), [])]
+            if own and all(register["kind"] == "derived" for register in own):
+                self._tell(f"{where} column register", "a derived register has no events", "It follows from the registers that its formula names.")
+            for fault in events.faults(row["at"], row["closing_value"], row["opening_value"], **_loosest(own)):
+                self._tell(f"{where} column {fault.column}", fault.what, f"{fault.remedy}.")
+            if row["at"] > known_from:
+                what = f"{row['at'].isoformat()} is still to come"
+                self._tell(f"{where} column at", what, "Enter an event once it has happened: its values count as readings.")
+            if row["event"] == "multiplier" and row["multiplier"] is None:
+                self._tell(f"{where} column multiplier", "is empty", "Give the multiplier that holds from then on.")
 
     def _check_formulas(self) -> None:
         rows = list(self.after["register"].items())
@@ -616,6 +625,14 @@ def _grouped(rows: Mapping[Key, dict[str, Any]], columns: Sequence[str]) -> dict
     for key, row in rows.items():
         groups[tuple(row[column] for column in columns)].append((key, row))
     return groups
+
+
+def _loosest(rows: Sequence[Values]) -> dict[str, float | None]:
+    """The bounds of what a register can show, of all its rows together; None where one has none."""
+    given = {name: [row[name] for row in rows] for name in ("modulus", "range_low", "range_high")}
+    return {
+        name: None if not values or None in values else min(values) if name == "range_low" else max(values) for name, values in given.items()
+    }
 
 
 def _register_of(row: Values) -> Key:

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import typer
 
+from config import events as declared
 from config import formulas
 from config.errors import Problem
 from config.schemas import EVENT, READING, READING_QUALITY, REGISTER, conform
@@ -15,7 +16,7 @@ from monitors import formulas as derivation
 from monitors import intervals as core
 from portal.cli import calc_energy, calc_estimate, calc_reconcile
 from portal.cli.common import instant_of
-from portal.cli.files import EARLIEST, LATEST, LISTED_PER_COLUMN, Column, Table, check_output, read_tables, schema_option, write_table
+from portal.cli.files import LISTED_PER_COLUMN, Column, Table, check_output, read_tables, schema_option, write_table
 
 DEFAULT_ZONE: Final = "Asia/Shanghai"
 JOINED_AT_ONCE: Final = 1_000_000
@@ -94,6 +95,7 @@ _SCHEMA: Final = {
     "--readings": READINGS, "--registers": REGISTERS, "--events": EVENTS, "--out": INTERVALS, "--rejected": SET_ASIDE, "--flags": FLAGS,
 }
 _KEY: Final = ("enterprise", "meter", "register")
+_BOUNDS: Final = ("modulus", "range_low", "range_high")
 _OF_READINGS: Final = [name for name in formulas.ABSENT if name in {column.name for column in REGISTERS}]
 
 
@@ -311,24 +313,20 @@ def _without_arrival(readings: Table) -> list[Problem]:
 
 
 def _event_problems(events: Table, keys: pl.Series, keyed: pl.DataFrame) -> list[Problem]:
-    greatest = keyed.group_by(register_key="register_key").agg(pl.col("modulus").max(), whole=pl.col("modulus").is_not_null().all())
+    loosest = keyed.group_by("register_key").agg(
+        pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).min() if name == "range_low" else pl.col(name).max()) for name in _BOUNDS
+    )
     numbered = events.frame.with_columns(key=keys).with_row_index("row").join(
-        greatest.filter("whole"), left_on="key", right_on="register_key", how="left", maintain_order="left",
+        loosest, left_on="key", right_on="register_key", how="left", maintain_order="left",
     )
     bare = numbered.filter((pl.col("event") == "multiplier") & pl.col("multiplier").is_null())
     twice = numbered.filter(pl.struct("key", "at", "event").is_duplicated() & pl.all_horizontal(pl.col("key", "at", "event").is_not_null()))
-    outside = numbered.filter(~pl.col("at").is_between(EARLIEST, LATEST, closed="left"))
-    beyond = [
-        (row, column, modulus) for column in ("closing_value", "opening_value")
-        for row, modulus in numbered.filter(pl.col(column) > pl.col("modulus")).select("row", "modulus").iter_rows()
-    ]
     return [
         *(Problem(events.where(row, "multiplier"), "the cell is empty", "Give the multiplier from then on") for row in bare["row"]),
-        *(Problem(events.where(row, "at"), "it is no time of an event", f"Write a time from {EARLIEST.year} to {LATEST.year - 1}")
-          for row in outside["row"]),
+        *(Problem(events.where(row["row"], fault.column), fault.what, fault.remedy)
+          for row in numbered.select("row", "at", "closing_value", "opening_value", *_BOUNDS).iter_rows(named=True)
+          for fault in declared.faults(row["at"], row["closing_value"], row["opening_value"], **{name: row[name] for name in _BOUNDS})),
         *(Problem(events.where(row), "the same event is there twice", "Remove one of the rows") for row in twice["row"]),
-        *(Problem(events.where(row, column), f"it is beyond the register's modulus of {modulus:g}", "Correct it, or the register's modulus")
-          for row, column, modulus in beyond),
     ]
 
 

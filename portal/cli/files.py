@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -21,15 +21,13 @@ import polars as pl
 import typer
 import zstandard
 
+from config.calendar import EARLIEST, LATEST
 from config.errors import BadInputError, Problem
 from config.schemas import INSTANT
 
 SUFFIXES: Final = (".csv", ".csv.zst", ".csv.gz", ".parquet", ".xlsx")
 LISTED_PER_COLUMN: Final = 1000  # problems of one column that are listed one by one; the rest is counted
 CONTEXT_CHARACTERS: Final = 60  # of a wrong cell that are repeated in its problem
-
-EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
-LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 ColumnType = Literal["text", "number", "instant", "day or instant", "day", "period", "flag"]
 _TYPES: Final[Mapping[ColumnType, pl.DataType]] = {

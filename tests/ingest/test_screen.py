@@ -85,6 +85,16 @@ def test_a_reading_may_be_as_old_as_the_settings_say_and_no_older(at, fine) -> N
     assert broken({"read_at": at}) == ([] if fine else ["not_too_old"])
 
 
+@pytest.mark.parametrize(("year", "reason"), [(1, "not_too_old"), (1899, "not_too_old"), (1900, None), (2199, None), (2200, "not_from_the_future"),
+                                              (9999, "not_from_the_future")])
+def test_a_year_that_is_no_year_of_readings_is_a_wrong_clock_whatever_the_settings_allow(year, reason) -> None:
+    wide = ScreenSettings(clock_skew_s=400 * 366 * 86_400, max_age_days=200 * 366)
+    rows = decoded({"read_at": datetime(year, 6, 1, tzinfo=UTC)})
+    found = screen(rows, registers(register(valid_from=None)), wide)
+    reasons = found.rejected["broken_rules"].explode().to_list()
+    assert (reason in reasons) if reason else not reasons
+
+
 @pytest.mark.parametrize(("unit", "value", "kept"), [("MWh", 0.1, 100.0), (None, 100.0, 100.0), ("kWh", 100.0, 100.0), ("GJ", 0.36, 100.0)])
 def test_a_value_is_converted_to_the_registers_unit(unit, value, kept) -> None:
     assert judged({"unit": unit, "value": value}).accepted["value"][0] == pytest.approx(kept)

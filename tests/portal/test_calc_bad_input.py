@@ -176,6 +176,8 @@ def test_values_at_or_above_the_modulus_are_set_aside_by_name(modulus: int, left
     ("E-9,main,2026-01-01T00:40:00+08:00,reset,,", "e.csv row 2: no register is declared for E-9 / main"),
     ("E-1,main,2026-01-01T00:40:00+08:00,change,NaN,7", "e.csv row 2 column closing_value: 'NaN' is no number"),
     ("E-1,main,2026-01-01T00:40:00+08:00,change,113,1001", "e.csv row 2 column opening_value: it is beyond the register's modulus of 1000"),
+    ("E-1,main,2026-01-01T00:40:00+08:00,change,113,1000", "e.csv row 2 column opening_value: it is the register's modulus of 1000, which is shown"),
+    ("E-1,main,1899-12-31,change,113,7", "e.csv row 2 column at: it is no time of an event"),
     ("E-1,main,2026-01-01T00:40:00,change,113,7", "e.csv row 2 column at: '2026-01-01T00:40:00' is no day or instant"),
     ("E-1,main,9999-12-31,change,113,7", "e.csv row 2 column at: it is no time of an event"),
 ])
@@ -183,6 +185,16 @@ def test_a_wrong_event_is_told_with_row_and_column(event: str, problem: str) -> 
     found = told(READINGS, REGISTERS.replace("multiplier", "modulus").replace(",10\n", ",1000\n"), event + "\n")
     assert len(found) == 1
     assert found[0].startswith(problem)
+
+
+@pytest.mark.parametrize(("closing", "fits"), [(89, False), (90, True), (200, True), (201, False)])
+def test_a_declared_value_lies_within_the_registers_range(closing: int, fits: bool) -> None:
+    registers = REGISTERS.replace("multiplier", "range_low,range_high").replace(",10\n", ",90,200\n")
+    event = f"E-1,main,2026-01-01T00:40:00+08:00,change,{closing},100\n"
+    if fits:
+        calc(READINGS, registers, event)
+    else:
+        assert [text.split(":")[0] for text in told(READINGS, registers, event)] == ["e.csv row 2 column closing_value"]
 
 
 def test_a_closing_value_may_be_the_modulus_itself() -> None:

@@ -247,6 +247,33 @@ def test_an_event_that_is_still_to_come_is_refused_since_its_values_count(regist
         assert problem.where == "event row 1 column at"
 
 
+@pytest.mark.parametrize(("cells", "wrong"), [
+    ({"closing_value": 1000.0, "opening_value": 0.0}, None), ({"closing_value": 1000.5}, "closing_value"),
+    ({"opening_value": 1000.0}, "opening_value"),
+    ({"opening_value": 999.5}, None), ({"closing_value": -0.5}, "closing_value"), ({"at": "1899-12-31T23:59:59Z"}, "at"),
+    ({"at": "1900-01-01T00:00:00Z"}, None), ({"at": "0001-01-01T12:00:00Z"}, "at"),
+])
+def test_an_event_says_what_the_register_can_show_at_a_time_of_readings(
+    register: RegisterStore, tables: Build, cells: dict[str, object], wrong: str | None,
+) -> None:
+    register.apply(changed(tables(), "register", 0, modulus=1000.0, range_low=0.0, range_high=1000.0), by="registrar", known_from=LATER)
+    row = {"enterprise": STEEL, "meter": "E-1", "register": "import", "at": "2025-01-05T08:00:00", "event": "change", **cells}
+    frame = {"event": pl.DataFrame([row])}
+    if wrong is None:
+        assert register.apply(frame, by="registrar", known_from=LATER).added == 1
+    else:
+        [problem] = problems_of(register, frame)
+        assert problem.where == f"event row 1 column {wrong}"
+
+
+def test_a_derived_register_has_no_events(register: RegisterStore) -> None:
+    whose = {"enterprise": [STEEL], "meter": ["E-1"], "register": ["twice"]}
+    derived = pl.DataFrame({**whose, "unit": ["kWh"], "kind": ["derived"], "formula": ["2 * E-1.import"]})
+    register.apply({"register": derived}, by="registrar", known_from=LATER)
+    [problem] = problems_of(register, {"event": pl.DataFrame({**whose, "at": ["2025-01-05T08:00:00"], "event": ["change"]})})
+    assert problem.where == "event row 1 column register"
+
+
 def test_unknown_tables_and_columns_are_not_passed_over(register: RegisterStore) -> None:
     problems = problems_of(register, {"metre": pl.DataFrame({"a": [1]}), "park": pl.DataFrame({"park": ["x"], "region": ["150400"], "regio": ["1"]})})
     assert [problem.where for problem in problems] == ["metre", "park column regio"]
