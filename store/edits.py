@@ -304,7 +304,8 @@ class Edits:
         with self._db.session() as session:
             _take_turn(session)
             keys = {tuple(row[1:]): row[0] for row in session.execute(select(REGISTER_KEY))}
-            net = set(session.execute(select(REGISTER.c.register_key).where(REGISTER.c.known_to.is_(None), REGISTER.c.net)).scalars())
+            current = session.execute(select(REGISTER.c.register_key, REGISTER.c.kind, REGISTER.c.net).where(REGISTER.c.known_to.is_(None))).all()
+            net, kinds = {row.register_key for row in current if row.net}, {row.register_key: row.kind for row in current}
             kept = set(session.execute(select(EVIDENCE.c.sha256)).scalars())
             fresh: list[tuple[str, dict[str, Any]]] = []
             for row, values in written:
@@ -321,7 +322,7 @@ class Edits:
                 if edit["evidence"] is not None and edit["evidence"] not in kept:
                     what, remedy = "is no SHA-256 of a file that was kept", "Keep the evidence file first, and give its SHA-256."
                     problems.append(Problem(f"{row.where} column evidence", what, remedy))
-                wrong = _wrong(edit, at, net=edit["register_key"] in net)
+                wrong = _wrong(edit, at, net=edit["register_key"] in net, register=kinds.get(edit["register_key"]))
                 problems += [Problem(f"{row.where} column {column}", what, remedy) for column, what, remedy in wrong]
                 fresh.append((row.where, edit))
             self._check_contradictions(session, [{**edit, "where": where} for where, edit in fresh], problems)
@@ -389,10 +390,14 @@ def _wrong_reason(reason: str) -> list[Problem]:
         return [Problem("reason", wrong.what, wrong.remedy)]
 
 
-def _wrong(edit: Mapping[str, Any], at: datetime, *, net: bool) -> list[tuple[str, str, str]]:
-    """What does not hold together in a row: column, what, remedy."""
+def _wrong(edit: Mapping[str, Any], at: datetime, *, net: bool, register: str | None) -> list[tuple[str, str, str]]:
+    """What does not hold together in a row of a register of that kind: column, what, remedy."""
     found: list[tuple[str, str, str]] = []
     kind, start, end = edit["kind"], edit["start"], edit["end"]
+    if register == "state" and kind in {CONFIRM, ESTIMATE}:
+        found.append(("kind", f"{kind} concerns consumption, and a state has none", "Exclude or replace its readings."))
+    if register == "derived" and kind in {EXCLUDE, REPLACE, CONFIRM}:
+        found.append(("kind", f"{kind} concerns readings, and a derived register has none", "Edit the registers of its formula."))
     wanted = {EXCLUDE: {"end"}, REPLACE: {"value"}, CONFIRM: {"end"}, ESTIMATE: {"end", "value", "method"}}[kind]
     allowed = wanted | ({"low", "high"} if kind == ESTIMATE else set())
     for name in ("end", "value", "low", "high", "method"):

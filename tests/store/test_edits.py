@@ -25,6 +25,7 @@ LATER = NOW + timedelta(hours=1)
 ESTIMATE = {"kind": "estimate", "end": AT + timedelta(hours=6), "value": 12.0, "low": 10.0, "high": 15.0, "method": "manual"}
 EXCLUDE = {"kind": "exclude", "end": AT + timedelta(hours=1)}
 REPLACE = {"kind": "replace", "value": 5.0}
+CONFIRM = {"kind": "confirm", "end": AT + timedelta(hours=1)}
 
 
 def row(**values: Any) -> dict[str, Any]:
@@ -63,6 +64,22 @@ def edits(database: Database, tmp_path: Path) -> Edits:
 
 def proposed(edits: Edits, *rows: dict[str, Any], maker: str = "Wang Li") -> list[int]:
     return edits.propose(frame(*rows), maker=maker, at=NOW)
+
+
+@pytest.mark.parametrize(("register", "kind", "taken"), [
+    ("pressure", EXCLUDE, True), ("pressure", REPLACE, True), ("pressure", ESTIMATE, False), ("pressure", CONFIRM, False),
+    ("half", EXCLUDE, False), ("half", REPLACE, False), ("half", ESTIMATE, True), ("half", CONFIRM, False),
+])
+def test_an_edit_without_any_effect_on_its_kind_of_register_is_refused(
+    edits: Edits, database: Database, register: str, kind: dict[str, Any], taken: bool,
+) -> None:
+    more = [{"register": "pressure", "unit": "kPa_abs", "kind": "state", "formula": None},
+            {"register": "half", "unit": "kWh", "kind": "derived", "formula": "0.5 * E-1.import"}]
+    RegisterStore(database).apply({"register": pl.DataFrame([{"enterprise": STEEL, "meter": "E-1", **one} for one in more])}, by="x", known_from=AT)
+    if taken:
+        assert proposed(edits, row(**kind, register=register)) == [1]
+    else:
+        assert "column kind" in refusal(edits.propose, frame(row(**kind, register=register)), maker="Wang Li", at=NOW)
 
 
 def refusal(work: Any, *arguments: Any, **named: Any) -> str:
