@@ -21,7 +21,7 @@ SECONDS ?= 3600
 SEED ?= $(shell date +%s)
 RATE ?= 40
 
-.PHONY: help install demo test soak lint bench bench-ingest screenshots influxd docs constraints clean
+.PHONY: help install demo test soak lint bench bench-core bench-ingest screenshots influxd docs constraints clean
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r name what; do printf '%-18s %s\n' "$$name" "$$what"; done
 
@@ -50,6 +50,9 @@ lint: $(VENV)/.test ## ruff, mypy --strict, the import rule, dependencies used a
 
 bench: $(VENV)/.test ## run the benchmarks and print their figures
 	@$(BIN)/python tools/bench.py $(ARGS)
+
+bench-core: $(VENV)/.test ## measure the analytics core beside plain Python and DuckDB (ARGS="hours rollup", ARGS=--quick, ARGS=--write for docs/benchmarks/core.json)
+	@$(BIN)/python tests/benchmarks/bench_core.py $(ARGS)
 
 bench-ingest: $(VENV)/.report ## measure ingest beside Telegraf (mosquitto, influxd and telegraf needed; half an hour; writes docs/benchmarks/ingest.json and .svg)
 	@$(BIN)/python tests/benchmarks/beside_telegraf.py $(ARGS)
