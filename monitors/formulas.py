@@ -12,8 +12,9 @@ them on either side gives what the whole history gives, to the last bit.
    - steam_heat: h(p, T) - h(feedwater), kJ/kg, by IAPWS-IF97 (IAPWS R7-97(2012)); of saturated steam h(p, x), x its dryness.
    - gas_standard: p / 101.325 kPa x T_standard / (273.15 + T) / Z; T_standard is 273.15 K for Nm3 and 293.15 K for Sm3.
    A piece at whose ends the state is not known is not covered. Reach 1 reading of each state.
-4. A state for which there is no factor (outside IF97, or a gas without pressure: `impossible_state`; liquid water, where steam is meant
-   and no dryness is declared: `not_steam`) leaves the pieces that it bounds uncovered, and its readings are set aside by that name.
+4. A state for which there is no factor (outside IF97, a gas without pressure or outside GAS_DEGC: `impossible_state`; liquid water,
+   where steam is meant and no dryness is declared: `not_steam`) leaves the pieces that it bounds uncovered, and its readings are set
+   aside by that name.
 5. Where nothing flowed nothing is derived: the piece is 0 and covered, whatever the state says.
 6. A sum or difference covers the time that all its parts cover: a part that is missing is not taken for zero. A difference may be
    negative.
@@ -47,6 +48,7 @@ _DEFINES: Final = [*_NAME, "register_key", "unit", "kind", "formula", "valid_fro
 AT_ONCE: Final = 500_000  # steps and state readings worked on at once: bounds the memory
 CRITICAL_MPA: Final = 22.064  # IAPWS R7-97(2012), section 3
 CRITICAL_DEGC: Final = 373.946  # 647.096 K
+GAS_DEGC: Final = (-100.0, 1000.0)  # assumption of tcewatch: a gas that is metered is no colder and no hotter; broken sensors show -273 or -200
 _NO_VALUE: Final = -1000.0  # seuif97 answers states outside IF97 with numbers below
 _STEP: Final = pl.Schema({  # consumption q over [a, b), us since 1970
     "register_key": pl.UInt32(), "a": pl.Int64(), "b": pl.Int64(), "q": pl.Float64(),
@@ -412,7 +414,7 @@ def _factors(ends: pl.DataFrame) -> pl.DataFrame:
     p, t = pl.col("p"), pl.col("t")
     gas = ends.filter(known, pl.col("function") == "gas_standard").select(
         "place", value=p * pl.col("k_per_kpa") / (T_0_K + t),
-        rule=pl.when((p <= 0) | (t <= -T_0_K)).then(pl.lit("impossible_state")),
+        rule=pl.when((p <= 0) | ~t.is_between(*GAS_DEGC)).then(pl.lit("impossible_state")),
     )
     steam = ends.filter(known, pl.col("function") == "steam_heat").with_columns(mpa=p / 1000)
     dry, wet = steam.filter(pl.col("dryness").is_null()), steam.filter(pl.col("dryness").is_not_null())

@@ -132,6 +132,19 @@ def test_a_state_outside_the_formulation_leaves_its_time_open_and_is_set_aside(m
     assert found.set_aside.schema == SET_ASIDE
 
 
+@pytest.mark.parametrize(("mpa", "celsius", "shares"), [
+    (0.1, -100.0, [1.0, 1.0]), (0.1, -100.1, [1.0, 0.5]), (0.1, -273.0, [1.0, 0.5]), (0.1, 1000.0, [1.0, 1.0]), (0.1, 1000.1, [1.0, 0.5]),
+    (1e-9, 20.0, [1.0, 1.0]), (0.0, 20.0, [1.0, 0.5]),
+])
+def test_a_gas_at_a_temperature_of_broken_sensors_or_without_pressure_is_not_brought_to_anything(
+    mpa: float, celsius: float, shares: list[float],
+) -> None:
+    found = follow("gas_standard(S.gas, S.p, S.t)", "Sm3", shown(VOLUME, [25.0 * n for n in range(9)]),
+                   shown(P, [0.1] * 5 + [mpa] + [0.1] * 3), shown(T, [20.0] * 5 + [celsius] + [20.0] * 3))
+    assert [share for _, share in hours(found)] == shares
+    assert found.set_aside.height == (2 if 0.5 in shares else 0)
+
+
 def test_gas_is_brought_to_its_standard_condition() -> None:
     """By hand: 100 m3 at 202.65 kPa and 20 degC are 200 m3 at 20 degC, and 200 x 273.15 / 293.15 = 186.355 m3 at 0 degC."""
     given = shown(VOLUME, [0, 25, 50, 75, 100]), shown(P, [0.20265] * 5), shown(T, [20.0] * 5)
