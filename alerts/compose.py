@@ -80,6 +80,61 @@ def free_space_texts(free_mb: float, warn_mb: int, reserve_mb: int, kind: Litera
     return zh, en
 
 
+def flag_texts(enterprise: str, facts: Facts, kind: Literal["opened", "updated", "closed"]) -> Texts:
+    """What an alert on a flagged reset or step says: what the register showed before and after, and what a person should do.
+
+    Args:
+        enterprise: its code.
+        facts: flag (reset, over_rating), meter, register, from, to (local times), before, after, quantity, unit, value, bound, count.
+        kind: what became of the alert.
+    """
+    names = subject_names({"enterprise": enterprise, **{name: facts.get(name) for name in ("enterprise_zh", "enterprise_en")}})
+    place = f"{facts['meter']}/{facts['register']}"
+    before, after, start, end, count = reading(facts, "before"), reading(facts, "after"), facts["from"], facts["to"], int(number(facts, "count"))
+    if facts["flag"] == "reset":
+        zh = (
+            f"{names[0]} {place}：{start} 示数 {before}，{end} 示数 {after}，未见换表、清零或翻转申报，"
+            "按复位处理：自新示数起继续计量，其间用量未知。"
+        )
+        en = (
+            f"{names[1]}, {place}: {before} at {start}, then {after} at {end}, and no change, reset or rollover is declared. "
+            "It counts on from the new value; what was used in between is unknown."
+        )
+        many_zh, many_en = f"当日共 {count} 次，此为首次。", f" There are {count} on this day; this is the first."
+        do_zh = "请在“数据修正”页核查：属实则确认；示数有误则剔除；换表或清零请申报起止示数。"
+        do_en = "On the page Edits, confirm it if it is right, exclude wrong readings, or declare the change or reset with its values."
+    else:
+        rate, bound, unit = display(number(facts, "value"), number(facts, "bound")), display(number(facts, "bound")), facts["unit"]
+        used = display(number(facts, "quantity"))
+        zh = (
+            f"{names[0]} {place}：{start}（示数 {before}）至 {end}（示数 {after}）用量 {used} {unit}，"
+            f"即 {rate} {unit}/h，超过表计额定 {bound} {unit}/h。"
+        )
+        en = (
+            f"{names[1]}, {place}: {used} {unit} from {start} ({before}) to {end} ({after}), that is {rate} {unit}/h; "
+            f"the meter's rating is {bound} {unit}/h."
+        )
+        many_zh, many_en = f"当日共 {count} 段，此为最快一段。", f" There are {count} such steps on this day; this is the fastest."
+        do_zh = "用量保留、未清零，标为可疑，待人工核查。请在“数据修正”页确认、剔除或替换示数；额定值有误则更正台账。"
+        do_en = "It is kept as suspect, not zeroed. On the page Edits, confirm it, exclude or replace readings; or mend the register's rating."
+    if count > 1:
+        zh, en = f"{zh}{many_zh}", f"{en}{many_en}"
+    if kind == "closed":
+        zh = f"已解除：已确认、申报或修正，或后续读数表明并非如此。{zh}"
+        return zh, f"Settled: confirmed, declared or mended, or later readings show otherwise. {en}"
+    return f"{zh}{do_zh}", f"{en} {do_en}"
+
+
+def reading(facts: Facts, name: str) -> str:
+    """What a register showed, with all its digits; - where it is not known.
+
+    >>> from alerts.compose import reading
+    >>> reading({"before": 1234567.5}, "before"), reading({}, "before")
+    ('1234567.5', '-')
+    """
+    return "-" if facts.get(name) is None else f"{number(facts, name):.12g}"
+
+
 def case_texts(facts: Facts) -> Texts:
     """What a newly suspected case says: figure, limit, edition, clause, standing and period, and that a person has yet to look at it.
 

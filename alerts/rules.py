@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, Literal
 
 import polars as pl
 
-from alerts.compose import alert_texts, free_space_texts
+from alerts.compose import alert_texts, flag_texts, free_space_texts
 from config.calendar import day_span, period_days, period_of
 from config.errors import UnknownCodeError
 from config.findings import AlertEvent, Observation, OpenAlert, Severity
@@ -16,11 +16,18 @@ from config.units import factor
 
 FREE_SPACE: Final = "platform/free-space"  # no rule of the settings can have this name
 DATA_DIR: Final = "data_dir"
+FLAG_RULES: Final[Mapping[str, str]] = {"reset": "meter/reset", "over_rating": "meter/over-rating"}  # by flag; built in too
+FLAG_DAYS: Final = 31  # flags of older days open no alert: history that is imported is looked through on the page of edits
+MOST_RESETS: Final = 4  # of a register on a day that are told one by one; more are one alert of the day
 MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
 MAX_ESTIMATED_RATIO: Final = 0.05  # decisions.md 6
+_ROUNDING: Final = 1e-9  # of a share of time
 _DIGITS: Final = 12  # binary fractions cannot tip a boundary (architecture.md section 4)
 _NAMES: Final = (  # taken along where given: names for people, and who confirmed the limit row by which copy
     "enterprise_zh", "enterprise_en", "product_zh", "product_en", "indicator_zh", "indicator_en", "confirmed_by", "copy",
+)
+_OF_FLAG: Final = (
+    "flag", "meter", "register", "from", "to", "before", "after", "quantity", "unit", "value", "bound", "count", "enterprise_zh", "enterprise_en",
 )
 _EVIDENCE: Final = (
     "product", "indicator", "line", "actual", "unit", "basis", "standard", "edition", "binding_level", "level", "verdict", "standing",
@@ -119,6 +126,65 @@ def free_space_event(free_mb: float, warn_mb: int, reserve_mb: int, is_open: Sev
     )
 
 
+def flag_events(flags: pl.DataFrame, open_alerts: Sequence[OpenAlert], now: datetime, *, since: date, zone: str) -> list[AlertEvent]:
+    """What a person has to confirm or mend: resets, each at its instant, and steps above a register's rating, together for a day.
+
+    An alert opens when the flag appears and closes when it is gone: when a person has confirmed it, an event is declared, a
+    reading is excluded or replaced, or later readings show that it was a false value.
+
+    Args:
+        flags: FLAG with `day` (the local day in which its span starts), `enterprise`, `meter`, `register`, `unit` (of quantities),
+            `max_rate_per_h`, and where known `enterprise_zh` and `enterprise_en`: all of the days since `since` and of those of `open_alerts`.
+        open_alerts: what is open now; those of other rules are left alone.
+        now: the instant that the events carry.
+        since: flags of earlier days open nothing.
+        zone: the park's zone, in which times are told.
+    """
+    ours = {(alert.rule, alert.subject): alert for alert in open_alerts if alert.rule in FLAG_RULES.values()}
+    events = []
+    for row in _flag_findings(flags, zone).iter_rows(named=True):
+        is_open = ours.pop((row["rule"], row["subject"]), None)
+        if is_open is None and row["day"] < since:
+            continue
+        if is_open is not None and f"{is_open.value:.4g}" == f"{row['value']:.4g}" and is_open.facts.get("count") == row["count"]:
+            continue
+        kind: Literal["opened", "updated"] = "opened" if is_open is None else "updated"
+        facts: dict[str, str | float | None] = {name: row[name] for name in _OF_FLAG if name in row}
+        zh, en = flag_texts(row["enterprise"], facts, kind)
+        events.append(AlertEvent(
+            kind, row["rule"], row["subject"], row["enterprise"], "warning", row["value"], row["bound"], row["rate_unit"], str(row["day"]), now,
+            zh, en, facts,
+        ))
+    for alert in ours.values():
+        zh, en = flag_texts(alert.enterprise, alert.facts, "closed")
+        events.append(AlertEvent(
+            "closed", alert.rule, alert.subject, alert.enterprise, alert.severity, alert.value, alert.bound, alert.unit, alert.period, now, zh, en,
+            alert.facts,
+        ))
+    return events
+
+
+def _flag_findings(flags: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """One row for each alert: rule, subject, day, value, bound, rate_unit, count and the facts of its first, or fastest, flag."""
+    hours = (pl.col("end") - pl.col("start")).dt.total_microseconds() / 3.6e9
+    is_reset = pl.col("flag") == "reset"
+    at, many = pl.col("end").dt.convert_time_zone(zone), pl.len().over("register_key", "day", "flag") > MOST_RESETS
+    whose = pl.concat_str("enterprise", "meter", "register", separator="/")
+    held = pl.when(is_reset & ~many).then(at.dt.strftime("%Y-%m-%dT%H:%M:%S%.f%:z")).otherwise(pl.col("day").cast(pl.String))
+    return (
+        flags.filter(pl.col("flag").is_in(list(FLAG_RULES)), is_reset | pl.col("max_rate_per_h").is_not_null())
+        .with_columns(
+            rule=pl.col("flag").replace_strict(FLAG_RULES, return_dtype=pl.String), subject=pl.concat_str(whose, held, separator="/"),
+            value=pl.when(is_reset).then("after").otherwise(pl.col("quantity").abs() / hours),
+            bound=pl.when(is_reset).then("before").otherwise("max_rate_per_h"),
+            rate_unit=pl.when(is_reset).then(pl.lit("")).otherwise(pl.col("unit") + "/h"),
+            **{name: pl.col(at).dt.convert_time_zone(zone).dt.strftime("%Y-%m-%d %H:%M:%S") for name, at in (("from", "start"), ("to", "end"))},
+        )
+        .sort("register_key", "rule", "subject", pl.when(is_reset).then(0.0).otherwise(-pl.col("value")), "start")
+        .group_by("rule", "subject", maintain_order=True).agg(pl.all().first(), count=pl.len().cast(pl.Float64))
+    )
+
+
 def observations_from_quantities(rule: AlertRule, intervals: pl.DataFrame, *, zone: str) -> list[Observation]:
     """Hourly or daily consumption as figures of a quantity rule.
 
@@ -129,7 +195,8 @@ def observations_from_quantities(rule: AlertRule, intervals: pl.DataFrame, *, zo
         zone: the park's zone, in which a period is named.
 
     Returns:
-        One observation for each complete interval; incomplete, suspect and empty ones are no figures (decisions.md 6).
+        One observation for each interval that is measured whole. One that is partly estimated is none: what a register caught up for
+        after a gap is real, but when it was used is not known, so it is no peak. Nor is one that is suspect or not covered whole.
     """
     wanted = {"enterprise": rule.enterprise, "meter": rule.meter, "register": rule.register_name, "medium": rule.medium}
     factors = {unit: by for unit in intervals["unit"].unique().to_list() if unit and (by := factor(unit, str(rule.unit))) is not None}
@@ -137,8 +204,8 @@ def observations_from_quantities(rule: AlertRule, intervals: pl.DataFrame, *, zo
         intervals.filter(
             *(pl.col(column) == value for column, value in wanted.items() if value is not None),
             pl.col("unit").is_in(list(factors)),
-            _complete(),
-            pl.col("quality").cast(pl.String) != "suspect",
+            pl.col("quality").cast(pl.String) == "measured",
+            pl.col("covered_ratio") >= 1 - _ROUNDING,
             pl.col("quantity").is_finite(),
         )
         .with_columns(
@@ -211,10 +278,6 @@ def _limit_observation(rule: AlertRule, row: Mapping[str, Any], zone: str) -> Ob
         at=day_span(row["period_end"], zone)[1],
         facts={**verdict_facts(row), "closed": float(bool(row.get("closed")))},
     )
-
-
-def _complete() -> pl.Expr:
-    return (pl.col("covered_ratio") >= MIN_COVERED_RATIO) & (pl.col("estimated_ratio") <= MAX_ESTIMATED_RATIO)
 
 
 def _is_open(state: _State | None) -> bool:

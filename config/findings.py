@@ -53,6 +53,9 @@ class OpenAlert:
     value: float
     period: str
     opened_at: datetime
+    bound: float = 0.0
+    unit: str = ""
+    facts: Mapping[str, str | float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

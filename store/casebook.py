@@ -53,10 +53,10 @@ class Casebook:
 
     def open_alerts(self) -> list[OpenAlert]:
         """The open alerts, at most one for each rule and subject."""
-        columns = ("id", "rule", "subject", "enterprise", "severity", "value", "period", "opened_at")
+        columns = ("id", "rule", "subject", "enterprise", "severity", "value", "period", "opened_at", "bound", "unit", "facts")
         query = select(*(ALERT.c[name] for name in columns)).where(ALERT.c.closed_at.is_(None)).order_by(ALERT.c.id)
         with self._db.reading() as session:
-            return [OpenAlert(*row) for row in session.execute(query)]
+            return [OpenAlert(**{**row, "facts": json.loads(row["facts"])}) for row in session.execute(query).mappings()]
 
     def judged(self) -> dict[tuple[str, str], str]:
         """The period last judged of each (rule, subject) whose last alert is closed, so that its figure does not open it again."""

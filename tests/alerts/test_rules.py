@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.rules import advance, observations_from_quantities, observations_from_verdicts
+from alerts.rules import FLAG_RULES, MOST_RESETS, advance, flag_events, observations_from_quantities, observations_from_verdicts
 from config.errors import UnknownCodeError
 from config.findings import AlertEvent, Observation, OpenAlert
-from config.schemas import INTERVAL, VERDICT, conform
+from config.schemas import FLAG, INTERVAL, VERDICT, conform
 from config.settings import AlertRule
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
@@ -128,11 +128,11 @@ def test_a_quantity_is_held_against_its_rule_in_the_rules_unit_and_named_by_the_
 
 
 @pytest.mark.parametrize(("given", "counts"), [
-    ({"covered_ratio": 0.9}, True), ({"covered_ratio": 0.89}, False), ({"estimated_ratio": 0.05}, True), ({"estimated_ratio": 0.051}, False),
-    ({"covered_ratio": None}, False), ({"quality": "suspect"}, False), ({"quantity": None}, False), ({"quantity": float("nan")}, False),
-    ({"unit": "t"}, False),
+    ({}, True), ({"covered_ratio": 1 - 1e-12}, True), ({"covered_ratio": 0.999}, False), ({"covered_ratio": None}, False),
+    ({"quality": "estimated", "estimated_ratio": 0.01}, False), ({"quality": "suspect"}, False),
+    ({"quantity": None}, False), ({"quantity": float("nan")}, False), ({"unit": "t"}, False),
 ])
-def test_incomplete_and_suspect_intervals_are_no_figures(given: dict[str, object], counts: bool) -> None:
+def test_only_intervals_that_are_measured_whole_are_figures(given: dict[str, object], counts: bool) -> None:
     assert bool(observations_from_quantities(LOAD, frame(interval(**given)), zone=ZONE)) is counts
 
 
@@ -189,3 +189,110 @@ def test_a_year_that_closes_follows_the_running_year_and_does_not_count_as_older
                         "2025-01-01..2025-12-30", NOW)
     [event] = advance([NEAR], observations_from_verdicts(NEAR, verdict(actual=800.0), zone=ZONE), [running], NOW)
     assert (event.kind, event.period) == ("closed", "2025")
+
+
+# --- flags that a person has to look at -------------------------------------------------------------------------------
+
+DAY = date(2026, 11, 20)
+RESET, OVER_RATING = FLAG_RULES["reset"], FLAG_RULES["over_rating"]
+
+
+def flag(minute: int = 0, what: str = "reset", **given: object) -> dict[str, object]:
+    start = datetime(2026, 11, 20, 1, tzinfo=UTC) + timedelta(minutes=minute)
+    return {
+        "register_key": 1, "start": start, "end": start + timedelta(minutes=15), "flag": what, "before": 9000.5, "after": 3.25, "quantity": 0.0,
+        "day": DAY, "enterprise": "E", "meter": "M", "register": "R", "unit": "kWh", "max_rate_per_h": 100.0, "enterprise_zh": "电石厂",
+        "enterprise_en": "Carbide works", **given,
+    }
+
+
+def fast(minute: int = 0, kwh: float = 50.0, **given: object) -> dict[str, object]:
+    return flag(minute, "over_rating", before=10.0, after=10.0 + kwh, quantity=kwh, **given)
+
+
+def flagged(*rows: dict[str, object]) -> pl.DataFrame:
+    names = ("enterprise", "meter", "register", "unit", "enterprise_zh", "enterprise_en")
+    schema = pl.Schema({**FLAG, "day": pl.Date(), "max_rate_per_h": pl.Float64(), **dict.fromkeys(names, pl.String())})
+    return pl.DataFrame(list(rows), schema=schema)
+
+
+def flag_alerts(rows: Sequence[dict[str, object]], open_alerts: Sequence[OpenAlert] = (), since: date = DAY) -> list[AlertEvent]:
+    return flag_events(flagged(*rows), open_alerts, NOW, since=since, zone=ZONE)
+
+
+def as_open(event: AlertEvent) -> OpenAlert:
+    return OpenAlert(
+        1, event.rule, event.subject, event.enterprise, event.severity, event.value, event.period, NOW, event.bound, event.unit, event.facts,
+    )
+
+
+def test_a_reset_opens_an_alert_that_says_what_the_register_showed_and_what_to_do() -> None:
+    [event] = flag_alerts([flag()])
+    assert (event.kind, event.rule, event.subject) == ("opened", RESET, "E/M/R/2026-11-20T09:15:00+08:00")
+    assert (event.value, event.bound, event.period, event.severity) == (3.25, 9000.5, "2026-11-20", "warning")
+    for word in ("Carbide works", "M/R", "9000.5", "3.25", "2026-11-20 09:00:00", "2026-11-20 09:15:00", "confirm", "exclude", "declare"):
+        assert word in event.text_en
+    for word in ("电石厂", "9000.5", "3.25", "确认", "剔除", "申报"):
+        assert word in event.text_zh
+
+
+def test_an_alert_on_a_flag_stays_while_the_flag_stays_and_closes_when_it_is_gone() -> None:
+    [event] = flag_alerts([flag()])
+    is_open = as_open(event)
+    assert flag_alerts([flag()], [is_open]) == []
+    [closed] = flag_alerts([], [is_open])
+    assert (closed.kind, closed.rule, closed.subject, closed.value, closed.bound) == ("closed", RESET, event.subject, 3.25, 9000.5)
+    assert closed.text_en.startswith("Settled")
+    assert "9000.5" in closed.text_en
+    assert "9000.5" in closed.text_zh
+    both = [(one.kind, one.subject[-14:]) for one in flag_alerts([flag(60)], [is_open])]
+    assert both == [("opened", "10:15:00+08:00"), ("closed", "09:15:00+08:00")]
+
+
+def test_alerts_of_other_rules_are_left_alone_and_other_flags_open_none() -> None:
+    assert flag_alerts([flag(what=what) for what in ("wrap", "jitter", "gap", "uncertain")], [opened()]) == []
+
+
+@pytest.mark.parametrize(("day", "kinds_found"), [(DAY, ["opened"]), (DAY - timedelta(days=1), [])])
+def test_a_flag_of_an_older_day_opens_no_alert(day: date, kinds_found: list[str]) -> None:
+    assert kinds(flag_alerts([flag(day=day)], since=DAY)) == kinds_found
+
+
+def test_an_open_alert_stays_open_however_old_its_flag_becomes() -> None:
+    [event] = flag_alerts([flag()])
+    assert flag_alerts([flag()], [as_open(event)], since=DAY + timedelta(days=400)) == []
+
+
+@pytest.mark.parametrize(("count", "alerts"), [(1, 1), (MOST_RESETS, MOST_RESETS), (MOST_RESETS + 1, 1), (96, 1)])
+def test_many_resets_of_a_day_are_one_alert(count: int, alerts: int) -> None:
+    found = flag_alerts([flag(15 * place, before=9000.5 + place) for place in range(count)])
+    assert len(found) == alerts
+    if count > MOST_RESETS:
+        assert (found[0].subject, found[0].facts["count"], found[0].bound) == ("E/M/R/2026-11-20", count, 9000.5)
+        assert f"There are {count} on this day" in found[0].text_en
+        assert f"当日共 {count} 次" in found[0].text_zh
+
+
+def test_steps_above_the_rating_are_one_alert_for_a_register_and_day_that_tells_the_fastest() -> None:
+    rows = [fast(), fast(15, 75.0), fast(30, 60.0), fast(register_key=2, meter="N"), fast(day=DAY + timedelta(days=1))]
+    found = {event.subject: event for event in flag_alerts(rows)}
+    assert set(found) == {"E/M/R/2026-11-20", "E/N/R/2026-11-20", "E/M/R/2026-11-21"}
+    event = found["E/M/R/2026-11-20"]
+    assert (event.rule, event.value, event.bound, event.unit, event.facts["count"]) == (OVER_RATING, 300.0, 100.0, "kWh/h", 3)
+    for word in ("75.00 kWh", "300.0 kWh/h", "100.0 kWh/h", "not zeroed", "3 such steps"):
+        assert word in event.text_en
+    for word in ("300.0 kWh/h", "未清零", "当日共 3 段"):
+        assert word in event.text_zh
+
+
+@pytest.mark.parametrize(("more", "expected"), [([], []), ([fast(45, 60.0)], ["updated"]), ([fast(45, 80.0)], ["updated"])])
+def test_a_further_step_of_the_day_updates_its_alert(more: list[dict[str, object]], expected: list[str]) -> None:
+    [event] = flag_alerts([fast(15, 75.0)])
+    assert kinds(flag_alerts([fast(15, 75.0), *more], [as_open(event)])) == expected
+
+
+@given(st.permutations(range(8)))
+@settings(max_examples=20)
+def test_the_order_of_flags_makes_no_difference(order: list[int]) -> None:
+    rows = [flag(15 * place) for place in range(4)] + [fast(15 * place, 50.0 + place) for place in range(4)]
+    assert flag_alerts([rows[place] for place in order]) == flag_alerts(rows)

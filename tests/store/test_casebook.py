@@ -37,7 +37,7 @@ def told(database: Database) -> list[str]:
 
 def test_an_event_its_notice_and_its_audit_record_are_written_together(book: Casebook, database: Database) -> None:
     book.record([OPENED, CASE], [*notices(OPENED, ["file", "mail"]), *notices(CASE, ["file"])], by="watch")
-    assert book.open_alerts() == [OpenAlert(1, "near", OPENED.subject, STEEL, "warning", 0.97, "2025", AT)]
+    assert book.open_alerts() == [OpenAlert(1, "near", OPENED.subject, STEEL, "warning", 0.97, "2025", AT, 0.95, "", OPENED.facts)]
     assert book.case_keys() == {CASE.key}
     assert told(database) == [f"{identity(OPENED)}/file", f"{identity(OPENED)}/mail", f"{identity(CASE)}/file"]
     assert AuditLog(database).entries().select("by", "action", "subject").rows() == [
