@@ -12,7 +12,7 @@ from typing import Final
 import polars as pl
 
 from config import calendar
-from config.schemas import COMPLETENESS, INSTANT, MESSAGES_BY_DAY, RECEIVED, WINDOW, conform
+from config.schemas import COMPLETENESS, INSTANT, MESSAGES_BY_DAY, RECEIVED, WINDOW, conform, empty
 
 SLOT: Final = timedelta(minutes=15)
 JITTER: Final = 1.1  # readings that come a tenth of their interval late keep their interval
@@ -39,21 +39,27 @@ def received_runs(readings: pl.DataFrame, zone: str) -> pl.DataFrame:
     >>> received_runs(conform(shown, READING), "Asia/Shanghai").select("slots", "readings", "unchanged").rows()
     [(2, 2, 1), (1, 1, 1)]
     """
-    rows = readings.lazy().filter(pl.col("copy") == 0, pl.col("quality").fill_null(0) < _BAD).sort("register_key", "read_at").with_columns(
-        slot=pl.col("read_at").dt.truncate(_SLOT), day=pl.col("read_at").dt.convert_time_zone(zone).dt.date(),
-    )
-    apart = (pl.col("slot").diff() > SLOT) | (pl.col("register_key").diff() != 0) | (pl.col("day").diff() != timedelta())
-    moved = (pl.col("value") != pl.col("value").shift(1)).over("run")
-    runs = rows.with_columns(run=apart.fill_null(value=False).cum_sum()).with_columns(
-        changed_at=pl.when(moved).then("read_at"), step=pl.col("read_at").diff().over("run"),
-    ).group_by("run", maintain_order=True).agg(
-        pl.col("register_key", "day").first(), start=pl.col("slot").first(), end=pl.col("slot").last() + SLOT,
-        slots=pl.col("slot").n_unique(), readings=pl.len(), first_at=pl.col("read_at").first(), last_at=pl.col("read_at").last(),
-        interval_s=pl.col("step").median().dt.total_microseconds() / 1e6, first_value=pl.col("value").first(), last_value=pl.col("value").last(),
-        changed_at=pl.col("changed_at").max(),
-        unchanged=(pl.col("read_at") >= pl.col("changed_at").max().fill_null(pl.col("read_at").first())).sum(),
-    )
-    return conform(runs.collect(), RECEIVED)
+    rows = readings.filter(pl.col("copy") == 0, pl.col("quality").fill_null(0) < _BAD).sort("register_key", "read_at")
+    if rows.is_empty():
+        return empty(RECEIVED)
+    key, read_at, value = rows["register_key"], rows["read_at"], rows["value"]
+    slot, day, place = read_at.dt.truncate(_SLOT), read_at.dt.convert_time_zone(zone).dt.date(), pl.int_range(len(key), eager=True)
+    begins = ((slot.diff() > SLOT) | (key != key.shift(1)) | (day != day.shift(1))).fill_null(value=True)
+    first = begins.arg_true().cast(pl.Int64)
+    end = first.shift(-1, fill_value=len(key))
+    slots = (slot != slot.shift(1)).fill_null(value=True).cast(pl.Int64).cum_sum()
+    step = pl.DataFrame({"run": begins.cast(pl.Int64).cum_sum().set_sorted(), "step": read_at.diff().dt.total_microseconds().set(begins, None)})
+    interval_us = step.group_by("run", maintain_order=True).agg(pl.col("step").median())["step"]
+    moved = ((value != value.shift(1)) & ~begins).fill_null(value=False)
+    changed = place.zip_with(moved, pl.Series([-1])).cum_max().gather(end - 1)
+    changed = changed.set(changed <= first, None)
+    return conform(pl.DataFrame({
+        "register_key": key.gather(first), "start": slot.gather(first), "end": slot.gather(end - 1) + SLOT,
+        "slots": slots.gather(end - 1) - slots.gather(first) + 1, "readings": end - first,
+        "first_at": read_at.gather(first), "last_at": read_at.gather(end - 1), "interval_s": interval_us / 1e6,
+        "first_value": value.gather(first), "last_value": value.gather(end - 1),
+        "changed_at": read_at.gather(changed), "unchanged": end - changed.fill_null(first), "day": day.gather(first),
+    }), RECEIVED)
 
 
 def due_spans(received: pl.DataFrame, registers: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:

@@ -12,13 +12,13 @@ import polars as pl
 from monitors.axis import HOUR_US, Rows
 
 NEARBY: Final = 4  # readings in a row that a glitch may always last
-LONGEST_GLITCH: Final = timedelta(days=31)  # from the last good reading before to the first after; NEARBY zeros may last longer
+LONGEST_GLITCH: Final = timedelta(days=31)  # from the last good reading before to the first after; NEARBY zeros, or one reading, may last longer
 FLOOR_HOLDS: Final = timedelta(days=31)  # how long a register that has stepped back a little is taken to stand where it was
 SMALL_SHARE: Final = 1e-3  # of its value: a smaller step back is no reset
 TINY_SHARE: Final = 1e-6  # a smaller one is no spike either
 SHORT_STEP_SHARE: Final = 0.5  # of the climb that one step makes into or out of a glitch of up to NEARBY readings
 LONG_STEP_SHARE: Final = 0.9
-LITTLE_SHARE: Final = 0.1  # of a spike or a dip that follows it: at most so much was used meanwhile
+LITTLE_SHARE: Final = 0.1  # of the climb: where at most so much was used meanwhile, a glitch is plain
 WRAP_AT_MOST: Final = 1 / 2, 1 / 10, 1 / 100  # of the modulus, where no rating tells: ever, without neighbours, whatever they are
 WRAP_FASTER: Final = 10.0  # than the steps beside it, at most
 LOST_COUNT_FASTER: Final = 100.0  # a step out of zero that is so much faster than what follows is no consumption
@@ -273,23 +273,25 @@ def _glitches(around: pl.DataFrame, fallen: pl.DataFrame, most: int, *, only_tra
     first, end = stretch.search_sorted(own, side="left").cast(pl.Int64), stretch.search_sorted(own, side="right").cast(pl.Int64)
     far_back, far_on = _far(k, fallen)
     to_zero = pl.col("now") == 0  # of which NEARBY may last for any time
-    spans = fallen.with_columns(first=first, end=end, far_back=far_back, far_on=far_on).with_columns(
-        far_on=pl.when(to_zero).then(pl.max_horizontal("far_on", at + NEARBY + 1)).otherwise("far_on"),
-        far_back=pl.when(to_zero).then(pl.min_horizontal("far_back", at - 1 - NEARBY)).otherwise("far_back"),
-    )
+    timeless = pl.when(to_zero).then(NEARBY).otherwise(1)
+    spans = fallen.with_columns(first=first, end=end, far_back=far_back, far_on=far_on)
+    in_time = pl.col("place").is_between("far_back", pl.col("far_on") - 1) | to_zero
+    little = {"after": pl.col("v") - pl.col("before"), "before": pl.col("now") - pl.col("v")}  # used across a dip, a spike
+    is_near = {side: in_time | (used <= LITTLE_SHARE * pl.col("climb")) for side, used in little.items()}
     ahead = spans.filter(_is_deep).with_columns(
-        low=at + 1, high=pl.min_horizontal("end", at + most + 1, "far_on"), bound=pl.col("before") - pl.col("tolerance"),
+        low=at + 1, high=pl.min_horizontal("end", at + most + 1, pl.max_horizontal("far_on", at + timeless + 1)),
+        bound=pl.col("before") - pl.col("tolerance"),
     )
     returned = _nearest(ahead, v, _v >= pl.col("bound"), "first")
     step_in = v.gather(returned["place"]) - v.gather(returned["place"] - 1)
     back = pl.max_horizontal(pl.col("v") - pl.col("now"), "fall")
-    dips = returned.with_columns(m=pl.col("place") - at, steep=step_in, climb=back).filter(_is_steep)
+    dips = returned.with_columns(m=pl.col("place") - at, steep=step_in, climb=back).filter(_is_steep, is_near["after"])
     if only_transients:
         return dips.select(at=pl.int_ranges("at", at + m), rules=pl.lit("transient")).explode("at").unique("at").select(
             "at", rules=pl.concat_list("rules"),
         ).sort("at")
     behind = spans.with_columns(
-        low=pl.max_horizontal("first", at - 1 - most, "far_back"), high=at - 1,
+        low=pl.max_horizontal("first", at - 1 - most, pl.min_horizontal("far_back", at - 1 - timeless)), high=at - 1,
         bound=pl.col("now") + pl.when(_is_deep).then("tolerance").otherwise("tiny"),
     )
     risen = _nearest(behind, v, _v <= pl.col("bound"), "last")
@@ -301,7 +303,7 @@ def _glitches(around: pl.DataFrame, fallen: pl.DataFrame, most: int, *, only_tra
         m=at - 1 - pl.col("place"), steep=step_out, climb=pl.max_horizontal(pl.col("before") - pl.col("v"), "fall"),
     ).filter(
         _is_steep & ((m <= NEARBY) | ~to_zero) & (_is_deep | (pl.col("fall") >= LONG_STEP_SHARE * pl.col("climb"))),
-        pl.lit(from_zero) | (_v != 0), _is_deep | ~again,
+        pl.lit(from_zero) | (_v != 0), _is_deep | ~again, is_near["before"],
     )
     judged = spans
     for name, found in (("dip", dips), ("spike", spikes)):

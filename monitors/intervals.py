@@ -22,10 +22,11 @@ zeroed or dropped.
       what the one before left. `transient`: after the fall the register comes back to the value fallen from, or within the
       tolerance below it. `spike`: before the fall it had risen from a value not above the one fallen to, but for the tolerance. In
       both, one step makes at least half of the climb (nine tenths where there are more than NEARBY readings in between), and
-      LONGEST_GLITCH (31 days) lie at most between the good readings on either side; only NEARBY zeros may last longer. What lies in
-      between is set aside. Where both fit, the one that sets aside fewer; where as many, the transient if the fall is to zero, else
-      the spike. Where neither fits, a spike and a dip side by side, of up to NEARBY readings together, are set aside if both are
-      steep (nine tenths) and hardly anything was used meanwhile (a tenth of either).
+      LONGEST_GLITCH (31 days) lie at most between the good readings on either side; only NEARBY zeros may last longer, or one
+      reading if hardly anything was used meanwhile (a tenth of the climb). What lies in between is set aside. Where both fit, the one
+      that sets aside fewer; where as many, the transient if the fall is to zero, else the spike. Where neither fits, a spike and a
+      dip side by side, of up to NEARBY readings together, are set aside if both are steep (nine tenths) and hardly anything was used
+      meanwhile (a tenth of either).
       False zeros come first: in each pass the falls to exactly zero are judged as transients before anything else, and only a last
       pass takes a zero for the ground on which a spike of up to NEARBY readings stands. A fall within the tolerance, but beyond the
       resolution and a millionth, is the end of a spike of up to NEARBY readings if it is nine tenths of the climb, and that is not
@@ -43,7 +44,8 @@ zeroed or dropped.
       the first time, or for longer than a glitch may last, has not used all that it shows then. Reach 4 after.
 5. The difference between successive counted readings, times the multiplier in force at the first of them, is the consumption
    between them, spread evenly. A difference above max_rate_per_h (in the quantity's unit, multiplier applied; `over_rating`), or
-   at a reading that the gateway called uncertain (`uncertain`), is kept and suspect until a person has confirmed it. A step
+   at a reading that the gateway called uncertain or in the midst of which another multiplier begins to hold (`uncertain`), is kept
+   and suspect until a person has confirmed it. A step
    longer than an hour and than 1.5 times the lower median of the three spacings of readings on either side (at least three in
    all; readings that pass rules 1 and 2, set aside or not) is flagged `gap`: a catch-up. Reach 4.
 6. An interval register's reading covers the time to the stamp before it (stamp "end") or after it ("start"); where that is more
@@ -406,7 +408,7 @@ def _runs(
     points = pl.DataFrame({
         "k": shown["k"], "v": values, "start": pl.repeat(False, shown.height, dtype=pl.Boolean, eager=True).scatter(starts, True),
     })
-    changed = _multiplier_changes(points, rows, axis)
+    changed, split = _multiplier_changes(points, rows, axis)
     if judged.wraps.height or len(changed):
         points = _inserted(points, judged.wraps, changed)
     if (rows.multiplier != 1).any():
@@ -417,7 +419,8 @@ def _runs(
     steps = _flagged_steps(points, instants, rows, doubted, axis)
     falls = [fall.select("a", "b", flag=pl.lit(flag)) for flag, fall in
              (("wrap", judged.wraps), ("reset", judged.resets), ("jitter", judged.jitter))]
-    return points, [_with_values(pl.concat([*falls, *steps]), points, shown)], pl.concat([left, judged.left])
+    flags = pl.concat([*falls, *steps, split]).unique(maintain_order=True)
+    return points, [_with_values(flags, points, shown)], pl.concat([left, judged.left])
 
 
 def _flagged_steps(points: pl.DataFrame, instants: pl.Series, rows: Rows, doubted: pl.Series, axis: Axis) -> list[pl.DataFrame]:
@@ -540,12 +543,15 @@ def _with_events(frame: pl.DataFrame, rows: Rows, events: pl.DataFrame, axis: Ax
     return frame, starts.filter(starts < frame.height).unique().sort(), turns, left
 
 
-def _multiplier_changes(points: pl.DataFrame, rows: Rows, axis: Axis) -> pl.Series:
-    """The places inside a run from which on another multiplier holds."""
+def _multiplier_changes(points: pl.DataFrame, rows: Rows, axis: Axis) -> tuple[pl.Series, pl.DataFrame]:
+    """The places inside a run from which on another multiplier holds, and the steps (a, b, flag) in the midst of which it begins to."""
     same = (rows.multiplier == rows.multiplier.shift(1)) | (rows.multiplier_at // axis.span != rows.multiplier_at.shift(1) // axis.span)
-    at = points["k"].search_sorted(rows.multiplier_at.filter(~same.fill_null(True)), side="left").cast(pl.Int64)
-    at = at.filter(at < points.height).unique().sort()
-    return at.filter(~points["start"].gather(at))
+    since = rows.multiplier_at.filter(~same.fill_null(True))
+    at = points["k"].search_sorted(since, side="left").cast(pl.Int64)
+    since, at = since.filter(at < points.height), at.filter(at < points.height)
+    since, at = since.filter(~points["start"].gather(at)), at.filter(~points["start"].gather(at))
+    steps = pl.DataFrame({"a": points["k"].gather(at - 1), "b": points["k"].gather(at)}).filter(since < points["k"].gather(at))
+    return at.unique().sort(), steps.with_columns(flag=pl.lit("uncertain"))
 
 
 def _inserted(points: pl.DataFrame, wraps: pl.DataFrame, changed: pl.Series) -> pl.DataFrame:

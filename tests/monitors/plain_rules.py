@@ -62,12 +62,19 @@ class Register:
         begun = [row for row in self.rows if row["valid_from"] is None or row["valid_from"] <= at]
         return begun[-1] if begun else self.rows[0]
 
-    def multiplier(self, at: datetime) -> float:
-        """That of the last row or multiplier event; before any, that of the first row."""
+    def multipliers(self) -> list[tuple[datetime, int, float]]:
+        """From when each holds, in order."""
         changes = [(row["valid_from"] or LONG_AGO, 0, row["multiplier"] or 1.0) for row in self.rows[1:]]
         changes += [(event["at"], 1, event["multiplier"]) for event in self.events if event["event"] == "multiplier"]
-        held = [change for change in changes if change[0] <= at]
-        return max(held, key=lambda change: change[:2])[2] if held else self.rows[0]["multiplier"] or 1.0
+        return [(LONG_AGO, -1, self.rows[0]["multiplier"] or 1.0), *sorted(changes, key=lambda change: change[:2])]
+
+    def multiplier(self, at: datetime) -> float:
+        """That of the last row or multiplier event; before any, that of the first row."""
+        return [multiplier for since, _, multiplier in self.multipliers() if since <= at][-1]
+
+    def changes_multiplier(self, start: datetime, end: datetime) -> bool:
+        """Whether another multiplier begins to hold between two readings."""
+        return any(start < since < end and multiplier != before for (_, _, before), (since, _, multiplier) in pairwise(self.multipliers()))
 
     def too_fast(self, quantity: float, start: datetime, end: datetime) -> bool:
         most = self.row(start)["max_rate_per_h"]
@@ -266,7 +273,8 @@ def transient(register: Register, run: Sequence[Point], i: int, longest: int) ->
     j = next((j for j in range(i + 1, len(run)) if run[j].value >= back), None)
     if j is None or j - i > longest or not steep(run[j].value - run[j - 1].value, max(run[j].value, before.value) - now.value, j - i):
         return range(0)
-    return range(i, j) if in_time(before, run[j], j - i, now) else range(0)
+    plain = j - i == 1 and run[j].value - before.value <= 0.1 * (max(run[j].value, before.value) - now.value)
+    return range(i, j) if plain or in_time(before, run[j], j - i, now) else range(0)
 
 
 def spike_up(register: Register, run: Sequence[Point], i: int, longest: int, slack: float) -> range:
@@ -280,7 +288,8 @@ def spike_up(register: Register, run: Sequence[Point], i: int, longest: int, sla
         return range(0)
     if length > SHORT_GLITCH and now.value == 0:  # a register that lost its count shows that
         return range(0)
-    return range(last + 1, i) if in_time(run[last], now, length, now) else range(0)
+    plain = length == 1 and now.value - run[last].value <= 0.1 * (before.value - min(run[last].value, now.value))
+    return range(last + 1, i) if plain or in_time(run[last], now, length, now) else range(0)
 
 
 def small_spike(register: Register, run: Sequence[Point], i: int, longest: int) -> dict[int, str]:
@@ -368,7 +377,8 @@ def cumulative_steps(register: Register, counted: Sequence[Row]) -> None:
                 register.steps.append(Step(before.at, now.at, 0.0, suspect=True, covered=False, before=before.value, after=now.value))
             else:
                 forward = counts[i + 1] - counts[i] + (register.row(before.at)["modulus"] if what == "wrap" else 0.0)
-                quantity, uncertain = forward * register.multiplier(before.at), is_uncertain(before) or is_uncertain(now)
+                uncertain = is_uncertain(before) or is_uncertain(now) or register.changes_multiplier(before.at, now.at)
+                quantity = forward * register.multiplier(before.at)
                 register.count(before.at, now.at, quantity, uncertain=uncertain, before=before.value, after=now.value)
             if what:
                 register.flag(register.steps[-1], what)

@@ -229,11 +229,22 @@ def test_a_step_out_of_zero_ends_a_lost_count_where_it_is_far_beyond_what_follow
     assert flags(found) == ([] if counted_kwh == values[-1] else [("reset", 0, values[3])])
 
 
+@pytest.mark.parametrize(("minutes", "quality"), [(15, ["measured", "measured"]), (20, ["measured", "suspect"]), (30, ["measured", "measured"])])
+def test_a_step_in_the_midst_of_which_the_multiplier_changes_is_suspect(minutes: float, quality: list[str]) -> None:
+    rows = pl.concat([register(multiplier=10.0, valid_to=at(minutes)), register(multiplier=20.0, valid_from=at(minutes))])
+    found = run(series(0, 1, 2), rows)
+    assert found.intervals["quality"].to_list() == quality
+    assert quantities(found) == [10, 20 if minutes == 15 else 10]
+
+
 def test_the_31_days_hold_for_few_readings_too_but_not_for_zeros() -> None:
     def monthly(*values: float) -> Intervals:
         return run(series(*values, minutes=30 * 24 * 60))
 
     assert flags(monthly(50_000, 100, 30_000, 62_000)) == [("reset", 50_000, 100)]
+    assert aside(monthly(50_000, 62_000, 620_000, 74_000, 86_000)) == [(620_000, ["spike"])]  # one figure too many
+    assert flags(monthly(50_000, 62_000, 100, 12_100, 24_100)) == [("reset", 62_000, 100)]
+    assert [flag for flag, *_ in flags(monthly(50_000, 62_000, 70_000, 65_000, 77_000))] == ["reset"]
     assert aside(monthly(50_000, 0, 50_400, 62_000)) == [(0, ["transient"])]
 
 
