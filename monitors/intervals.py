@@ -245,6 +245,8 @@ def _count(
     passed, aside = _by_own_value(frame, readings, rows)
     frame, repeated = _one_for_an_instant(passed, readings, rows, axis)
     aside += repeated
+    if events.height:  # without a reading of a register nothing of it counts, whichever others are looked at with it
+        events = events.filter(pl.col("register_key").is_in(axis.keys.gather((frame["k"] // axis.span).unique()).implode()))
     is_uncertain = (readings["quality"] == _UNCERTAIN).fill_null(False)
     doubted = frame["k"].filter(is_uncertain.gather(frame["row"])) if is_uncertain.any() else frame["k"].clear()
 

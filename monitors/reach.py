@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from config.schemas import DAY_RANGE, conform, empty
+from config.schemas import DAY_RANGE, INSTANT, conform, empty
 from monitors.axis import Axis, Slots
 from monitors.falls import FLOOR_HOLDS, LONGEST_GLITCH, NEARBY
 from monitors.intervals import Counted
@@ -78,19 +78,28 @@ def short_of_reach(what: Counted, given: pl.DataFrame, start: datetime, end: dat
         end: its end.
         pad: how many instants of each register were asked for on either side.
     """
-    at, sides = pl.col("read_at"), {"before": pl.col("read_at") < start, "after": pl.col("read_at") >= end}
-    outside = given.select("register_key", "read_at").filter(pl.any_horizontal(sides.values()))
-    passed = [pl.DataFrame({"register_key": pl.Series(dtype=pl.UInt32), "read_at": pl.Series(dtype=given.schema["read_at"])})]
+    both = _instants_outside(given, start, end).join(
+        _instants_outside(_passed(what), start, end), on="register_key", how="left", suffix="_passed",
+    ).fill_null(0)
+    short = pl.any_horizontal((pl.col(side) >= pad) & (pl.col(f"{side}_passed") < REACH) for side in ("before", "after"))
+    return both.filter(short)["register_key"].sort()
+
+
+def _passed(what: Counted) -> pl.DataFrame:
+    """register_key, read_at of the readings that pass rule 1."""
+    rows = [pl.DataFrame(schema={"register_key": pl.UInt32, "read_at": INSTANT})]
     for part in what.parts:
         key, instant = part.axis.key_and_instant(part.passed["k"])
-        passed.append(pl.DataFrame({"register_key": key, "read_at": instant}).filter(pl.any_horizontal(sides.values())))
-    there, counts = (
-        rows.group_by("register_key").agg(at.filter(side).n_unique().alias(name) for name, side in sides.items())
-        for rows in (outside, pl.concat(passed))
-    )
-    both = there.join(counts, on="register_key", how="left", suffix="_passed").with_columns(pl.col("before_passed", "after_passed").fill_null(0))
-    short = pl.any_horizontal((pl.col(side) >= pad) & (pl.col(f"{side}_passed") < REACH) for side in sides)
-    return both.filter(short)["register_key"].sort()
+        rows.append(pl.DataFrame({"register_key": key, "read_at": instant}))
+    return pl.concat(rows)
+
+
+def _instants_outside(readings: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    """register_key, before, after: how many instants of readings lie before `start`, and from `end` on; of registers with any there."""
+    at = pl.col("read_at")
+    before, after = at < start, at >= end
+    outside = readings.select("register_key", "read_at").filter(before | after)
+    return outside.group_by("register_key").agg(before=at.filter(before).n_unique(), after=at.filter(after).n_unique())
 
 
 def widened(ranges: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
@@ -142,30 +151,31 @@ def widened(ranges: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
 
 
 def affected_days(
-    readings: pl.DataFrame, zone: str, events: pl.DataFrame | None = None, span: tuple[datetime, datetime] | None = None,
+    what: Counted, given: pl.DataFrame, events: pl.DataFrame, start: datetime, end: datetime, *, zone: str,
 ) -> pl.DataFrame:
     """The local days whose intervals may change when readings of some days between two seams come, change or go.
 
     Args:
-        readings: READING of those days, with REACH instants more on either side of each register.
+        what: what was counted of the readings.
+        given: READING of those days, with so many more on either side of each register that REACH instants pass rule 1.
+        events: EVENT. Where readings end, declared values are the neighbours, all of them: none counts without a reading.
+        start: begin of the days.
+        end: their end.
         zone: the place whose days are meant.
-        events: EVENT. Before the first and after the last reading of all, a declared value is the neighbour.
-        span: the instants [start, end) of those days; needed with events, to know where a register's readings end.
 
     Returns:
         register_key, first, last (pl.Date): every day from the first to the last may change, those without a reading included,
         since a step across them is spread over them too.
     """
-    at = pl.col("read_at")
-    ends = readings.group_by("register_key").agg(first=at.min(), last=at.max())
-    if events is not None and span is not None:
-        start, end = span
-        number = readings.group_by("register_key").agg(before=at.filter(at < start).n_unique(), after=at.filter(at >= end).n_unique())
-        beyond = events.join(ends.join(number, on="register_key"), on="register_key").group_by("register_key").agg(
-            earlier=pl.col("at").filter((pl.col("before") < REACH) & (pl.col("at") < pl.col("first"))).max(),
-            later=pl.col("at").filter((pl.col("after") < REACH) & (pl.col("at") > pl.col("last"))).min(),
-        )
-        ends = ends.join(beyond, on="register_key", how="left").with_columns(
-            first=pl.min_horizontal("first", "earlier"), last=pl.max_horizontal("last", "later"),
-        )
-    return ends.select("register_key", *(pl.col(name).dt.convert_time_zone(zone).dt.date() for name in ("first", "last"))).sort("register_key")
+    at = pl.col("at")
+    ends = given.group_by("register_key").agg(first=pl.col("read_at").min(), last=pl.col("read_at").max())
+    known = ends.join(_instants_outside(_passed(what), start, end), on="register_key", how="left").with_columns(
+        pl.col("before", "after").fill_null(0),
+    )
+    beyond = events.join(known, on="register_key").group_by("register_key").agg(
+        earlier=at.filter(pl.col("before") < REACH).min(), later=at.filter(pl.col("after") < REACH).max(),
+    )
+    ends = ends.join(beyond, on="register_key", how="left").select(
+        "register_key", first=pl.min_horizontal("first", "earlier"), last=pl.max_horizontal("last", "later"),
+    )
+    return ends.with_columns(pl.col("first", "last").dt.convert_time_zone(zone).dt.date()).sort("register_key")

@@ -129,7 +129,7 @@ class Roller:
         same = edges.join(before, on="register_key", suffix="_was").select(
             "register_key", left=pl.col("head") == pl.col("head_was"), right=pl.col("tail") == pl.col("tail_was"),
         )
-        reached = self._beside(keys, look.given, first, last).rename({"first": "from", "last": "to"})
+        reached = self._beside(keys, look, first, last).rename({"first": "from", "last": "to"})
         windows = self._windows(now, was, keys, first, last)
         spans = windows.join(same, on="register_key", how="left").join(reached, on="register_key", how="left").select(
             "register_key", "widened",
@@ -142,8 +142,8 @@ class Roller:
         for (begin, end, is_wide), part in spans.filter(~within).group_by("first", "last", "widened", maintain_order=True):
             some, low, high = part["register_key"].to_list(), _day(begin), _day(end)
             if is_wide:  # the readings next to a window that was widened may be others than before
-                beside = self._beside(some, self._look(some, low, high).given, low, high)
-                low, high = min(low, _day(beside["first"].min())), max(high, _day(beside["last"].max()))
+                beside = self._beside(some, self._look(some, low, high), low, high)
+                low, high = min(low, _day(beside["first"].min() or low)), max(high, _day(beside["last"].max() or high))
             taken += self._replace(some, low, high, known=(first, last))
         return taken
 
@@ -176,9 +176,9 @@ class Roller:
             pad *= 4
             given = pl.concat([given.filter(~pl.col("register_key").is_in(short.implode())), store.span(short.to_list(), *span, pad=pad)])
 
-    def _beside(self, keys: list[int], given: pl.DataFrame, first: date, last: date) -> pl.DataFrame:
+    def _beside(self, keys: list[int], look: _Look, first: date, last: date) -> pl.DataFrame:
         """register_key, first, last: the days to the readings or declared values next to some days."""
-        return affected_days(given, self.site.settings.site.zone, self._of(keys).events, self._span(first, last))
+        return affected_days(look.done, look.given, self._of(keys).events, *self._span(first, last), zone=self.site.settings.site.zone)
 
     def _ranges_around(self, keys: list[int], first: date, last: date, sight: timedelta = SIGHT) -> pl.DataFrame:
         """DAY_RANGE of what the tables hold of these registers, from `sight` before the days to `sight` after."""
@@ -232,12 +232,12 @@ class Roller:
             tables[table] = rows.with_columns(day=own)
         tables["flags"] = done.flags.with_columns(day=own)
         tables["ranges"] = _with_results(day_ranges(done), tables["hourly"], tables["flags"])
+        self._unjudged.append((look.given, look.aside, redone))  # a verdict may be another one where hours are not
         if known is not None:
             redone = self._differing(redone, tables["ranges"], known)
         tables["received"], tables["arrivals"] = received_runs(look.given, zone), arrivals(look.given, zone)
         for name, rows in tables.items():
             self._waiting[name].append((rows.join(redone, on=["register_key", "day"], how="semi"), redone))
-        self._unjudged.append((look.given, look.aside, redone))
 
     def _derive(self, days: pl.DataFrame) -> None:
         """Let the rows of registers that follow from others by a formula wait to be written, for some days (register_key, day)."""

@@ -681,9 +681,9 @@ def test_a_new_reading_changes_only_the_days_that_it_affects(seed: int) -> None:
     without = readings.filter(pl.col("read_at") != late)
     ranges = pl.concat([day_ranges(counted(some, rows, events, zone=zone)) for some in (readings, without)])
     first, last = together(rows, ranges, calendar.local_day(late, zone))
-    span = calendar.day_span(first, zone)[0], calendar.day_span(last, zone)[1]
+    start, end = calendar.day_span(first, zone)[0], calendar.day_span(last, zone)[1]
     window = within_reach(readings, rows, events, zone, first, last)
-    days = affected_days(window, zone, events, span).row(0, named=True)
+    days = affected_days(counted(window, rows, events, zone=zone), window, events, start, end, zone=zone).row(0, named=True)
     after, before = (intervals(some, rows, events, by="hour", zone=zone) for some in (readings, without))
     for now, was in ((after.intervals, before.intervals), (after.flags, before.flags)):
         changed = pl.concat([one.join(other, on=now.columns, how="anti", nulls_equal=True) for one, other in ((now, was), (was, now))])

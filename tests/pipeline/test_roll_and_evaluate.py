@@ -1,4 +1,5 @@
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -220,3 +221,66 @@ def test_a_long_run_of_bad_readings_is_looked_beyond_so_that_live_equals_rebuilt
     shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursors())
     assert shadow.derived.hashes() == site.derived.hashes()
     shadow.readings().close()
+
+
+# --- one test for each cause for which live was not what rebuilding gives ------------------------------------------------
+
+KNOWN = datetime(2025, 2, 1, tzinfo=UTC)
+
+
+def declare(site: Site, table: str, *rows: dict[str, object], meter: tuple[str, str] = E1) -> None:
+    own = {"enterprise": site.register.names()["enterprise"][0], "meter": meter[0], "register": meter[1]}
+    site.register.apply({table: pl.DataFrame([{**own, **row} for row in rows], infer_schema_length=None)}, by="test", known_from=KNOWN)
+
+
+def at_day(day: float) -> datetime:
+    return MIDNIGHT + timedelta(days=day)
+
+
+def assert_as_rebuilt(site: Site, folder: Path) -> None:
+    catch_up(site)
+    shadow = rebuilt(site, folder, upto=site.ledger.cursors())
+    live, again = site.derived.hashes(), shadow.derived.hashes()
+    shadow.readings().close()
+    assert live == again
+
+
+def test_the_first_reading_makes_count_what_was_declared_before_there_was_any(site, deliver, tmp_path):
+    declare(site, "event", {"at": at_day(10).isoformat(), "event": "reset", "opening_value": 5.0},
+            {"at": at_day(12).isoformat(), "event": "change", "closing_value": 9.0, "opening_value": 0.0})
+    catch_up(site)
+    deliver(1, [(*E1, at_day(1), 1.0)], received_at=at_day(20))
+    catch_up(site)
+    assert daily(site, 10, 11) == [2.0, 2.0]
+    assert_as_rebuilt(site, tmp_path / "again")
+
+
+def test_what_is_declared_beyond_readings_that_do_not_count_is_looked_at(site, deliver, tmp_path):
+    declare(site, "register", {"unit": "kWh", "kind": "cumulative", "range_high": 100.0})
+    declare(site, "event", {"at": at_day(9).isoformat(), "event": "change", "closing_value": 50.0, "opening_value": 0.0})
+    deliver(1, [(*E1, at_day(1), 10.0), *((*E1, at_day(5 + n / 24), 900.0) for n in range(6))], received_at=at_day(20))
+    catch_up(site)
+    assert daily(site, 1, 8) == [5.0] * 8
+    deliver(2, [(*E1, at_day(3), 40.0)], received_at=at_day(21))
+    catch_up(site)
+    assert daily(site, 1, 8) == pytest.approx([15.0] * 2 + [10 / 6] * 6, abs=1e-5)
+    assert_as_rebuilt(site, tmp_path / "again")
+
+
+def test_a_late_reading_before_a_reset_changes_what_is_said_of_the_reading_after_it(site, deliver, tmp_path):
+    """Without it there was nothing to compare with; the hours after the reset are the same."""
+    declare(site, "event", {"at": at_day(5).isoformat(), "event": "reset", "opening_value": 5.0})
+    deliver(1, [(*E1, at_day(9), 45.0), (*E1, at_day(9.25), 46.0)], received_at=at_day(20))
+    catch_up(site)
+    deliver(2, [(*E1, at_day(1), 900.0)], received_at=at_day(21))
+    assert_as_rebuilt(site, tmp_path / "again")
+
+
+def test_what_is_declared_of_a_register_without_readings_counts_no_more_beside_one_that_has_some(site, deliver, tmp_path):
+    deliver(1, [(*C1, at_day(day), 10.0 * day) for day in range(5)], received_at=at_day(20))
+    catch_up(site)
+    declare(site, "event", {"at": at_day(1).isoformat(), "event": "reset", "opening_value": 5.0},
+            {"at": at_day(3).isoformat(), "event": "change", "closing_value": 9.0, "opening_value": 0.0})
+    assert_as_rebuilt(site, tmp_path / "again")
+    key = site.register.names().filter(meter="E-1")["register_key"][0]
+    assert site.derived.read("daily", date(2025, 1, 1), date(2025, 1, 9)).filter(pl.col("register_key") == key).collect().is_empty()
