@@ -152,13 +152,15 @@ def day_starts(readings: pl.DataFrame, set_aside: pl.DataFrame, registers: pl.Da
         rules: VEE_RULE.
         zone: the place whose days are meant.
     """
+    at = pl.col("read_at")
     came = counting(readings, set_aside).select("register_key", "read_at", day=day_of("read_at", zone))
+    came = came.group_by("register_key", "day").agg(first=at.min(), last=at.max())  # the nearest ones to a midnight are among these
     if came.is_empty():
         return empty(PERIOD_VERDICT)
-    starts = came.select("register_key", "day").unique()
+    starts, tomorrow = came.select("register_key", "day"), pl.col("day") + timedelta(days=1)
     near = pl.concat([
-        came.with_columns(off=pl.col("read_at") - day_start(pl.col("day"), zone)),
-        came.with_columns(day=pl.col("day") + timedelta(days=1), off=day_start(pl.col("day") + timedelta(days=1), zone) - pl.col("read_at")),
+        came.select("register_key", "day", off=pl.col("first") - day_start(pl.col("day"), zone)),
+        came.select("register_key", day=tomorrow, off=day_start(tomorrow, zone) - pl.col("last")),
     ]).group_by("register_key", "day").agg(measure=pl.col("off").min().dt.total_microseconds() / 1e6)
     rows = _with_day(starts.join(near, on=["register_key", "day"]), zone)
     rows = _with_bounds(rows, registers, rules, "day_start")
