@@ -15,7 +15,7 @@ from monitors import reconcile as core
 from monitors.energy import FLOW_SIGNS
 from portal.cli.calc_energy import ENTERPRISE, PLACES, QUANTITIES, _above_one, _at, _site_tables, _without_empty
 from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
-from store.supplies import BASES, KINDS, ORIGINS, USUAL_FLOW
+from store.supplies import BASES, KINDS, LONGEST_DAYS, ORIGINS, USUAL_FLOW
 
 CARRIER: Final = Column("carrier", "text", "code of the coefficient table")
 FIGURES: Final = (
@@ -156,14 +156,21 @@ def _figure_problems(table: Table) -> list[Problem]:
     both = pl.col("period").is_not_null() & (pl.col("first_day").is_not_null() | pl.col("last_day").is_not_null())
     stock, taken = pl.col("flow").is_in(core.STOCKS), pl.col("kind") == "stock_taking"
     mixed = pl.col("flow").is_not_null() & (pl.col("kind") != "report") & (stock != taken)
-    same = ["enterprise", "carrier", "kind", "flow", "period", "first_day", "last_day", "document"]
+    said = _dated(table.frame)  # a month and its days, or a flow and the usual one, are the same
+    same = said.select(pl.struct("enterprise", "carrier", "kind", "flow", "first_day", "last_day", "document").is_first_distinct()).to_series()
     return [
         *_at(table, (pl.col("period").is_null() & days) | both, "period", "the days are not clear", "Write a period, or both first_day and last_day"),
         *_at(table, pl.col("last_day") < pl.col("first_day"), "last_day", "is before first_day", "Write the last day that it is for"),
         *_at(table, mixed, "flow", "does not go with the kind", "A stock-taking gives opening_stock or closing_stock, others do not"),
-        *_at(table, ~pl.struct(same).is_first_distinct(), "document", "the same figure stands there twice",
+        *_too_long(table),
+        *_at(table, ~pl.lit(same), "document", "the same figure stands there twice",
              "Keep one of them, or give each its document"),
     ]
+
+
+def _too_long(table: Table) -> list[Problem]:
+    days = (pl.col("last_day") - pl.col("first_day")).dt.total_days()
+    return _at(table, days >= LONGEST_DAYS, "last_day", f"is more than {LONGEST_DAYS} days from first_day", "Mend the year, or write a row for each")
 
 
 def _batch_problems(table: Table) -> list[Problem]:
@@ -173,6 +180,7 @@ def _batch_problems(table: Table) -> list[Problem]:
     twice = ~pl.struct("enterprise", "carrier", "batch").is_first_distinct()
     return [
         *_at(table, pl.col("last_day") < pl.col("first_day"), "last_day", "is before first_day", "Write the last day on which it was fired"),
+        *_too_long(table),
         *_at(table, ~known, "lhv_unit", "is no unit of a heating value", "Write for example kJ/kg, MJ/kg or kJ/Nm3"),
         *_at(table, dry, "moisture_ratio", "the cell is empty", "A value of the dry fuel needs the moisture of the fuel as received"),
         *_at(table, twice, "batch", "the same batch stands there twice", "Keep one of them"),

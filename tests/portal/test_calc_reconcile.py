@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from config.errors import BadInputError
+from config.schemas import RECONCILIATION, STOCK_BALANCE
+from portal.cli import calc_reconcile
 from portal.cli.calc import app
 
 DAY = {"enterprise": "E", "carrier": "raw_coal", "unit": "t"}
@@ -116,6 +118,25 @@ def test_every_problem_of_all_files_is_told_at_once() -> None:
     assert not Path("r.csv").exists()
 
 
+@pytest.mark.parametrize("again", [
+    {"period": None, "first_day": "2025-03-01", "last_day": "2025-03-31"}, {"flow": "consumed"}, {},
+])
+def test_a_bill_that_is_written_twice_in_two_ways_is_not_counted_twice(again: dict[str, Any]) -> None:
+    bill = DAY | {"kind": "bill", "flow": None, "period": "2025-03", "first_day": None, "last_day": None, "quantity": 100.0}
+    told = problems("reconcile", "--quantities", write("q.csv", USED), "--figures", write("f.csv", [bill, bill | again]), "--out", "r.csv")
+    assert told == ["f.csv row 3 column document: the same figure stands there twice. Keep one of them, or give each its document"]
+
+
+def test_a_figure_or_batch_of_more_than_a_year_has_a_wrong_year() -> None:
+    bill = DAY | {"kind": "bill", "first_day": "2025-03-01", "last_day": "2205-03-31", "quantity": 100.0}
+    told = problems("reconcile", "--quantities", write("q.csv", USED), "--figures", write("f.csv", [bill]), "--batches",
+                    write("b.csv", [BATCHES[0] | {"last_day": "2026-03-02"}]), "--out", "r.csv")
+    assert [line.partition(" Mend")[0] for line in told] == [
+        f"{name} row 2 column last_day: is more than 366 days from first_day." for name in ("f.csv", "b.csv")
+    ]
+    calc("reconcile", "--quantities", "q.csv", "--figures", write("f.csv", [bill | {"last_day": "2026-03-01"}]), "--out", "r.csv")
+
+
 def test_heating_values_need_days_and_leave_a_given_value_alone() -> None:
     quantities = write("q.csv", [DAY | {"period": "2025-03", "quantity": 1.0, "lhv": 20_000.0, "lhv_unit": "kJ/kg"}])
     told = problems("heating-value", "--quantities", quantities, "--batches", write("b.csv", BATCHES), "--out", "h.csv")
@@ -125,6 +146,11 @@ def test_heating_values_need_days_and_leave_a_given_value_alone() -> None:
 @pytest.mark.parametrize("command", ["reconcile", "heating-value"])
 def test_the_schema_names_the_columns(command: str) -> None:
     assert "moisture_ratio" in calc(command, "--schema")
+
+
+def test_the_schema_names_every_column_of_the_outputs() -> None:
+    assert [column.name for column in calc_reconcile.RECONCILED] == RECONCILIATION.names()
+    assert [column.name for column in calc_reconcile.STOCK] == STOCK_BALANCE.names()
 
 
 def test_files_without_rows_give_files_without_rows() -> None:
