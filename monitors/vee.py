@@ -20,6 +20,7 @@ What each rule asks, with `low` and `high` its bounds (`config.tables.vee_rules`
 - `copied_pattern`: the steps of the local day, minute by minute, are not those of an earlier day; asked of days with at least `low`
   steps, `high` of them different. Reach LOOK_BACK, and the whole day.
 - `jump`: where no rating is declared, a step at most `high` times the greatest of its history; asked from `low` days of history on. Reach LOOK_BACK.
+  What was caught up for after a gap (longer than an hour and than 1.5 times the usual step of the day) is none of the greatest.
 - `unit_scale`: not a value beyond `high` times the range of its history that lies within it when divided by one of FACTORS. The history
   of a cumulative register is its last counted value and its greatest step. Asked from `low` days of history on. Reach LOOK_BACK.
 
@@ -35,6 +36,7 @@ import polars as pl
 
 from config.schemas import BOUND, HISTORY, READING, READING_VERDICT, SET_ASIDE, VERDICT_COUNT, conform, empty
 from monitors.axis import position_of
+from monitors.intervals import USUAL_TOLERANCE
 
 LOOK_BACK: Final = 7  # days of history
 FACTORS: Final = (1000.0, 100.0, 10.0, 3.6, 1 / 3.6, 0.1, 0.01, 0.001)
@@ -612,7 +614,9 @@ def _between_readings(frame: pl.DataFrame, events: pl.DataFrame, keys: pl.Series
 def _history(part: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
     """HISTORY of the days of a part."""
     size = pl.when("counted").then(pl.col("per_h").abs())
-    used = size.filter(size > 0)
+    used, since = size.filter(size > 0), _at - pl.col("prev_at")
+    usual = USUAL_TOLERANCE * since.filter("counted").median()
+    caught_up = ((_kind == _CUMULATIVE) & (since > _HOUR_US) & (since > usual)).fill_null(False)
     of_this_day = (pl.col("prev_at") >= _at - pl.col("since_midnight")) & pl.col("step").is_not_null()
     inside = pl.col("counted") & ((_kind != _CUMULATIVE) | of_this_day)
     shown = pl.when(pl.col("kind") == _CUMULATIVE).then("step").otherwise("v")
@@ -623,7 +627,7 @@ def _history(part: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
     steps = inside.sum()
     days = part.group_by("group", maintain_order=True).agg(
         pl.col("position", "day").first(), start=(_at - pl.col("since_midnight")).first(), steps=steps,
-        least_per_h=used.min(), greatest_per_h=used.max(), usual_per_h=used.median(),
+        least_per_h=used.min(), greatest_per_h=size.filter((size > 0) & ~caught_up).max(), usual_per_h=used.median(),
         changed=pl.col("moved").any(), changed_at=_at.filter("moved").max(),
         unchanged=pl.col("counted").sum() - pl.when(pl.col("moved").any()).then(
             (pl.col("counted") & (pl.col("nth") < pl.col("nth").filter("moved").max())).sum(),

@@ -224,6 +224,15 @@ def test_a_step_far_above_the_register_s_history_is_a_jump_where_no_rating_is_de
     assert set(range(192)) == set(broken(first_days, "jump", "unknown_rules"))
 
 
+@pytest.mark.parametrize(("minutes", "is_greatest"), [(60, True), (75, False), (300, False)])
+def test_what_was_caught_up_for_after_a_gap_is_not_the_greatest_of_its_day(minutes: int, is_greatest: bool) -> None:
+    before = series([10.0 * place for place in range(9)])  # 40 an hour
+    after = series([80.0 + 100.0 * minutes / 60 + 10.0 * place for place in range(9)], start=MIDNIGHT + timedelta(hours=2, minutes=minutes))
+    readings = pl.concat([before, after]).with_columns(message=pl.int_range(pl.len()))
+    history = vee.validated(readings, register(), empty(EVENT), SHIPPED, empty(SET_ASIDE), empty(HISTORY), zone=ZONE).history
+    assert history["greatest_per_h"].to_list() == [pytest.approx(100.0 if is_greatest else 40.0)]
+
+
 def test_history_is_asked_for_as_many_days_as_the_rule_says() -> None:
     verdicts = judged(series(working(6)), register(max_rate_per_h=None), shipped=tables.vee_rules())
     for rule in ("jump", "unit_scale"):
