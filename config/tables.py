@@ -36,6 +36,7 @@ LIMIT_UNITS: Final = (  # decisions.md 8, as the standards print them
 VEE_BANDS: Final = ("range", "clock_drift", "sub_meter", "energy_per_output")  # rules whose low and high bound the same
 VEE_ALWAYS: Final = (  # rules by which the intervals leave readings out: validation only says how severe that is
     "not_finite", "no_register_row", "outside_range", "marked_bad", "duplicate", "conflicting_copy", "transient", "spike", "length_unknown", "edited",
+    "not_steam", "impossible_state",
 )
 
 

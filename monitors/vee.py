@@ -14,7 +14,7 @@ What each rule asks, with `low` and `high` its bounds (`config.tables.vee_rules`
 - `rating`: at most `high` times max_rate_per_h since the last counted reading; of an interval register within its interval, taken as
   the shorter of the spacings before and after it; of a rate register by its value. Reach 1 counted reading.
 - `step_back`: a cumulative register that is not net is not below the last counted reading, unless an event lies between or the declared
-  modulus explains it as in rule 4d of the intervals. Reach 1 counted reading.
+  modulus explains it as in rule 4b of the intervals. Reach 1 counted reading.
 - `frozen`: the last change is less than `high` hours or `low` counted readings ago. One that did not change within LOOK_BACK stands
   still, and 0 of an interval or rate register is rest. Reach LOOK_BACK.
 - `copied_pattern`: the steps of the local day, minute by minute, are not those of an earlier day; asked of days with at least `low`
@@ -41,9 +41,9 @@ from monitors.intervals import USUAL_TOLERANCE
 LOOK_BACK: Final = 7  # days of history
 FACTORS: Final = (1000.0, 100.0, 10.0, 3.6, 1 / 3.6, 0.1, 0.01, 0.001)
 SEVERITIES: Final = ("info", "warning", "error")
-INTERVAL_RULES: Final = (  # names that the interval rules and edits give
+INTERVAL_RULES: Final = (  # names that the interval rules, formulas and edits give
     "not_finite", "no_register_row", "outside_range", "marked_bad", "negative", "duplicate", "conflicting_copy", "transient", "spike",
-    "length_unknown", "edited",
+    "length_unknown", "edited", "not_steam", "impossible_state",
 )
 POINT_RULES: Final = ("not_finite", "range", "resolution", "negative", "future", "clock_drift")
 STEP_RULES: Final = ("rating", "step_back", "frozen", "copied_pattern", "jump", "unit_scale")

@@ -46,16 +46,50 @@ BATCHES: Final = (
     Column("report", "text", "its report", required=False),
 )
 RECONCILED: Final = (
+    ENTERPRISE, CARRIER,
+    Column("flow", "text", "how it enters the balance"),
+    Column("period", "text", "the month"),
     Column("kind", "text", "what was reported; stock_balance: opening stock + received - passed on - closing stock"),
+    Column("unit", "text", "unit of the quantities"),
     Column("figure_quantity", "number", "what is reported for days of this month"),
     Column("figure_days", "number", "days of the month for which there is a figure"),
+    Column("days", "number", "days of the month"),
+    Column("documents", "text", "numbers of the documents; of a stock balance its terms"),
     Column("split", "flag", "whether a part of it is a figure of several months, divided evenly by days"),
     Column("metered_quantity", "number", "what was metered on the same days"),
+    Column("covered_ratio", "number", "how much of these days the meters cover"),
     Column("difference", "number", "metered less reported"),
     Column("difference_ratio", "number", "by the reported quantity"),
-    Column("within", "flag", "whether that is within tolerance_ratio; empty: not known, and `missing` says why"),
-    Column("counts", "text", "which quantity of the month counts, and in `why` and `rule_source` by which rule"),
-    Column("counted_quality", "text", "", allowed=("measured", "estimated")),
+    Column("tolerance_ratio", "number", "how far it may be off"),
+    Column("within", "flag", "whether it is within tolerance_ratio; empty: not known, and `missing` says why"),
+    Column("tolerance_source", "text", "where the tolerance stands"),
+    Column("counts", "text", "which quantity of the month counts: metered, or a kind"),
+    Column("counted_quantity", "number", "that quantity"),
+    Column("counted_quality", "text", "how it is known", allowed=("measured", "estimated")),
+    Column("why", "text", "why it counts"),
+    Column("rule_source", "text", "where the rule stands by which it counts"),
+    Column("missing", "text", "what is not known"),
+    Column("known_from", "instant", "when the figure known last was checked; of a file: empty"),
+)
+STOCK: Final = (
+    ENTERPRISE, CARRIER,
+    Column("period", "text", "day or month, as the quantities are"),
+    Column("unit", "text", "unit of the quantities"),
+    Column("opening_stock", "number", "stock at its start"),
+    Column("opening_source", "text", "whether it was taken, or carried from the period before", allowed=("taken", "carried")),
+    Column("received", "number", "what came"),
+    Column("received_kind", "text", "which kind of figure says so"),
+    Column("passed_on", "number", "what was sold or passed on"),
+    Column("consumption", "number", "what was metered as consumed"),
+    Column("covered_ratio", "number", "how much of the period the meters cover"),
+    Column("book_stock", "number", "opening_stock + received - passed_on - consumption"),
+    Column("closing_stock", "number", "stock at its end"),
+    Column("closing_source", "text", "whether it was taken, or is book_stock", allowed=("taken", "carried")),
+    Column("stock_difference", "number", "book less taken stock: gone without having been metered"),
+    Column("residual", "number", "what the balance does not close by"),
+    Column("findings", "text", "what is not right", allowed=(
+        "negative_stock", "difference_over_tolerance", "opening_differs", "nothing_received", "no_consumption", "consumption_incomplete",
+    )),
 )
 _ADDED: Final = (
     Column("lhv", "number", "of the fuel that was fired, weighted by the quantity of each day"),
@@ -75,7 +109,7 @@ def reconcile_command(
     ),
     batches: str | None = typer.Option(None, "--batches", help="Batches of fuel: what counts then has their heating values."),
     schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
-        "quantities": QUANTITIES, "figures": FIGURES, "batches": BATCHES, "output, among others": RECONCILED,
+        "--quantities": QUANTITIES, "--figures": FIGURES, "--batches": BATCHES, "--out": RECONCILED, "--stock": STOCK,
     }),
 ) -> None:
     """Compare reported monthly figures with metered quantities, and say which count."""
@@ -111,7 +145,7 @@ def heating_value_command(
     out: str = typer.Option(..., "--out", help="Output file, or - for CSV: input of `calc energy`."),
     by: Literal["day", "month"] = typer.Option("month", "--by", help="Length of a period."),
     schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
-        "quantities": QUANTITIES, "batches": BATCHES, "output, after the columns of the quantities": _ADDED,
+        "--quantities": QUANTITIES, "--batches": BATCHES, "--out, after the columns of the quantities": _ADDED,
     }),
 ) -> None:
     """Give quantities the heating value of what was fired, weighted by batch and by day."""

@@ -15,7 +15,9 @@ from portal.cli.common import JsonOption, SettingsOption, settings_from, show_ro
 
 app = typer.Typer(help="Meters: verifications that run out, repairs that are due.", no_args_is_help=True)
 _DUE = ("state", "enterprise", "meter", "medium", "accuracy_class", "calibrated_on", "due_on", "days_left", "due_by")
-_OUT = ("state", "enterprise", "meter", "opened_at", "due_at", "repaired_at", "reported_at", "reported_by", "report", "edit", "by_notice")
+_OUT = (
+    "state", "enterprise", "meter", "opened_at", "or_earlier", "due_at", "repaired_at", "reported_at", "reported_by", "report", "edit", "by_notice",
+)
 _EXCHANGED = ("in_time", "enterprise", "meter", "register", "at", "entered_at", "due_at", "by_notice")
 
 

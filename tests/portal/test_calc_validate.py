@@ -120,3 +120,19 @@ def test_an_empty_file_gives_an_empty_result() -> None:
     put("r.csv", READINGS.splitlines()[0] + "\n")
     assert validate("--periods", "p.csv").startswith("0 readings; 0 days and months")
     assert pl.read_csv("o.csv").is_empty()
+
+
+def test_a_reading_by_which_a_derived_register_knows_nothing_carries_the_name_of_the_rule() -> None:
+    put("g.csv", """meter,register,medium,unit,kind,formula
+S,flow,heat,t/h,rate,
+S,p,heat,MPa_abs,state,
+S,t,heat,degC,state,
+S,heat,heat,GJ,derived,"steam_heat(S.flow, S.p, S.t)"
+""")
+    put("r.csv", "meter,register,read_at,value\n" + "".join(
+        f"S,{register},2026-03-01T00:{minute}:00+08:00,{value}\n"
+        for minute, degc in (("00", 300), ("15", 300), ("30", 150)) for register, value in (("flow", 10), ("p", 1), ("t", degc))
+    ))
+    assert "2 failed, 7 unknown (2 not_steam)" in validate()
+    failed = pl.read_csv("o.csv", infer_schema=False).filter(pl.col("verdict") == "failed")
+    assert failed.select("register", "value", "severity").rows() == [("p", "1.0", "warning"), ("t", "150.0", "warning")]
