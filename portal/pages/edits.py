@@ -21,7 +21,6 @@ from store.edits import DECIDED, KINDS, MAX_EVIDENCE_BYTES, METHODS
 router = APIRouter(include_in_schema=False, max_body_size=MAX_EVIDENCE_BYTES + (1 << 18))
 RESET: Final = "reset"  # no edit, but an event of the register
 OF_EDIT: Final = ("enterprise", "meter", "register", "kind", "start", "end", "value", "low", "high", "method", "reason")
-FIELDS: Final = (*OF_EDIT, "closing_value", "opening_value")
 Said = Annotated[str, Query(max_length=200)]
 Text = Annotated[str, Form(max_length=2000)]
 Kind = Literal["exclude", "replace", "confirm", "estimate", "reset"]
@@ -51,13 +50,13 @@ def propose(
     request: Request, portal: PortalOf, session: SessionOf, scope: PageScope, evidence: Annotated[UploadFile | None, File()] = None,
     register_: Annotated[str, Form(alias="register", max_length=2000)] = "",  # the name itself is taken in the library's class
     token: Text = "", kind: Text = "", enterprise: Text = "", meter: Text = "", start: Text = "", end: Text = "",
-    value: Text = "", low: Text = "", high: Text = "", method: Text = "", reason: Text = "", closing_value: Text = "", opening_value: Text = "",
+    value: Text = "", low: Text = "", high: Text = "", method: Text = "", reason: Text = "",
 ) -> Response:
     """Propose the edit of the form, with its evidence; or declare the reset."""
     _must_be_ours(portal, session, token)
     scope.require_doing("propose")
-    given = (enterprise, meter, register_, kind, start, end, value, low, high, method, reason, closing_value, opening_value)
-    said = dict(zip(FIELDS, given, strict=True))
+    given = (enterprise, meter, register_, kind, start, end, value, low, high, method, reason)
+    said = dict(zip(OF_EDIT, given, strict=True))
     try:
         _check_sight(scope, enterprise)
         if kind == RESET:
@@ -118,7 +117,7 @@ def _one(request: Request, portal: Portal, session: Session, scope: Scope, numbe
 
 def _form(request: Request, session: Session, scope: Scope, said: dict[str, str], problems: Any) -> HTMLResponse:
     context = {
-        "scope": scope, "said": dict.fromkeys(FIELDS, "") | said, "kinds": (*KINDS, RESET), "methods": METHODS, "problems": problems,
+        "scope": scope, "said": dict.fromkeys(OF_EDIT, "") | said, "kinds": (*KINDS, RESET), "methods": METHODS, "problems": problems,
         "most_mb": MAX_EVIDENCE_BYTES >> 20,
     }
     return page(request, "edit_form.html", session, context, status=422 if problems else 200)
@@ -134,8 +133,8 @@ def _propose(portal: Portal, scope: Scope, said: dict[str, str], evidence: Uploa
 
 
 def _declare_reset(portal: Portal, scope: Scope, said: dict[str, str]) -> None:
-    """A reset is an event of the register, as its sheet `event` has it: a fact with its own values, not a correction of one."""
-    names = ("enterprise", "meter", "register", "closing_value", "opening_value")
+    """A reset is an event of the register. Without values nothing is counted across it, so one person may say so here."""
+    names = ("enterprise", "meter", "register")
     row = {name: said[name] or None for name in names} | {"event": RESET, "at": said["start"] or None}
     frame = pl.DataFrame([row], schema=dict.fromkeys(row, pl.String()))
     portal.site.register.apply({"event": frame}, by=scope.principal.name, known_from=portal.clock())
