@@ -233,7 +233,7 @@ def test_the_form_takes_evidence_and_tells_all_that_is_wrong(site: Site, log_in:
     assert answer.headers["content-disposition"].endswith("%E7%85%A7%E7%89%87.jpg")
 
 
-def test_a_reset_is_declared_as_an_event_of_the_register_and_without_values_since_these_would_count_by_one_persons_word(site: Site, log_in: Callable[[str], Any]) -> None:
+def test_a_reset_is_declared_as_an_event_without_values_since_these_would_count_by_one_persons_word(site: Site, log_in: Callable[[str], Any]) -> None:
     operator = log_in("operator")
     said = {"token": token_of(operator), "kind": "reset", "enterprise": CARBIDE, "meter": "G-1", "register": "volume", "start": "2026-03-01T08:00:00",
             "closing_value": "512", "opening_value": "0"}
