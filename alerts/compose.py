@@ -93,15 +93,15 @@ def flag_texts(enterprise: str, facts: Facts, kind: Literal["opened", "updated",
     before, after, start, end, count = reading(facts, "before"), reading(facts, "after"), facts["from"], facts["to"], int(number(facts, "count"))
     if facts["flag"] == "reset":
         zh = (
-            f"{names[0]} {place}：{start} 示数 {before}，{end} 示数 {after}，未见换表、清零或翻转申报，"
-            "按复位处理：自新示数起继续计量，其间用量未知。"
+            f"{names[0]} {place}：{start} 示数 {before}，{end} 示数 {after}，未见换表、归零或翻转登记，"
+            "按归零处理：自新示数起继续计量，其间用量未知。"
         )
         en = (
             f"{names[1]}, {place}: {before} at {start}, then {after} at {end}, and no change, reset or rollover is declared. "
             "It counts on from the new value; what was used in between is unknown."
         )
         many_zh, many_en = f"当日共 {count} 次，此为首次。", f" There are {count} on this day; this is the first."
-        do_zh = "请在“数据修正”页核查：属实则确认；示数有误则剔除；换表或清零请申报起止示数。"
+        do_zh = "请在“数据修正”页核查：属实则确认；示数有误则剔除；换表或归零请登记起止示数。"
         do_en = "On the page Edits, confirm it if it is right, exclude wrong readings, or declare the change or reset with its values."
     else:
         rate, bound, unit = display(number(facts, "value"), number(facts, "bound")), display(number(facts, "bound")), facts["unit"]
@@ -120,7 +120,7 @@ def flag_texts(enterprise: str, facts: Facts, kind: Literal["opened", "updated",
     if count > 1:
         zh, en = f"{zh}{many_zh}", f"{en}{many_en}"
     if kind == "closed":
-        zh = f"已解除：已确认、申报或修正，或后续读数表明并非如此。{zh}"
+        zh = f"已解除：已确认、登记或修正，或后续读数表明并非如此。{zh}"
         return zh, f"Settled: confirmed, declared or mended, or later readings show otherwise. {en}"
     return f"{zh}{do_zh}", f"{en} {do_en}"
 

@@ -26,7 +26,7 @@ _DIGITS: Final = 12  # binary fractions cannot tip a boundary (architecture.md s
 _NAMES: Final = (  # taken along where given: names for people, and who confirmed the limit row by which copy
     "enterprise_zh", "enterprise_en", "product_zh", "product_en", "indicator_zh", "indicator_en", "confirmed_by", "copy",
 )
-_OF_FLAG: Final = (
+OF_FLAG: Final = (
     "flag", "meter", "register", "from", "to", "before", "after", "quantity", "unit", "value", "bound", "count", "enterprise_zh", "enterprise_en",
 )
 _EVIDENCE: Final = (
@@ -149,7 +149,7 @@ def flag_events(flags: pl.DataFrame, open_alerts: Sequence[OpenAlert], now: date
         if is_open is not None and f"{is_open.value:.4g}" == f"{row['value']:.4g}" and is_open.facts.get("count") == row["count"]:
             continue
         kind: Literal["opened", "updated"] = "opened" if is_open is None else "updated"
-        facts: dict[str, str | float | None] = {name: row[name] for name in _OF_FLAG if name in row}
+        facts: dict[str, str | float | None] = {name: row[name] for name in OF_FLAG if name in row}
         zh, en = flag_texts(row["enterprise"], facts, kind)
         events.append(AlertEvent(
             kind, row["rule"], row["subject"], row["enterprise"], "warning", row["value"], row["bound"], row["rate_unit"], str(row["day"]), now,

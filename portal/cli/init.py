@@ -82,7 +82,7 @@ kind = "limit_ratio"
 above = 1.0
 severity = "critical"
 
-# [[alerts.rules]]                # an hourly or daily quantity
+# [[alerts.rules]]                # an hourly or daily quantity, of what is measured whole
 # name = "night-load"
 # kind = "quantity"
 # grain = "hour"                  # "hour" or "day"

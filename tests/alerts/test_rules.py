@@ -232,7 +232,7 @@ def test_a_reset_opens_an_alert_that_says_what_the_register_showed_and_what_to_d
     assert (event.value, event.bound, event.period, event.severity) == (3.25, 9000.5, "2026-11-20", "warning")
     for word in ("Carbide works", "M/R", "9000.5", "3.25", "2026-11-20 09:00:00", "2026-11-20 09:15:00", "confirm", "exclude", "declare"):
         assert word in event.text_en
-    for word in ("电石厂", "9000.5", "3.25", "确认", "剔除", "申报"):
+    for word in ("电石厂", "9000.5", "3.25", "确认", "剔除", "登记"):
         assert word in event.text_zh
 
 

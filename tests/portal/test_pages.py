@@ -16,6 +16,7 @@ from babel.messages.pofile import read_po
 from fastapi import FastAPI
 
 import portal
+from alerts.rules import FLAG_RULES, OF_FLAG
 from config.errors import StoreUnavailableError
 from config.settings import SiteSettings
 from ingest.reasons import REASONS
@@ -369,6 +370,11 @@ def test_every_fact_of_an_alert_and_a_case_has_a_word(site: Site, language: Lang
     everyone = scope_of(site, Principal("x", frozenset({"viewer"}), None))
     facts = {name for found in (views.alert, views.case) for name in found(site, everyone, 1)[0]["facts"]}
     assert {name for name in facts if "_" in name and term(language, "fact", name) == name} == set()
+
+
+def test_every_fact_of_an_alert_on_a_flag_has_a_word() -> None:
+    assert {name for name in OF_FLAG if term("zh", "fact", name) == name} == set()
+    assert {flag for flag in FLAG_RULES if term("zh", "code", flag) == flag} == set()
 
 
 # --- numbers and instants ---
