@@ -2,7 +2,8 @@
 
 Most rules look at REACH readings on either side. A glitch of a cumulative register may last NEARBY readings or LONGEST_GLITCH, and a floor
 FLOOR_HOLDS; but none of them reaches across a midnight before which the register stood as high as it had stood so far, and after which it
-stands as low as it will stand: nothing has fallen below what was before, so what lies on one side says nothing about the other. Whether
+stands as low as it will stand: nothing has fallen below what was before, so what lies on one side says nothing about the other. Nor
+does a lost count, which the NEARBY readings after it tell, if that many days with readings lie between its zeros and the midnight. Whether
 a midnight is such a seam, the lowest and highest values of the days around tell (DAY_RANGE). A window is widened to the next seams.
 """
 
@@ -129,10 +130,11 @@ def widened(ranges: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
 
     before = pl.max_horizontal(high_before.alias("before"), *(of_register("high", n) for n in range(1, _ROWS + 1)))
     after = pl.min_horizontal(low_after.alias("after"), "low", *(of_register("low", -n) for n in range(1, _ROWS)))
+    zero_before = pl.any_horizontal(of_register("low", n) <= 0 for n in range(1, NEARBY + 1)).fill_null(value=False)
     begins = (_key != _key.shift(1)).fill_null(value=True)
     is_seam = begins | (
         (of_register("last_low", 1) >= before) & (pl.col("first_high") <= after) & (of_register("last_high", 1) <= pl.col("first_low"))
-        & ~((of_register("last_low", 1) == 0) & (pl.col("first_high") > 0))  # may be the end of a lost count
+        & ~(zero_before & (pl.col("first_high") > 0))  # a lost count may have ended: the readings after it tell
     )
     line = line.with_columns(begins=begins, is_seam=is_seam.fill_null(value=False))
     entered = _day.filter(_day >= pl.col("window_first")).min()  # the window begins before the first readings in it, or after all

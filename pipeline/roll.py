@@ -13,6 +13,7 @@ from monitors import formulas, vee
 from monitors.completeness import received_runs
 from monitors.data_quality import arrivals
 from monitors.editing import edited, filled
+from monitors.falls import NEARBY
 from monitors.intervals import COUNTED_KINDS, Counted, counted, spread, uncovered
 from monitors.reach import REACH, SIGHT, affected_days, day_ranges, short_of_reach, widened
 from pipeline.changes import Rows, changed_days, days_of, rolled_with, set_rolled_with
@@ -73,7 +74,7 @@ class Roller:
             taken = self._recompute(keys.head(step).to_list(), first, last)
             self._readings_a_day = max(1.0, taken / (min(step, keys.len()) * length))
             keys = keys.slice(step)
-            redone += [days for _, days in self._waiting["hourly"]] if len(derived) else []
+            redone += [days for *_, days in self._unjudged] if len(derived) else []
             if sum(rows.height for table in self._waiting.values() for rows, _ in table) > ROWS_AT_ONCE:
                 self._write()
         if len(derived):
@@ -192,10 +193,10 @@ class Roller:
         asked = pl.DataFrame({"register_key": keys}, schema={"register_key": pl.UInt32}).with_columns(first=pl.lit(first), last=pl.lit(last))
         registers = self._of(keys).registers
         falls = registers.filter(pl.col("kind") == "cumulative", ~pl.col("net").fill_null(value=False))["register_key"].unique()
-        extremes = pl.col("low").min(), pl.col("high").max()
-        around = [
-            was.filter(pl.col("day") < first).group_by("register_key").agg(pl.col("day").min(), *extremes),
-            was.filter(pl.col("day") > last).group_by("register_key").agg(pl.col("day").max(), *extremes),
+        low, high = pl.col("low"), pl.col("high").max()
+        around = [  # of the days before, only the last zeros matter
+            was.filter(pl.col("day") < first).group_by("register_key").agg(pl.col("day").min(), low.sort_by("day").tail(NEARBY).min(), high),
+            was.filter(pl.col("day") > last).group_by("register_key").agg(pl.col("day").max(), low.min(), high),
         ]
         inside = was.filter(pl.col("day").is_between(first, last))
         near = pl.concat([now, inside, *around], how="diagonal").sort("register_key", "day")
@@ -232,7 +233,8 @@ class Roller:
             tables[table] = rows.with_columns(day=own)
         tables["flags"] = done.flags.with_columns(day=own)
         tables["ranges"] = _with_results(day_ranges(done), tables["hourly"], tables["flags"])
-        self._unjudged.append((look.given, look.aside, redone))  # a verdict may be another one where hours are not
+        # A verdict, or what follows by a formula, may be another one where the hours are the same.
+        self._unjudged.append((look.given, look.aside, redone))
         if known is not None:
             redone = self._differing(redone, tables["ranges"], known)
         tables["received"], tables["arrivals"] = received_runs(look.given, zone), arrivals(look.given, zone)

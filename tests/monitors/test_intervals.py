@@ -700,13 +700,14 @@ def test_a_midnight_is_a_seam_only_while_nothing_falls_across_it() -> None:
         ], schema=DAY_RANGE, orient="row")
         return together(register(), ranges, days[2])
 
-    rising = [(10.0 * n, 10.0 * n, 10.0 * n + 9, 10.0 * n + 9) for n in range(5)]
+    rising = [(10.0 * n + 1, 10.0 * n + 1, 10.0 * n + 9, 10.0 * n + 9) for n in range(5)]
     assert seen(*rising) == (days[2], days[2])
     assert seen(*([(10.0,) * 4] * 5)) == (days[2], days[2])  # a plant that stands still
     assert seen(*rising[:3], (0, 0, 0, 0), rising[4]) == (days[0], days[4])  # zeros on the next day: were they false? and since when?
     assert seen(*rising[:2], (20, 20, 500, 29), *rising[3:]) == (days[2], days[4])  # a spike that is over, but higher than what comes
     assert seen(*rising[:2], (20, 5, 29, 29), *rising[3:]) == (days[0], days[2])  # a dip below what was before
     assert seen((0, 0, 500, 9), *rising[1:]) == (days[0], days[4])  # a spike on a day before
+    assert seen((0, 0, 9, 9), *rising[1:]) == (days[0], days[4])  # it left zero: was that the end of a lost count?
 
 
 @settings(max_examples=20)

@@ -284,3 +284,15 @@ def test_what_is_declared_of_a_register_without_readings_counts_no_more_beside_o
     assert_as_rebuilt(site, tmp_path / "again")
     key = site.register.names().filter(meter="E-1")["register_key"][0]
     assert site.derived.read("daily", date(2025, 1, 1), date(2025, 1, 9)).filter(pl.col("register_key") == key).collect().is_empty()
+
+
+def test_readings_of_the_next_day_tell_that_a_count_was_lost(site, deliver, tmp_path):
+    """The four that count come one by one, with spikes between them."""
+    a_day(deliver, 1, 0, [0.0] * 23 + [1000.0])
+    later = [1001.0, 5000.0, 1002.0, 5000.0, 1003.0, 5000.0, 1004.0, 1005.0, 1006.0, 1007.0]
+    for hour, value in enumerate(later):
+        deliver(2 + hour, [(*E1, at_day(1 + hour / 24), value)])
+        if hour in (4, 6):
+            catch_up(site)
+    assert_as_rebuilt(site, tmp_path / "again")
+    assert site.derived.read("flags", date(2025, 1, 1), date(2025, 1, 1)).collect()["flag"].to_list() == ["reset"]
