@@ -529,6 +529,7 @@ class _Change:
             elif (row["kind"] == "state") != (row["unit"] in _STATE_UNITS):
                 right = f"A state has one of {', '.join(_STATE_UNITS)}; other registers have none of them."
                 self._tell(f"{self._where('register', key)} column unit", f"{row['unit']} does not go with kind {row['kind']}", right)
+        self._check_one_kind()
         self._check_formulas()
         self._check_events(known_from)
         self._check_overlaps("register", ("enterprise", "meter", "register"))
@@ -536,6 +537,16 @@ class _Change:
             self._check_overlaps(name, self._shapes[name].key[:-1])
         self._check_rules()
         self._check_shares()
+
+    def _check_one_kind(self) -> None:
+        """A register's consumption is one series: of one kind and stamp, in one unit, whatever else its rows change."""
+        remedy = "A meter that shows another unit has the old one and a multiplier (kWh, 1000 for MWh); another kind is another register."
+        for rows in _grouped(self.after["register"], ("enterprise", "meter", "register")).values():
+            (_, first), *others = sorted(rows, key=lambda pair: pair[1]["valid_from"] or _NO_START)
+            for key, row in others:
+                for column in ("kind", "unit", *(("stamp",) if row["kind"] == "interval" else ())):
+                    if row[column] != first[column]:
+                        self._tell(f"{self._where('register', key)} column {column}", f"{row[column]} was {first[column]} before", remedy)
 
     def _check_events(self, known_from: datetime) -> None:
         rows = _grouped(self.after["register"], ("enterprise", "meter", "register"))

@@ -204,6 +204,23 @@ def test_validity_may_touch_but_not_overlap(register: RegisterStore, tables: Bui
         assert register.registers().filter(register_key=1)["multiplier"].to_list() == [40.0, 60.0]
 
 
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"unit": "MWh"}, ["unit: MWh was kWh before"]), ({"stamp": "end"}, []), ({"resolution": "0.1"}, []),
+    ({"kind": "interval", "stamp": "start"}, ["kind: interval was cumulative before"]),
+    ({"kind": "interval", "stamp": "end"}, ["kind: interval was cumulative before", "stamp: end was start before"]),
+])
+def test_the_rows_of_a_register_are_of_one_kind_and_unit(register: RegisterStore, tables: Build, changes: dict[str, str], told: list[str]) -> None:
+    row = tables()["register"].slice(0, 1).with_columns(stamp=pl.lit("start"))
+    later = {name: pl.lit(to) for name, to in changes.items()}
+    frames = [row.with_columns(valid_from=pl.lit(None, pl.String), valid_to=pl.lit("2025-06-01")),
+              row.with_columns(valid_from=pl.lit("2025-06-01"), valid_to=pl.lit(None, pl.String), **later)]
+    both = {"register": pl.concat(frames, how="diagonal_relaxed")}
+    if not told:
+        register.apply(both, by="registrar", known_from=LATER)
+        return
+    assert [f"{problem.where}: {problem.what}" for problem in problems_of(register, both)] == [f"register row 2 column {one}" for one in told]
+
+
 def test_a_new_row_must_not_overlap_one_that_is_in_the_register_already(register: RegisterStore, tables: Build) -> None:
     later = {"register": tables()["register"].slice(0, 1).with_columns(valid_from=pl.lit("2025-06-01"))}
     [problem] = problems_of(register, later)
