@@ -10,11 +10,12 @@ import polars as pl
 import typer
 
 from config import calendar
+from config.calendar import EARLIEST, LATEST
 from config.errors import BadInputError, Problem
 from config.schemas import INTERVAL
 from monitors import rollup as core
 from portal.cli.calc import DEFAULT_ZONE, INTERVALS, app, place
-from portal.cli.files import EARLIEST, LATEST, check_output, parquet_types, read_table, schema_option, write_lazily
+from portal.cli.files import check_output, parquet_types, read_table, schema_option, write_lazily
 
 _LEFT_OUT: Final[dict[str, str | float]] = {"quality": "measured", "covered_ratio": 1.0, "estimated_ratio": 0.0}  # what a row is that does not say
 ROWS: Final = tuple(
