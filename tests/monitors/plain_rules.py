@@ -376,7 +376,8 @@ def cumulative_steps(register: Register, counted: Sequence[Row]) -> None:
             if what == "reset":  # rule 4c: what was used in between is unknown
                 register.steps.append(Step(before.at, now.at, 0.0, suspect=True, covered=False, before=before.value, after=now.value))
             else:
-                forward = counts[i + 1] - counts[i] + (register.row(before.at)["modulus"] if what == "wrap" else 0.0)
+                turned = max(1, sum(before.at < turn <= now.at for turn in turns)) if what == "wrap" else 0
+                forward = counts[i + 1] - counts[i] + turned * (register.row(before.at)["modulus"] or 0.0)
                 uncertain = is_uncertain(before) or is_uncertain(now) or register.changes_multiplier(before.at, now.at)
                 quantity = forward * register.multiplier(before.at)
                 register.count(before.at, now.at, quantity, uncertain=uncertain, before=before.value, after=now.value)

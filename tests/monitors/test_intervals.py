@@ -210,6 +210,11 @@ def test_a_false_zero_is_no_ground_on_which_a_good_reading_would_be_a_spike() ->
     assert sum(quantities(run(series(0, 5000, 0, 0, 0)))) == 0
 
 
+def test_two_rollovers_that_were_declared_within_a_step_are_two() -> None:
+    twice = pl.concat([event(at(5), "rollover"), event(at(10), "rollover")])
+    assert quantities(run(series(9000, 8000, 8500), register(modulus=10_000.0), twice)) == [19_000, 500]
+
+
 ZEROS = [0] * 3
 
 
