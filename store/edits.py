@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from config.errors import BadInputError, Problem, StoreFullError, StoreUnavailableError
 from config.schemas import EDIT as EDIT_SHAPE
-from config.schemas import INSTANT, WINDOW
+from config.schemas import INSTANT
 from store import audit, sheets
 from store.database import Database, insert_new
 from store.models import AUDIT, AUDIT_HEAD, EDIT, EDIT_HISTORY, EVIDENCE, REGISTER, REGISTER_KEY
@@ -31,7 +31,6 @@ from store.sqlite import NO_SPACE, sync
 
 EXCLUDE, REPLACE, CONFIRM, ESTIMATE = KINDS = ("exclude", "replace", "confirm", "estimate")
 METHODS: Final = ("linear", "like_days", "linked", "manual")
-STATES: Final = ("waiting", "effective", "withdrawing", "refused", "withdrawn")
 MAX_EVIDENCE_BYTES: Final = 20 << 20
 WAITING: Final = ("waiting", "withdrawing")
 DECIDED: Final = ("effective", "refused", "withdrawn")
@@ -210,12 +209,6 @@ class Edits:
         query = select(func.coalesce(func.max(EDIT_HISTORY.c.id), 0)).where(EDIT_HISTORY.c.step.in_(_CHANGES))
         with self._db.reading() as session:
             return int(session.execute(query).scalar_one())
-
-    def changed_since(self, version: int) -> pl.DataFrame:
-        """WINDOW: the time that edits speak of which began or ceased to count after `version`; a replaced value has 1 us."""
-        spans = select(EDIT.c.register_key, EDIT.c.start, EDIT.c.end).join_from(EDIT_HISTORY, EDIT, EDIT_HISTORY.c.edit == EDIT.c.id)
-        found = self._db.frame(spans.where(EDIT_HISTORY.c.id > version, EDIT_HISTORY.c.step.in_(_CHANGES)), WINDOW)
-        return found.with_columns(pl.col("end").fill_null(pl.col("start") + timedelta(microseconds=1))).unique().sort(WINDOW.names())
 
     # --- evidence ---
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
@@ -14,6 +14,9 @@ from rich.table import Table
 
 from config import settings as site_settings
 from config.errors import BadInputError, ServiceUnavailableError, StoreFullError, TcewatchError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 EXIT_FAULT, EXIT_USAGE, EXIT_BAD_INPUT, EXIT_UNAVAILABLE = 1, 2, 3, 4
 
@@ -37,6 +40,13 @@ def instant_of(text: str, zone: ZoneInfo, where: str) -> datetime:
 def settings_from(path: Path | None) -> site_settings.Settings:
     """The settings that a command works with."""
     return site_settings.load(site_settings.find_settings_file(path))
+
+
+def local(frame: "pl.DataFrame", zone: str) -> "pl.DataFrame":
+    """A table with its instants as text of the place's clock, with offset."""
+    from polars import selectors  # commands that need no tables start without it
+
+    return frame.with_columns(selectors.datetime().dt.convert_time_zone(zone).dt.strftime("%Y-%m-%dT%H:%M:%S%:z"))
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, title: str | None = None) -> None:

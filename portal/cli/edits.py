@@ -2,13 +2,13 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from config.errors import BadInputError, Problem
 from pipeline.site import Site
-from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
+from portal.cli.common import JsonOption, SettingsOption, local, settings_from, show_json, show_rows
 from portal.cli.estimate import estimate_command
 
 app = typer.Typer(help="Edits of meter data: exclude, replace, confirm, estimate; the original readings stay.", no_args_is_help=True)
@@ -21,16 +21,18 @@ Checker = Annotated[str, typer.Option(help="Who has looked at the evidence; not 
 
 @app.command("list")
 def list_(
-    state: Annotated[str | None, typer.Option(help="waiting, effective, withdrawing, refused or withdrawn.")] = None,
+    state: Annotated[
+        Literal["waiting", "effective", "withdrawing", "refused", "withdrawn"] | None, typer.Option(help="Only edits in it."),
+    ] = None,
     enterprise: Annotated[str | None, typer.Option(help="Only this enterprise.")] = None,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show every edit, who made and who checked it, and whether it counts."""
     site = Site(settings_from(settings))
-    rows = site.edits.rows(states=None if state is None else [state], enterprises=None if enterprise is None else [enterprise]).to_dicts()
+    found = site.edits.rows(states=None if state is None else [state], enterprises=None if enterprise is None else [enterprise])
     site.close()
-    show_rows(rows, _SHOWN, as_json=as_json)
+    show_rows(local(found, site.settings.site.zone).to_dicts(), _SHOWN, as_json=as_json)
 
 
 @app.command()

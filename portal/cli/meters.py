@@ -11,7 +11,7 @@ from config import calendar
 from monitors.calibration import DUE_WITHIN_DAYS
 from pipeline import quality
 from pipeline.site import Site
-from portal.cli.common import JsonOption, SettingsOption, settings_from, show_rows
+from portal.cli.common import JsonOption, SettingsOption, local, settings_from, show_rows
 
 app = typer.Typer(help="Meters: verifications that run out, repairs that are due.", no_args_is_help=True)
 _DUE = ("state", "enterprise", "meter", "medium", "accuracy_class", "calibrated_on", "due_on", "days_left", "due_by")
@@ -51,7 +51,7 @@ def repairs(
     finally:
         site.close()
     shown = found if everything else found.filter(pl.col("repaired_at").is_null())
-    show_rows(_local(shown, site).to_dicts(), _OUT, as_json=as_json)
+    show_rows(local(shown, site.settings.site.zone).to_dicts(), _OUT, as_json=as_json)
 
 
 @app.command()
@@ -62,7 +62,7 @@ def exchanges(settings: SettingsOption = None, as_json: JsonOption = False) -> N
         found = quality.exchanges(site)
     finally:
         site.close()
-    show_rows(_local(found, site).to_dicts(), _EXCHANGED, as_json=as_json)
+    show_rows(local(found, site.settings.site.zone).to_dicts(), _EXCHANGED, as_json=as_json)
 
 
 @app.command()
@@ -83,7 +83,3 @@ def report(
     finally:
         site.close()
     typer.echo(f"Reported: {enterprise}/{meter}.")
-
-
-def _local(frame: pl.DataFrame, site: Site) -> pl.DataFrame:
-    return frame.with_columns(pl.selectors.datetime().dt.convert_time_zone(site.settings.site.zone).dt.strftime("%Y-%m-%dT%H:%M:%S%:z"))
