@@ -677,7 +677,7 @@ def test_a_day_recomputed_with_its_reach_is_the_same_to_the_last_bit(seed: int) 
     assert_frame_equal(ranges.filter(inside), day_ranges(part).filter(inside))
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(st.integers(0, 10**9))
 def test_a_new_reading_changes_only_the_days_that_it_affects(seed: int) -> None:
     readings, rows, events, zone = wild_case(seed)

@@ -104,7 +104,7 @@ def test_a_late_reading_inside_a_day_writes_that_day_alone_and_one_at_its_end_it
 
 
 @given(order=st.permutations(range(8)), cuts=st.sets(st.integers(1, 7)))
-@hypothesis_settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_in_whatever_order_readings_arrive_live_equals_rebuilt(tmp_path_factory, new_site, arrive, order, cuts):
     folder = tmp_path_factory.mktemp("order")
     site = new_site(folder)
