@@ -15,6 +15,9 @@ def put(folder: Path, *rows: str) -> Path:
     return folder
 
 
+SOURCES = ("national specification", "assumption of tcewatch, to be set by the site", "interval rule", "formula rule", "an edit")
+
+
 def test_every_shipped_rule_has_a_severity_names_a_reach_and_a_source_that_says_what_is_assumed() -> None:
     rows, _ = tables.vee_rule_rows()
     assert len({row.rule for row in rows}) == len(rows) == 28
@@ -23,7 +26,7 @@ def test_every_shipped_rule_has_a_severity_names_a_reach_and_a_source_that_says_
         assert row.name_zh
         assert row.name_en
         assert row.reach
-        assert row.source.startswith(("national specification", "assumption of tcewatch, to be set by the site", "interval rule", "formula rule", "an edit"))
+        assert row.source.startswith(SOURCES)
     assert tables.vee_rules().schema == VEE_RULE
 
 

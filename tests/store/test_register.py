@@ -327,7 +327,7 @@ multipliers = st.floats(1e-6, 1e6).map(lambda value: float(f"{value:.15g}"))
 
 
 @given(name=texts, modulus=numbers, low=numbers, multiplier=multipliers, at=instants, days=st.integers(1, 900))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=6)
 def test_any_register_survives_the_way_through_a_file_and_into_another_database(
     tmp_path_factory: pytest.TempPathFactory, tables: Build, name: str, modulus: float | None, low: float | None, multiplier: float,
     at: datetime, days: int,
