@@ -24,6 +24,7 @@ WRAP_FASTER: Final = 10.0  # than the steps beside it, at most
 LOST_COUNT_FASTER: Final = 100.0  # a step out of zero that is so much faster than what follows is no consumption
 RATE_ROUNDING: Final = 1e-9  # by how much floating point may carry a consumption over its greatest rate
 _MARGIN: Final = 24  # readings around a fall that can matter to the short glitches: each pass sets aside up to NEARBY, and looks one further
+_SOON: Final = 16  # readings after which most registers are back where they had been
 _AT_ONCE: Final = 2_000_000  # rows looked at together
 _US: Final = timedelta(microseconds=1)
 _k, _v = pl.col("k"), pl.col("v")
@@ -123,13 +124,19 @@ def on_floor(judged: Judged, cuts: pl.Series, rows: Rows) -> pl.Series:
         cuts: the places at which runs start, resets and wraps among them, sorted.
         rows: the register rows; where one is `net`, its readings stand as they are and are no floor.
     """
-    k, v = judged.frame["k"], judged.frame["v"]
-    if not judged.jitter.height:
+    k, v, jitter = judged.frame["k"], judged.frame["v"], judged.jitter
+    if not jitter.height:
         return v
-    run = (cuts.search_sorted(judged.jitter["at"], side="right").cast(pl.Int64) - 1).unique().sort()
+    run = cuts.search_sorted(jitter["at"], side="right").cast(pl.Int64) - 1
+    if not rows.frame["net"].any():
+        v, is_back = _lifted_nearby(k, v, jitter.with_columns(end=cuts.extend_constant(len(v), 1).gather(run + 1)))
+        run = run.filter(~is_back)  # these are worked on whole
+        if not len(run):
+            return v
+    run = run.unique().sort()
     spans = pl.DataFrame({"low": cuts.gather(run), "high": cuts.extend_constant(len(v), 1).gather(run + 1)})
     at = spans.select(pl.int_ranges("low", "high").alias("at")).explode("at")["at"]
-    sunk = pl.DataFrame({"at": at, "k": k.gather(at), "v": v.gather(at)}).with_columns(
+    sunk = pl.DataFrame({"at": at, "k": k.gather(at), "v": judged.frame["v"].gather(at)}).with_columns(
         begins=at.is_in(spans["low"].implode()),
         may_fall=rows.of("net", k.gather(at)),
     ).with_columns(run=pl.col("begins").cum_sum(), high=pl.when(pl.col("may_fall")).then(float("-inf")).otherwise("v"))
@@ -144,6 +151,17 @@ def on_floor(judged: Judged, cuts: pl.Series, rows: Rows) -> pl.Series:
         )
     lifted = sunk.filter(~pl.col("may_fall"), _v < pl.col("top"))
     return v.clone().scatter(lifted["at"], lifted["top"])
+
+
+def _lifted_nearby(k: pl.Series, v: pl.Series, jitter: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+    """The values, lifted after small steps back until the register is back, and of each whether that is within _SOON readings."""
+    seen = jitter.with_row_index("fall").select("fall", "a", "before", place=pl.int_ranges("at", pl.min_horizontal("end", pl.col("at") + _SOON)))
+    seen = seen.explode("place")
+    back = (v.gather(seen["place"]) >= seen["before"]) | (k.gather(seen["place"]) - seen["a"] >= FLOOR_HOLDS // _US)
+    seen = seen.with_columns(back=back).with_columns(back=pl.col("back").cum_max().over("fall"))
+    floors = seen.filter(~pl.col("back")).group_by("place").agg(pl.col("before").max()).sort("place")
+    is_back = seen.group_by("fall", maintain_order=True).agg(pl.col("back").last())["back"] | (jitter["at"] + _SOON >= jitter["end"])
+    return v.clone().scatter(floors["place"], floors["before"]), is_back
 
 
 def _falls(frame: pl.DataFrame, starts: pl.Series, rows: Rows) -> pl.DataFrame:
@@ -202,11 +220,18 @@ def _long_glitches(frame: pl.DataFrame, starts: pl.Series, fallen: pl.DataFrame,
             low=pl.min_horizontal("far_back", pl.col("at") - NEARBY - 2), high=pl.max_horizontal("far_on", pl.col("at") + NEARBY + 1),
         )
         around, most = _around(frame, starts, spans), NEARBY
-        while most < around.height or gone[-1].height:  # until nothing changes any more
+        while _is_left(around, rows, turns):
             most *= 2
             around, found = _passed(around, rows, most, turns)
             gone.append(found)
     return pl.concat(gone)
+
+
+def _is_left(around: pl.DataFrame, rows: Rows, turns: pl.Series) -> bool:
+    """Whether any fall is the end or the beginning of a glitch, however many readings it has."""
+    fallen = _within(around, rows).filter(_is_deep)
+    fallen = fallen.filter(~_is_wrap(fallen, rows, turns))
+    return fallen.height > 0 and _glitches(around, fallen, around.height, only_transients=False, from_zero=False).height > 0
 
 
 def _zero_spikes(frame: pl.DataFrame, starts: pl.Series, fallen: pl.DataFrame, rows: Rows, turns: pl.Series) -> pl.DataFrame:

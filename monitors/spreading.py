@@ -59,9 +59,12 @@ def by_grain(part: Part, grain: str) -> pl.DataFrame:
     if not (slot.diff() > 0).all():
         pieces = pieces.sort("slot", maintain_order=True)
         slot = pieces["slot"]
-        if (slot == slot.shift(1)).any():
+        again = (slot == slot.shift(1)).fill_null(False)
+        if again.any():
+            several = again | again.shift(-1, fill_value=False)
             # Running sums keep the order of the pieces, so that a day alone and among others is the same to the last bit.
-            pieces = pieces.group_by("slot", maintain_order=True).agg(pl.col("quantity", "us", "estimated").cum_sum().last())
+            summed = pieces.filter(several).group_by("slot", maintain_order=True).agg(pl.col("quantity", "us", "estimated").cum_sum().last())
+            pieces = pieces.filter(~several).merge_sorted(summed, key="slot")
             slot = pieces["slot"]
     low, high = slots.low(slot), slots.high(slot)
     quality = (pieces["estimated"] > 0).cast(pl.UInt8)
