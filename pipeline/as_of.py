@@ -252,9 +252,9 @@ def _span(row: Mapping[str, Any], zone: str) -> tuple[datetime, datetime]:
 
 
 def _near(group: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
-    """The inputs that speak of the time; where none does, the last before and the first after it."""
+    """The inputs that speak of the time, its ends included; where none does, the last before and the first after it."""
     begins, ends = pl.col("start").fill_null(start), pl.col("end").fill_null(end)
-    within = group.filter(begins < end, ends > start)
+    within = group.filter(begins <= end, ends >= start)
     return within if within.height else pl.concat([group.filter(ends <= start).tail(1), group.filter(begins >= end).head(1)])
 
 

@@ -266,6 +266,11 @@ class Roller:
             hours = filled(hours, gaps, estimates, grain, zone) if estimates.height else hours
             hours = hours.with_columns(day=pl.col("start").dt.convert_time_zone(zone).dt.date())
             self._waiting[table].append((hours.join(days, on=["register_key", "day"], how="semi"), days))
+        if found.set_aside.height:  # a pressure or temperature for which a formula has no factor
+            states = found.set_aside["register_key"].unique()
+            mine = key.is_in(states.implode())
+            judged = pl.DataFrame({"register_key": states}).join(days.select(pl.col("day").unique()), how="cross")
+            self._unjudged.append((look.given.filter(mine), pl.concat([look.aside.filter(mine), found.set_aside]), judged))
 
     def _differing(self, days: pl.DataFrame, ranges: pl.DataFrame, known: tuple[date, date]) -> pl.DataFrame:
         """Those days (register_key, day) that are known to differ, or whose hours and flags do."""

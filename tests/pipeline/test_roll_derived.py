@@ -106,3 +106,12 @@ def test_another_formula_changes_all_its_days(site, deliver) -> None:
     catch_up(site)
     after = derived_hours(site)
     assert (after["quantity"] > before["quantity"]).all()
+
+
+def test_a_state_for_which_a_formula_has_no_factor_is_told_among_the_verdicts(site, deliver) -> None:
+    steam_plant(site)
+    deliver(1, two_hours(20.0))  # water, where steam is meant
+    catch_up(site)
+    told = site.derived.read("verdicts", *DAYS).filter(pl.col("broken_rules").str.contains("not_steam")).collect()
+    assert told["start"].n_unique() == 9
+    assert told.join(site.register.names(), on="register_key")["register"].unique().sort().to_list() == ["p", "t"]
