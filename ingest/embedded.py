@@ -64,7 +64,7 @@ class EmbeddedBroker:
 
     async def _serve(self, host: str, port: int) -> None:
         self._loop, self._leave = asyncio.get_running_loop(), asyncio.Event()
-        broker = Broker({
+        broker = _Broker({
             "listeners": {"default": {"type": "tcp", "bind": f"{host}:{port}", "max_connections": 0}},
             "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
         })
@@ -72,6 +72,16 @@ class EmbeddedBroker:
         self._started.set()
         await self._leave.wait()
         await broker.shutdown()
+
+
+class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
+    """Closes each connection that it has done with: the library leaves one open whose client it was still greeting when it had to stop."""
+
+    async def stream_connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str) -> None:
+        try:
+            await super().stream_connected(reader, writer, listener_name)
+        finally:
+            writer.close()
 
 
 def _free(host: str, port: int) -> int:

@@ -1,5 +1,7 @@
 """The collector on real brokers: Mosquitto with MQTT 5 and 3.1.1, and the embedded one."""
 
+import gc
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -252,6 +254,15 @@ def test_a_broker_that_speaks_another_version_is_told_with_the_setting(journal) 
             probe(MqttSettings(port=port, protocol="5"))
     finally:
         embedded.stop()
+
+
+def test_the_embedded_broker_closes_the_connections_of_those_who_have_not_said_who_they_are() -> None:
+    pytest.importorskip("amqtt", reason="the extra `demo` is not installed")
+    embedded = EmbeddedBroker()
+    with socket.create_connection(("127.0.0.1", embedded.start()), timeout=10) as silent:
+        embedded.stop()
+        gc.collect()  # what was left open would warn, and warnings are errors
+        assert silent.recv(1) == b""
 
 
 def test_somebody_who_is_no_broker_is_told(free_port) -> None:
