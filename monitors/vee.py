@@ -450,14 +450,17 @@ def validated(
 
 def counts(verdicts: pl.DataFrame, *, zone: str) -> pl.DataFrame:
     """VERDICT_COUNT: how many readings of each register and local day broke each rule, could not be judged by it, or passed all (rule null)."""
-    days = verdicts.with_columns(day=day_of("read_at", zone))
-    by = ["register_key", "day", "rule", "verdict"]
+    by, alike = ["register_key", "day", "rule", "verdict"], ["register_key", "day", "verdict", "failed", "unknown"]
+    days = verdicts.select(
+        "register_key", "verdict", day=day_of("read_at", zone),
+        failed=pl.col("broken_rules").list.join(" "), unknown=pl.col("unknown_rules").list.join(" "),
+    ).group_by(alike).agg(readings=pl.len())
     parts = [
-        days.select("register_key", "day", rule=column, verdict=pl.lit(verdict)).explode("rule").drop_nulls("rule")
-        for column, verdict in (("broken_rules", "failed"), ("unknown_rules", "unknown"))
+        days.select("register_key", "day", "readings", rule=pl.col(verdict).str.split(" "), verdict=pl.lit(verdict)).explode("rule")
+        .filter(pl.col("rule") != "") for verdict in ("failed", "unknown")
     ]
-    passed = days.filter(pl.col("verdict") == "passed").select("register_key", "day", rule=pl.lit(None, pl.String()), verdict=pl.lit("passed"))
-    counted = pl.concat([*parts, passed]).group_by(by).agg(readings=pl.len())
+    passed = days.filter(pl.col("verdict") == "passed").select("register_key", "day", "readings", "verdict", rule=pl.lit(None, pl.String()))
+    counted = pl.concat([*parts, passed.select(parts[0].columns)]).group_by(by).agg(pl.col("readings").sum())
     start, end = (day_start(pl.col("day") + timedelta(days=ahead), zone) for ahead in (0, 1))
     return conform(counted.with_columns(start=start, end=end).sort(by, nulls_last=True), VERDICT_COUNT)
 
