@@ -84,25 +84,9 @@ class Rows:
         """An attribute as it holds at some places of the axis: few, or in any order."""
         return self.frame[name].gather(self.at.search_sorted(packed, side="right") - 1)
 
-    def along(self, name: str, k: pl.Series) -> pl.Series | float | None:
-        """An attribute as it holds along many sorted places: one number where it is the same for all, None where it is never given."""
-        column = self.frame[name]
-        if column.null_count() == len(column):
-            return None
-        if column.null_count() == 0 and column.n_unique() == 1:
-            return float(column[0])
-        return column.gather(steps_at(self.at, k))
-
     def multiplier_of(self, packed: pl.Series) -> pl.Series:
         """The multiplier in force at some places of the axis."""
         return self.multiplier.gather(self.multiplier_at.search_sorted(packed, side="right") - 1)
-
-
-def steps_at(starts: pl.Series, k: pl.Series) -> pl.Series:
-    """For each of many sorted places the last of the sorted starts at or before it: as a search would find it, in a pass."""
-    begins = pl.DataFrame({"at": k.search_sorted(starts, side="left")}).group_by("at").len().filter(pl.col("at") < len(k))
-    jumps = pl.repeat(0, len(k), dtype=pl.Int32, eager=True).scatter(begins["at"], begins["len"].cast(pl.Int32))
-    return jumps.cum_sum() - 1
 
 
 def axis_of(readings: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, keys: pl.Series, zone: str) -> Axis:

@@ -160,10 +160,11 @@ def counted(
     if readings.height:
         axis = axis_of(readings, registers, events, keys, zone)
         for first, last in chunks(position, len(keys), axis.span):
-            whole = last - first == len(keys)
-            mine = position.is_between(first, last - 1)
-            given = readings if whole else readings.filter(mine)
-            frame = _frame(given, position if whole else position.filter(mine) - first, axis)
+            given, place = readings, position
+            if last - first < len(keys):
+                mine = position.is_between(first, last - 1)
+                given, place = readings.filter(mine), position.filter(mine) - first
+            frame = _frame(given, place, axis)
             halves = _halves(frame, replace(axis, keys=keys.slice(first, last - first)))
             for part, left in _side_by_side(partial(_count, given, registers, events), halves):
                 parts.append(part if confirmed is None else _without_confirmed(part, confirmed))

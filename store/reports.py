@@ -3,6 +3,7 @@
 Every row is kept. It is known from its check until a later row of its key is checked, or one that takes it back (`withdrawn`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final
@@ -24,7 +25,7 @@ MADE: Final = pl.Schema({"maker": pl.String(), "made_at": INSTANT, "checker": pl
 NO_NAME: Final = Problem("name", "is empty", "Say who enters or checks the figures.")
 
 
-class Reports:
+class Reports(ABC):
     """Reports of one kind, in a table of their own."""
 
     kind = "figure"  # as messages call a row, and several
@@ -139,9 +140,9 @@ class Reports:
             audit.append(session, by=maker, action=f"{self.plural.replace(' ', '_')}.import", subject=source, details=count)
         return ImportCount(**count)
 
+    @abstractmethod
     def stored(self, where: str, values: Values, parks: Collection[str], problems: list[Problem], /) -> dict[str, Any]:
         """A row as it is stored; what does not hold together is added to `problems`."""
-        raise NotImplementedError
 
     def counting(self, session: Session, as_of: datetime | None = None) -> pl.DataFrame:
         """The checked reports that count now, or that counted at `as_of` as far as they were checked by then."""
