@@ -114,6 +114,23 @@ BALANCE: Final = _versioned(  # which registers are measured against which
     "balance", _text("enterprise", required=True), _text("total_meter", required=True), _text("total_register", required=True),
     _text("part_meter", required=True), _text("part_register", required=True), _text("kind", required=True), *_validity(),
 )
+DESIGNATION: Final = _versioned(  # an authority has made an enterprise a key energy user below the general threshold
+    "designation", _text("enterprise", required=True), _text("authority", 200, required=True), _text("document", 200), *_validity(),
+)
+MEDIUM_USE: Final = _versioned(  # what an enterprise declares that it uses; without site: at all of them
+    "medium_use", _text("enterprise", required=True), _text("site"), _text("medium", required=True), _text("source", 500, required=True), *_validity(),
+)
+PROJECT: Final = _versioned(
+    "project", _text("project", required=True), _text("enterprise", required=True), _text("park", required=True), *_names(),
+    _text("product", 200), _text("indicator", 200), _text("feedstock"), _number("design_value"), _text("design_unit"), _long("parameters"),
+    Column("approved_on", Date()), _text("approval", 200), _number("approved_calorific_tce"), _number("approved_equivalent_tce"),
+    Column("start_by", Date()), Column("started_on", Date()), Column("planned_operation_on", Date()), Column("operating_from", Date()),
+    Column("ended_on", Date()), _text("source", 500),
+)
+QUOTA: Final = _versioned(  # energy that is granted to a project, used by it, or taken back
+    "quota", _text("project", required=True), Column("day", Date(), nullable=False), _text("kind", required=True),
+    _text("document", 200, required=True), Column("calorific_tce", Double(), nullable=False),
+)
 REGISTER_VERSION: Final = Table(  # one row: counts changes, and is the lock that imports take turns by
     "register_version", metadata, Column("id", Integer(), primary_key=True, autoincrement=False), Column("version", _Id, nullable=False),
 )
@@ -170,6 +187,13 @@ EDIT_HISTORY: Final = Table(
 EVIDENCE: Final = Table(  # the files themselves lie in data_dir/evidence, named by their hash
     "evidence", metadata, Column("sha256", String(64), primary_key=True), _text("name", 200, required=True),
     Column("size_bytes", BigInteger(), nullable=False), _text("kept_by", 200, required=True), _instant("kept_at", required=True),
+)
+
+MINUTES: Final = Table(  # of consultations about a project; the file is kept as evidence
+    "minutes", metadata, Column("id", _Id, primary_key=True), _text("project", required=True), _text("enterprise", required=True),
+    Column("held_on", Date(), nullable=False), _text("subject", 500, required=True),
+    Column("evidence", String(64), ForeignKey("evidence.sha256"), nullable=False), _text("kept_by", 200, required=True),
+    _instant("kept_at", required=True), UniqueConstraint("project", "evidence"),
 )
 
 # --- faults of meters that a person reports, because the repair takes longer than it may ---

@@ -1,0 +1,104 @@
+"""Registers of key energy users, media in use, projects with their quotas and minutes."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = '0004'
+down_revision = '0003'
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table('designation',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('key', sa.String(length=500), nullable=False),
+        sa.Column('enterprise', sa.String(length=64), nullable=False),
+        sa.Column('authority', sa.String(length=200), nullable=False),
+        sa.Column('document', sa.String(length=200), nullable=True),
+        sa.Column('valid_from', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('valid_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('known_from', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('known_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('recorded_by', sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_designation'))
+    )
+    op.create_table('medium_use',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('key', sa.String(length=500), nullable=False),
+        sa.Column('enterprise', sa.String(length=64), nullable=False),
+        sa.Column('site', sa.String(length=64), nullable=True),
+        sa.Column('medium', sa.String(length=64), nullable=False),
+        sa.Column('source', sa.String(length=500), nullable=False),
+        sa.Column('valid_from', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('valid_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('known_from', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('known_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('recorded_by', sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_medium_use'))
+    )
+    op.create_table('project',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('key', sa.String(length=500), nullable=False),
+        sa.Column('project', sa.String(length=64), nullable=False),
+        sa.Column('enterprise', sa.String(length=64), nullable=False),
+        sa.Column('park', sa.String(length=64), nullable=False),
+        sa.Column('name_zh', sa.String(length=200), nullable=True),
+        sa.Column('name_en', sa.String(length=200), nullable=True),
+        sa.Column('product', sa.String(length=200), nullable=True),
+        sa.Column('indicator', sa.String(length=200), nullable=True),
+        sa.Column('feedstock', sa.String(length=64), nullable=True),
+        sa.Column('design_value', sa.Double(), nullable=True),
+        sa.Column('design_unit', sa.String(length=64), nullable=True),
+        sa.Column('parameters', sa.Text(), nullable=True),
+        sa.Column('approved_on', sa.Date(), nullable=True),
+        sa.Column('approval', sa.String(length=200), nullable=True),
+        sa.Column('approved_calorific_tce', sa.Double(), nullable=True),
+        sa.Column('approved_equivalent_tce', sa.Double(), nullable=True),
+        sa.Column('start_by', sa.Date(), nullable=True),
+        sa.Column('started_on', sa.Date(), nullable=True),
+        sa.Column('planned_operation_on', sa.Date(), nullable=True),
+        sa.Column('operating_from', sa.Date(), nullable=True),
+        sa.Column('ended_on', sa.Date(), nullable=True),
+        sa.Column('source', sa.String(length=500), nullable=True),
+        sa.Column('known_from', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('known_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('recorded_by', sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_project'))
+    )
+    op.create_table('quota',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('key', sa.String(length=500), nullable=False),
+        sa.Column('project', sa.String(length=64), nullable=False),
+        sa.Column('day', sa.Date(), nullable=False),
+        sa.Column('kind', sa.String(length=64), nullable=False),
+        sa.Column('document', sa.String(length=200), nullable=False),
+        sa.Column('calorific_tce', sa.Double(), nullable=False),
+        sa.Column('known_from', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('known_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('recorded_by', sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_quota'))
+    )
+    for table in ('designation', 'medium_use', 'project', 'quota'):
+        with op.batch_alter_table(table, schema=None) as batch_op:
+            batch_op.create_index(
+                f'uq_{table}_current', ['key'], unique=True, sqlite_where=sa.text('known_to IS NULL'), postgresql_where=sa.text('known_to IS NULL'),
+            )
+    op.create_table('minutes',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('project', sa.String(length=64), nullable=False),
+        sa.Column('enterprise', sa.String(length=64), nullable=False),
+        sa.Column('held_on', sa.Date(), nullable=False),
+        sa.Column('subject', sa.String(length=500), nullable=False),
+        sa.Column('evidence', sa.String(length=64), nullable=False),
+        sa.Column('kept_by', sa.String(length=200), nullable=False),
+        sa.Column('kept_at', sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(['evidence'], ['evidence.sha256'], name=op.f('fk_minutes_evidence_evidence')),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_minutes')),
+        sa.UniqueConstraint('project', 'evidence', name=op.f('uq_minutes_project'))
+    )
+
+
+def downgrade() -> None:
+    for table in ('minutes', 'quota', 'project', 'medium_use', 'designation'):
+        op.drop_table(table)
