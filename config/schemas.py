@@ -213,6 +213,11 @@ LIMIT: Final = pl.Schema({  # one row of an energy-consumption limit standard
     "corrections_complete": pl.Boolean(),
     "clause": pl.String(), "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
 })
+BENCHMARK: Final = pl.Schema({  # benchmark (标杆) and baseline (基准) efficiency levels of the NDRC: beside a verdict, never a finding
+    "product": pl.String(), "indicator": pl.String(), "feedstock": pl.String(), "unit": pl.String(),
+    "benchmark": pl.Float64(), "baseline": pl.Float64(),
+    "edition": pl.String(), "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
+})
 CONFIRMATION: Final = pl.Schema({  # a named person has checked a limit row against the standard's text (decisions.md 3)
     "product": pl.String(), "indicator": pl.String(), "standard": pl.String(),
     "confirmed_by": pl.String(), "confirmed_on": pl.Date(), "copy": pl.String(), "remark": pl.String(),

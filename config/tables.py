@@ -9,7 +9,8 @@ force as far as was known at an instant can be asked for (`as_of`).
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
@@ -25,6 +26,7 @@ SHIPPED: Final = Path(__file__).with_suffix("")
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Source = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
 Basis = Literal["calorific", "equivalent"]
 Confidence = Literal["high", "medium", "low"]
 LIMIT_UNITS: Final = (  # decisions.md 8, as the standards print them
@@ -40,7 +42,8 @@ VEE_ALWAYS: Final = (  # rules by which the intervals leave readings out: valida
 )
 
 
-def _one_of(known: Sequence[str]) -> BeforeValidator:
+def one_of(known: Sequence[str]) -> BeforeValidator:
+    """Of a column: its cells are one of these."""
     def check(unit: Any) -> Any:
         if unit not in known:
             raise ValueError(f"is not one of {', '.join(known)}")
@@ -49,17 +52,25 @@ def _one_of(known: Sequence[str]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-class CoefficientRow(BaseModel):
-    """One coal equivalent: kgce for one unit of a carrier, on one basis, from `valid_from` up to but not on `valid_to`."""
+class TableRow(BaseModel):
+    """A row of a table of the law as it stands in its file; `key` is what two rows of one file must not share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def key(self) -> object:
+        raise NotImplementedError
+
+
+class CoefficientRow(TableRow):
+    """One coal equivalent: kgce for one unit of a carrier, on one basis, from `valid_from` up to but not on `valid_to`."""
 
     carrier: Code
     role: Literal["fuel", "secondary", "consumed_medium"] | None = None
     name_zh: Text | None = None
     name_en: Text | None = None
     medium: Literal["coal", "water", "oil", "gas", "electricity", "heat", "other"] | None = None
-    unit: Annotated[str, _one_of(known_units())]
+    unit: Annotated[str, one_of(known_units())]
     lhv_kj_per_unit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     kgce_per_unit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     basis: Basis
@@ -81,10 +92,8 @@ class CoefficientRow(BaseModel):
         return self
 
 
-class LimitRow(BaseModel):
+class LimitRow(TableRow):
     """One row of an energy-consumption limit standard; an empty level means that it was not found or does not exist."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     product: Code
     standard: Text
@@ -97,7 +106,7 @@ class LimitRow(BaseModel):
     indicator_en: Text
     feedstock: Literal["included", "excluded"] | None = None
     basis: Basis = "calorific"
-    unit: Annotated[str, _one_of(LIMIT_UNITS)]
+    unit: Annotated[str, one_of(LIMIT_UNITS)]
     level_1: Number | None = None
     level_2: Number | None = None
     level_3: Number | None = None
@@ -115,10 +124,8 @@ class LimitRow(BaseModel):
         return self.product, self.standard, self.indicator, self.feedstock
 
 
-class FigureRuleRow(BaseModel):
+class FigureRuleRow(TableRow):
     """How reported figures and batches are used, from `valid_from` up to but not on `valid_to`; empty cells stand for any."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rule: Literal["counts", "tolerance_ratio", "batch_holds_days", "moisture_heat_kj_per_kg"]
     carrier: Code | None = None
@@ -144,10 +151,8 @@ class FigureRuleRow(BaseModel):
         return self
 
 
-class WeightRow(BaseModel):
+class WeightRow(TableRow):
     """The weight of one part of the data-quality index from a day on, relative to the others'."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     part: Literal["completeness", "accuracy", "timeliness", "verifiability", "validity", "conformity"]
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -169,10 +174,8 @@ class WeightRow(BaseModel):
         return self
 
 
-class HolidayRow(BaseModel):
+class HolidayRow(TableRow):
     """Days first..last that are no working days although weekdays, or working days although weekends, by the notice of a year."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     year: Annotated[int, Field(ge=1949, le=2200)]
     first: date
@@ -193,10 +196,8 @@ class HolidayRow(BaseModel):
         return self
 
 
-class CalibrationRow(BaseModel):
+class CalibrationRow(TableRow):
     """How long a verification of a kind of meter is valid, from a day on; without accuracy_class: any class of the medium."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     medium: Literal["coal", "water", "oil", "gas", "electricity", "heat", "other"]
     accuracy_class: Text | None = None
@@ -210,10 +211,8 @@ class CalibrationRow(BaseModel):
         return self.medium, self.accuracy_class, self.valid_from
 
 
-class VeeRuleRow(BaseModel):
+class VeeRuleRow(TableRow):
     """A validation rule with its bounds, for all registers or those of a medium or kind, from `valid_from` up to but not on `valid_to`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rule: Code
     medium: Literal["coal", "water", "oil", "gas", "electricity", "heat", "other"] | None = None
@@ -245,10 +244,10 @@ class VeeRuleRow(BaseModel):
         return self
 
 
-Row = TypeVar("Row", VeeRuleRow, CoefficientRow, LimitRow, WeightRow, HolidayRow, CalibrationRow, FigureRuleRow)
+Row = TypeVar("Row", bound=TableRow)
 Dated = TypeVar("Dated", CoefficientRow, LimitRow, FigureRuleRow)  # rows that may say from when on they were known
 _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)  # of a row that does not say since when it was known
-MODELS: Final[dict[str, type[BaseModel]]] = {
+MODELS: Final[dict[str, type[TableRow]]] = {  # of this module; `config.lawbook` has those of all
     "coal_equivalent": CoefficientRow, "limits": LimitRow, "quality_weights": WeightRow, "holidays": HolidayRow,
     "calibration_intervals": CalibrationRow, "vee_rules": VeeRuleRow, "figure_rules": FigureRuleRow,
 }
@@ -262,12 +261,12 @@ def coefficients(site_dir: Path | None = None, as_of: datetime | None = None) ->
     Raises:
         BadInputError: rows that do not fit, all of them.
     """
-    base, own = _load("coal_equivalent", CoefficientRow, site_dir)
+    base, own = load("coal_equivalent", CoefficientRow, site_dir)
     own = _known(own, as_of)
     # Appendix B is a reference, not a list that applies by itself (decisions.md 7): its rows name the media, without a number.
     applies = pl.when(pl.col("role").ne_missing("consumed_medium")).then("kgce_per_unit")
     known_from = pl.Series("known_from", [row.known_from for row in own], dtype=schemas.INSTANT)
-    return overlay(_frame(base, schemas.COEFFICIENT).with_columns(kgce_per_unit=applies), _frame(own, schemas.COEFFICIENT).with_columns(known_from))
+    return overlay(framed(base, schemas.COEFFICIENT).with_columns(kgce_per_unit=applies), framed(own, schemas.COEFFICIENT).with_columns(known_from))
 
 
 def overlay(base: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
@@ -309,12 +308,12 @@ def limits(site_dir: Path | None = None, as_of: datetime | None = None) -> pl.Da
         BadInputError: rows that do not fit, all of them.
     """
     rows = limit_rows(site_dir, as_of)
-    return _frame(rows, schemas.LIMIT).with_columns(effective_to=pl.Series(_ends(rows), dtype=pl.Date))
+    return framed(rows, schemas.LIMIT).with_columns(effective_to=pl.Series(_ends(rows), dtype=pl.Date))
 
 
 def limit_rows(site_dir: Path | None = None, as_of: datetime | None = None) -> list[LimitRow]:
     """The rows behind `limits`, with the columns that only the file has."""
-    base, own = _load("limits", LimitRow, site_dir)
+    base, own = load("limits", LimitRow, site_dir)
     rows = list(({row.key: row for row in base} | {row.key: row for row in _known(own, as_of)}).values())
     standards = {row.standard for row in rows}
     if lost := [row for row in rows if row.superseded_by is not None and row.superseded_by not in standards]:
@@ -327,19 +326,8 @@ def limit_rows(site_dir: Path | None = None, as_of: datetime | None = None) -> l
 
 def coefficient_rows(site_dir: Path | None = None) -> list[CoefficientRow]:
     """The rows behind `coefficients`, shipped first, as they stand in the files."""
-    base, own = _load("coal_equivalent", CoefficientRow, site_dir)
+    base, own = load("coal_equivalent", CoefficientRow, site_dir)
     return base + own
-
-
-def rows_of(table: str, site_dir: Path | None = None) -> list[BaseModel]:
-    """The rows of one of MODELS as they stand in the files, shipped first.
-
-    Raises:
-        BadInputError: rows that do not fit, all of them.
-    """
-    model: Any = MODELS[table]
-    base, own = _load(table, model, site_dir)
-    return [*base, *own]
 
 
 def quality_weights(site_dir: Path | None = None) -> pl.DataFrame:
@@ -348,8 +336,8 @@ def quality_weights(site_dir: Path | None = None) -> pl.DataFrame:
     Raises:
         BadInputError: rows that do not fit, all of them.
     """
-    base, own = _load("quality_weights", WeightRow, site_dir)
-    return _frame(base + own, schemas.QUALITY_WEIGHT).unique(["part", "valid_from"], keep="last", maintain_order=True).sort("part", "valid_from")
+    base, own = load("quality_weights", WeightRow, site_dir)
+    return framed(base + own, schemas.QUALITY_WEIGHT).unique(["part", "valid_from"], keep="last", maintain_order=True).sort("part", "valid_from")
 
 
 def holidays(site_dir: Path | None = None) -> pl.DataFrame:
@@ -360,7 +348,7 @@ def holidays(site_dir: Path | None = None) -> pl.DataFrame:
     Raises:
         BadInputError: rows that do not fit, all of them.
     """
-    base, own = _load("holidays", HolidayRow, site_dir)
+    base, own = load("holidays", HolidayRow, site_dir)
     rows = list(({row.key: row for row in base} | {row.key: row for row in own}).values())
     spans = pl.DataFrame([row.model_dump() for row in rows], schema_overrides={"year": pl.Int32()})
     days = spans.with_columns(day=pl.date_ranges("first", "last")).explode("day", empty_as_null=False)
@@ -373,8 +361,8 @@ def calibration_intervals(site_dir: Path | None = None) -> pl.DataFrame:
     Raises:
         BadInputError: rows that do not fit, all of them.
     """
-    base, own = _load("calibration_intervals", CalibrationRow, site_dir)
-    return _frame(base + own, schemas.CALIBRATION_INTERVAL)
+    base, own = load("calibration_intervals", CalibrationRow, site_dir)
+    return framed(base + own, schemas.CALIBRATION_INTERVAL)
 
 
 def vee_rules(site_dir: Path | None = None, zone: str = "Asia/Shanghai") -> pl.DataFrame:
@@ -391,7 +379,7 @@ def vee_rules(site_dir: Path | None = None, zone: str = "Asia/Shanghai") -> pl.D
     base, own = vee_rule_rows(site_dir)
     rows = list(({row.key: row for row in base} | {row.key: row for row in own}).values())
     dates = {"valid_from": pl.Date(), "valid_to": pl.Date()}
-    frame = _frame(rows, pl.Schema({**schemas.VEE_RULE, **dates}))
+    frame = framed(rows, pl.Schema({**schemas.VEE_RULE, **dates}))
     return schemas.conform(frame.with_columns(
         pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone(zone).dt.convert_time_zone("UTC") for name in dates
     ), schemas.VEE_RULE)
@@ -399,7 +387,7 @@ def vee_rules(site_dir: Path | None = None, zone: str = "Asia/Shanghai") -> pl.D
 
 def vee_rule_rows(site_dir: Path | None = None) -> tuple[list[VeeRuleRow], list[VeeRuleRow]]:
     """The rows behind `vee_rules`, the shipped ones and those of the site's folder, with names, units and reach."""
-    base, own = _load("vee_rules", VeeRuleRow, site_dir)
+    base, own = load("vee_rules", VeeRuleRow, site_dir)
     known = {row.rule for row in base}
     if strange := [row for row in own if row.rule not in known]:
         raise BadInputError([
@@ -414,8 +402,8 @@ def figure_rules(site_dir: Path | None = None, as_of: datetime | None = None) ->
     Raises:
         BadInputError: rows that do not fit, all of them.
     """
-    base, own = _load("figure_rules", FigureRuleRow, site_dir)
-    return _frame(base + _known(own, as_of), schemas.FIGURE_RULE)
+    base, own = load("figure_rules", FigureRuleRow, site_dir)
+    return framed(base + _known(own, as_of), schemas.FIGURE_RULE)
 
 
 def in_force(table: pl.DataFrame, day: date, **keys: str) -> pl.DataFrame:
@@ -458,8 +446,8 @@ def known_later(
         return [row for row in rows if row.known_from is not None and after < row.known_from <= until]
 
     return (
-        between(_load("coal_equivalent", CoefficientRow, site_dir)[1]), between(_load("limits", LimitRow, site_dir)[1]),
-        between(_load("figure_rules", FigureRuleRow, site_dir)[1]),
+        between(load("coal_equivalent", CoefficientRow, site_dir)[1]), between(load("limits", LimitRow, site_dir)[1]),
+        between(load("figure_rules", FigureRuleRow, site_dir)[1]),
     )
 
 
@@ -486,22 +474,63 @@ def _ends(rows: Sequence[LimitRow]) -> list[date | None]:
     return ends
 
 
-def _load(table: str, model: type[Row], site_dir: Path | None) -> tuple[list[Row], list[Row]]:
+def load(table: str, model: type[Row], site_dir: Path | None) -> tuple[list[Row], list[Row]]:
+    """The rows of a table as they stand in the files: the shipped ones, and those of the site's folder.
+
+    A file of the folder is CSV, its name begins with the table's; or TOML with an array of tables named as the table (`[[limits]]`).
+
+    Raises:
+        BadInputError: rows that do not fit, all of them, or a file that belongs to no table.
+    """
     problems: list[Problem] = []
     base = _read(SHIPPED / f"{table}.csv", model, problems)
     own: list[Row] = []
     if site_dir is not None and not site_dir.is_dir():
         problems.append(Problem(str(site_dir), "there is no such folder", "Create it, or change [site] tables_dir in the settings."))
     elif site_dir is not None:
-        for path in sorted(site_dir.glob("*.csv")):
-            names = [name for name in MODELS if path.name.startswith(name)]
-            if table in names:
-                own += _read(path, model, problems)
-            elif not names:
-                problems.append(Problem(path.name, "belongs to no table", f"Let its name begin with one of {', '.join(MODELS)}."))
+        for path in sorted(path for path in site_dir.iterdir() if path.suffix in (".csv", ".toml") and not path.name.startswith(".")):
+            own += rows_in(path, problems, {table: model}).get(table, [])
     if problems:
         raise BadInputError(problems)
     return base, own
+
+
+def names() -> list[str]:
+    """The names of all tables: each has a shipped file, if only with its columns."""
+    return sorted(path.stem for path in SHIPPED.glob("*.csv"))
+
+
+def rows_in(path: Path, problems: list[Problem], models: Mapping[str, type[Row]]) -> dict[str, list[Row]]:
+    """The rows of a site's file by table, of the tables in `models`; what is wrong with them is added to `problems`."""
+    known = names()
+    if path.suffix == ".toml":
+        try:
+            said = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            problems.append(Problem(path.name, f"cannot be read: {error}", "Save it as TOML in UTF-8."))
+            return {}
+        strange = [
+            key for key, rows in said.items() if key not in known or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows)
+        ]
+        problems += [Problem(f"{path.name} {key}", "is no array of rows of a table", f"Write [[{known[0]}]] before each row; "
+                             f"the tables are {', '.join(known)}.") for key in strange]
+        return {
+            table: _checked(path.name, table, ((number, {column: _told(value) for column, value in row.items()})
+                                               for number, row in enumerate(said[table], start=1)), model, problems)
+            for table, model in models.items() if table in said and table not in strange
+        }
+    named = max((name for name in known if path.name.startswith(name)), key=len, default=None)
+    if named is None:
+        problems.append(Problem(path.name, "belongs to no table", f"Let its name begin with one of {', '.join(known)}."))
+        return {}
+    return {named: _read(path, models[named], problems)} if named in models else {}
+
+
+def _told(value: Any) -> Any:
+    """A value of TOML as a cell of CSV says it, so that both are checked alike."""
+    if isinstance(value, list | dict):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _read(path: Path, model: type[Row], problems: list[Problem]) -> list[Row]:
@@ -511,17 +540,22 @@ def _read(path: Path, model: type[Row], problems: list[Problem]) -> list[Row]:
     except (OSError, UnicodeDecodeError) as error:
         problems.append(Problem(path.name, f"cannot be read: {error}", "Save it as CSV in UTF-8."))
         return []
+    return _checked(path.name, "", enumerate(lines, start=2), model, problems)
+
+
+def _checked(file: str, table: str, lines: Iterable[tuple[int, Mapping[str, Any]]], model: type[Row], problems: list[Problem]) -> list[Row]:
     rows: list[Row] = []
     seen: dict[object, int] = {}
-    for number, line in enumerate(lines, start=2):
+    place = f"{file} {table} row" if table else f"{file} row"
+    for number, line in lines:
         try:
             row = model.model_validate({column: value for column, value in line.items() if value not in ("", None)})
         except ValidationError as error:
-            problems += _problems(f"{path.name} row {number}", error)
+            problems += _problems(f"{place} {number}", error)
             continue
         known = (row.key, getattr(row, "known_from", None))
         if first := seen.get(known):
-            problems.append(Problem(f"{path.name} row {number}", f"says the same as row {first}: {row.key}", "Keep one of the two rows."))
+            problems.append(Problem(f"{place} {number}", f"says the same as row {first}: {row.key}", "Keep one of the two rows."))
         seen[known] = number
         rows.append(row)
     return rows
@@ -541,7 +575,8 @@ def _problems(where: str, error: ValidationError) -> Iterable[Problem]:
                 yield Problem(column, what[:1].lower() + what[1:] + shown, "Correct the value.")
 
 
-def _frame(rows: Sequence[BaseModel], schema: pl.Schema) -> pl.DataFrame:
+def framed(rows: Sequence[BaseModel], schema: pl.Schema) -> pl.DataFrame:
+    """Rows as a named table."""
     known = {name: dtype for name, dtype in schema.items() if rows and name in type(rows[0]).model_fields}
     frame = pl.DataFrame([row.model_dump(include=set(known)) for row in rows], schema=known) if rows else pl.DataFrame(schema=schema)
     return schemas.conform(frame, schema)

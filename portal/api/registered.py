@@ -7,7 +7,7 @@ import polars as pl
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 
-from config.tables import MODELS, rows_of
+from config.lawbook import MODELS, rows_of
 from portal import quality, views
 from portal.api.answers import PagingOf, listed, rows
 from portal.api.measured import Name

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from config.errors import BadInputError, Problem, ServiceUnavailableError, StoreFullError, TcewatchError
 from config.settings import Settings
-from config.tables import MODELS, rows_of
+from config.lawbook import MODELS, rows_of
 from ingest.collector import Probe, probe
 from ingest.routes import Routes
 from pipeline.collect import routed

@@ -12,10 +12,10 @@ import typer
 from pydantic import BaseModel
 from rich.cells import cell_len
 
-from config import schemas, tables
+from config import lawbook, schemas, tables
 from config import settings as site_settings
 from config.errors import BadInputError, Problem
-from config.tables import MODELS
+from config.lawbook import MODELS
 from monitors.limits import with_standing
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
 from store.confirmations import Confirmations
@@ -27,7 +27,7 @@ KINDS = {"limits": "energy-consumption limits of products (GB standards)", "coal
 PLAIN = {  # tables that are shown as they stand in their files
     "quality_weights": "weights of the parts of the data-quality index", "holidays": "what notices take from and add to the working days",
     "calibration_intervals": "how long verifications are valid by kind of meter", "vee_rules": "rules of validation and their bounds",
-    "figure_rules": "rules for figures that people report",
+    "figure_rules": "rules for figures that people report", "benchmarks": "benchmark and baseline levels of the NDRC (no dates: beside a verdict)",
 }
 COEFFICIENT_COLUMNS = ("carrier", "name_zh", "basis", "kgce_per_unit", "unit", "valid_from", "valid_to", "role", "confidence", "source")
 
@@ -146,7 +146,7 @@ def _coefficients(folder: Path | None, on: datetime | None) -> list[dict[str, An
 
 
 def _plain(name: str, folder: Path | None, on: datetime | None) -> list[dict[str, Any]]:
-    rows = _dumped(tables.rows_of(name, folder))
+    rows = _dumped(lawbook.rows_of(name, folder))
     return rows if on is None else [row for row in rows if _begun(row, on.date())]
 
 

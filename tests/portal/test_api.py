@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import StoreUnavailableError
-from config.tables import MODELS
+from config.lawbook import MODELS
 from pipeline.site import Site
 from portal.api.answers import Paging, cursor_of, listed
 from portal.api.measured import MAX_REGISTER_DAYS, MAX_REGISTER_DAYS_OF_READINGS

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from config.errors import BadInputError
-from config.tables import MODELS
+from config.lawbook import MODELS
 from portal.cli.tables import app
 
 CONFIRM = ("--by", "Li", "--on", "2026-11-02", "--copy", "print of 2024")

@@ -1,0 +1,20 @@
+"""All tables of the law together: what a site may bring, and where their rows stand."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from config import benchmarks, tables
+from config.tables import TableRow, load
+
+MODELS: Final[Mapping[str, type[TableRow]]] = {**tables.MODELS, **benchmarks.MODELS}
+
+
+def rows_of(table: str, site_dir: Path | None = None) -> list[TableRow]:
+    """The rows of a table as they stand in the files, shipped first.
+
+    Raises:
+        BadInputError: rows that do not fit, all of them.
+    """
+    base, own = load(table, MODELS[table], site_dir)
+    return [*base, *own]
