@@ -1,5 +1,6 @@
 """What a declared event of a register can say: read by the register of a site and by the commands on files."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ class Fault(NamedTuple):
 def faults(
     at: datetime | None, closing_value: float | None, opening_value: float | None, *,
     modulus: float | None, range_low: float | None, range_high: float | None,
+    valid: Sequence[tuple[datetime | None, datetime | None]] = ((None, None),),
 ) -> list[Fault]:
     """What is wrong with the instant and the values of an event.
 
@@ -27,6 +29,7 @@ def faults(
         modulus: the greatest of the register's rows; None: one of them has none.
         range_low: the lowest of its rows, by the same rule.
         range_high: the highest of its rows, by the same rule.
+        valid: from when to when its rows hold; a value outside of all of them would be that of another meter.
 
     >>> from config.events import faults
     >>> [fault.column for fault in faults(None, 1000.0, 1000.0, modulus=1000.0, range_low=None, range_high=None)]
@@ -35,6 +38,10 @@ def faults(
     found = []
     if at is not None and not EARLIEST <= at < LATEST:
         found.append(Fault("at", "it is no time of an event", f"Write a time from {EARLIEST.year} to {LATEST.year - 1}"))
+    elif at is not None and (closing_value, opening_value) != (None, None) and not any(
+        (begin is None or begin <= at) and (end is None or at <= end) for begin, end in valid
+    ):
+        found.append(Fault("at", "no row of the register holds then, and the event gives a value", "Correct it, or from when to when the rows hold"))
     for column, value in (("closing_value", closing_value), ("opening_value", opening_value)):
         if value is None:
             continue

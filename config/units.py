@@ -10,6 +10,9 @@ MEDIA: Final = ("coal", "water", "oil", "gas", "electricity", "heat", "other")
 FIVE_MEDIA: Final = ("coal", "water", "oil", "gas", "electricity")
 
 STATE_DIMENSIONS: Final = ("absolute pressure", "gauge pressure", "temperature")  # what a register of kind state shows
+RATE_DIMENSIONS: Final = (  # what a register of kind rate shows
+    "power", "mass flow", "volume flow", "volume flow at 0 degC", "volume flow at 20 degC", "volume flow at line conditions",
+)
 
 # unit -> (dimension, factor to the dimension's base unit). A pressure says whether it counts from vacuum (abs) or from the air
 # around the meter (gauge): going from one to the other needs the air's pressure. A bare m3 of gas, Nm3 and Sm3 are three dimensions: going
@@ -65,6 +68,18 @@ def factor(unit: str, to: str) -> float | None:
         return None
     (dimension, scale), (target, target_scale) = _UNITS[unit], _UNITS[to]
     return scale / target_scale if dimension == target else None
+
+
+def units_of(kind: str) -> tuple[str, ...]:
+    """The units that a register of a kind may have: those of flows, those of pressures and temperatures, or all others.
+
+    >>> "kW" in units_of("rate"), "kW" in units_of("cumulative"), units_of("state")[-1]
+    (True, False, 'degC')
+    """
+    special = {"rate": RATE_DIMENSIONS, "state": STATE_DIMENSIONS}
+    if kind in special:
+        return tuple(unit for unit, (what, _) in _UNITS.items() if what in special[kind])
+    return tuple(unit for unit, (what, _) in _UNITS.items() if what not in (*RATE_DIMENSIONS, *STATE_DIMENSIONS))
 
 
 def quantity_unit(kind: str, unit: str) -> str | None:

@@ -21,7 +21,7 @@ from stdnum.exceptions import InvalidChecksum, ValidationError
 from config import events, formulas, tables
 from config.errors import BadInputError, Problem
 from config.schemas import ASSIGNMENT, BALANCE, EVENT, INSTANT, REGISTER, VEE_RULE, conform
-from config.units import MEDIA, STATE_DIMENSIONS, dimension, known_units
+from config.units import MEDIA, known_units, units_of
 from store import audit, models, sheets
 from store.database import Database, frame_of
 from store.sheets import Field, Row, Sheet, WrongError
@@ -34,8 +34,8 @@ USES: Final = ("fuel", "feedstock", "medium")
 SEVERITIES: Final = ("info", "warning", "error")
 BALANCES: Final = ("tariff", "sub_meter", "output")
 PLANT_STATUSES: Final = ("existing", "new")
-_RATE_UNITS: Final = ("kW", "MW", "m3/h", "Nm3/h", "Sm3/h", "m3_actual/h", "t/h", "kg/h")
-_STATE_UNITS: Final = tuple(unit for unit in known_units() if dimension(unit) in STATE_DIMENSIONS)
+_RATE_UNITS: Final = units_of("rate")
+_STATE_UNITS: Final = units_of("state")
 _NO_START, _NO_END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _SHARE_TOLERANCE: Final = 1e-9
 
@@ -554,7 +554,7 @@ class _Change:
             where, own = self._where("event", key), [register for _, register in rows.get(_register_of(row), [])]
             if own and all(register["kind"] == "derived" for register in own):
                 self._tell(f"{where} column register", "a derived register has no events", "It follows from the registers that its formula names.")
-            for fault in events.faults(row["at"], row["closing_value"], row["opening_value"], **_loosest(own)):
+            for fault in events.faults(row["at"], row["closing_value"], row["opening_value"], **_loosest(own), valid=_spans(own)):
                 self._tell(f"{where} column {fault.column}", fault.what, f"{fault.remedy}.")
             if row["at"] > known_from:
                 what = f"{row['at'].isoformat()} is still to come"
@@ -644,6 +644,11 @@ def _loosest(rows: Sequence[Values]) -> dict[str, float | None]:
     return {
         name: None if not values or None in values else min(values) if name == "range_low" else max(values) for name, values in given.items()
     }
+
+
+def _spans(rows: Sequence[Values]) -> list[tuple[datetime | None, datetime | None]]:
+    """From when to when the rows hold; a register without any is told elsewhere."""
+    return [(row["valid_from"], row["valid_to"]) for row in rows] or [(None, None)]
 
 
 def _register_of(row: Values) -> Key:

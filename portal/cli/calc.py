@@ -11,7 +11,7 @@ from config import events as declared
 from config import formulas
 from config.errors import Problem
 from config.schemas import EVENT, READING, READING_QUALITY, REGISTER, conform
-from config.units import STATE_DIMENSIONS, dimension, known_units
+from config.units import MEDIA, units_of
 from monitors import formulas as derivation
 from monitors import intervals as core
 from portal.cli import calc_energy, calc_estimate, calc_reconcile
@@ -42,7 +42,7 @@ READINGS: Final = (
 )
 REGISTERS: Final = (
     *_NAMES,
-    Column("medium", "text", "coal, water, oil, gas, electricity, heat, other"),
+    Column("medium", "text", "what it measures", allowed=MEDIA),
     Column("unit", "text", "unit of value times multiplier; of a rate kW, MW, m3/h, t/h ...; of a state kPa_abs, MPa_gauge, degC ..."),
     Column("kind", "text", "what a value says: a running total, the consumption since the last stamp, power or flow, or pressure or temperature; "
            "derived: it has no readings and follows from other registers", allowed=("cumulative", "interval", "rate", "state", "derived")),
@@ -96,6 +96,7 @@ _SCHEMA: Final = {
 }
 _KEY: Final = ("enterprise", "meter", "register")
 _BOUNDS: Final = ("modulus", "range_low", "range_high")
+_KINDS: Final = {"cumulative": "a cumulative register", "interval": "an interval register", "rate": "a rate", "state": "a state"}
 _OF_READINGS: Final = [name for name in formulas.ABSENT if name in {column.name for column in REGISTERS}]
 
 
@@ -260,13 +261,13 @@ def _register_problems(rows: Table, keyed: pl.DataFrame, named: Sequence[str]) -
 
     complain(pl.col("range_low") > pl.col("range_high"), "range_high", "it is below range_low", "Give the least value first")
     complain(pl.col("valid_from") >= pl.col("valid_to"), "valid_to", "it is not after valid_from", "A row holds from valid_from to valid_to")
-    rate = numbered.filter(pl.col("kind") == "rate", pl.col("unit").is_not_null())
-    found.extend(
-        Problem(rows.where(row, "unit"), f"{unit!r} is no unit of a rate", "Write kW, MW or a unit per hour such as m3/h or t/h")
-        for row, unit in rate.select("row", "unit").iter_rows() if core.quantity_unit("rate", unit) is None
-    )
-    states = [unit for unit in known_units() if dimension(unit) in STATE_DIMENSIONS]
-    complain((pl.col("kind") == "state") & ~pl.col("unit").is_in(states), "unit", "it is no unit of a state", f"Write one of {', '.join(states)}")
+    for kind, named_so in _KINDS.items():
+        units = units_of(kind)
+        wrong = numbered.filter(pl.col("kind") == kind, ~pl.col("unit").is_in(units))
+        found.extend(
+            Problem(rows.where(row, "unit"), f"{unit!r} is no unit of {named_so}", f"Write one of {', '.join(units)}")
+            for row, unit in wrong.select("row", "unit").iter_rows()
+        )
     if numbered.select((pl.col("kind") == "derived").any() | pl.col("formula").is_not_null().any()).item():
         written = numbered.select(*_KEY, "unit", "kind", "formula", "multiplier", *_OF_READINGS).to_dicts()
         found.extend(
@@ -316,6 +317,7 @@ def _event_problems(events: Table, keys: pl.Series, keyed: pl.DataFrame) -> list
     loosest = keyed.group_by("register_key").agg(
         pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).min() if name == "range_low" else pl.col(name).max()) for name in _BOUNDS
     )
+    spans = {key: rows.select("valid_from", "valid_to").rows() for (key,), rows in keyed.group_by("register_key")}
     numbered = events.frame.with_columns(key=keys).with_row_index("row").join(
         loosest, left_on="key", right_on="register_key", how="left", maintain_order="left",
     )
@@ -324,8 +326,11 @@ def _event_problems(events: Table, keys: pl.Series, keyed: pl.DataFrame) -> list
     return [
         *(Problem(events.where(row, "multiplier"), "the cell is empty", "Give the multiplier from then on") for row in bare["row"]),
         *(Problem(events.where(row["row"], fault.column), fault.what, fault.remedy)
-          for row in numbered.select("row", "at", "closing_value", "opening_value", *_BOUNDS).iter_rows(named=True)
-          for fault in declared.faults(row["at"], row["closing_value"], row["opening_value"], **{name: row[name] for name in _BOUNDS})),
+          for row in numbered.select("row", "key", "at", "closing_value", "opening_value", *_BOUNDS).iter_rows(named=True)
+          for fault in declared.faults(
+              row["at"], row["closing_value"], row["opening_value"], **{name: row[name] for name in _BOUNDS},
+              valid=spans.get(row["key"], [(None, None)]),
+          )),
         *(Problem(events.where(row), "the same event is there twice", "Remove one of the rows") for row in twice["row"]),
     ]
 

@@ -156,6 +156,10 @@ def test_dates_of_a_workbook_need_a_zone_and_bare_numbers_are_no_dates() -> None
     (REGISTERS.replace(",10\n", ",0\n"), "g.csv row 2 column multiplier: '0' is too small"),
     (REGISTERS.replace("multiplier", "modulus").replace(",10\n", ",-5\n"), "g.csv row 2 column modulus: '-5' is too small"),
     (REGISTERS.replace("multiplier", "resolution").replace(",10\n", ",-1\n"), "g.csv row 2 column resolution: '-1' is too small"),
+    (REGISTERS.replace("electricity", "power"), "g.csv row 2 column medium: 'power' is not known. Write one of coal, water"),
+    (REGISTERS.replace("kWh", "KWH"), "g.csv row 2 column unit: 'KWH' is no unit of a cumulative register. Write one of Wh, kWh, MWh"),
+    (REGISTERS.replace("kWh,cumulative", "kW,interval"), "g.csv row 2 column unit: 'kW' is no unit of an interval register"),
+    (REGISTERS.replace("kWh,cumulative", "apples/h,rate"), "g.csv row 2 column unit: 'apples/h' is no unit of a rate"),
     (REGISTERS.replace("multiplier", "net").replace(",10\n", ",maybe\n"), "g.csv row 2 column net: 'maybe' is no flag"),
     (REGISTERS.partition("\n")[0] + "\n", "r.csv row 2: no register is declared for E-1 / main"),
     ("", "g.csv: the file is empty"),
@@ -195,6 +199,21 @@ def test_a_declared_value_lies_within_the_registers_range(closing: int, fits: bo
         calc(READINGS, registers, event)
     else:
         assert [text.split(":")[0] for text in told(READINGS, registers, event)] == ["e.csv row 2 column closing_value"]
+
+
+@pytest.mark.parametrize(("at", "values", "fits"), [
+    ("00:40:00", "113,7", True), ("00:39:59.999999", "113,7", False), ("00:39:59.999999", ",7", False), ("00:39:59.999999", ",", True),
+    ("00:50:00", "113,7", True), ("00:50:00.000001", "113,7", False), ("00:50:00.000001", "113,", False),
+])
+def test_a_declared_value_lies_where_a_row_of_its_register_holds(at: str, values: str, fits: bool) -> None:
+    registers = REGISTERS.replace("multiplier", "valid_from,valid_to").replace(
+        ",10\n", ",2026-01-01T00:40:00+08:00,2026-01-01T00:50:00+08:00\n",
+    )
+    event = f"E-1,main,2026-01-01T{at}+08:00,change,{values}\n"
+    if fits:
+        calc(READINGS, registers, event)
+    else:
+        assert told(READINGS, registers, event)[0].startswith("e.csv row 2 column at: no row of the register holds then")
 
 
 def test_a_closing_value_may_be_the_modulus_itself() -> None:

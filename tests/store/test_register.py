@@ -283,6 +283,25 @@ def test_an_event_says_what_the_register_can_show_at_a_time_of_readings(
         assert problem.where == f"event row 1 column {wrong}"
 
 
+@pytest.mark.parametrize(("at", "cells", "taken"), [
+    ("2025-01-05T08:00:00", {"opening_value": 0.0}, True), ("2025-01-05T07:59:59", {"opening_value": 0.0}, False),
+    ("2025-01-05T07:59:59", {"closing_value": 9.0}, False), ("2025-01-05T07:59:59", {}, True),
+])
+def test_an_event_gives_a_value_only_where_a_row_of_its_register_holds(
+    register: RegisterStore, tables: Build, at: str, cells: dict[str, object], taken: bool,
+) -> None:
+    register.apply(tables(), by="registrar", known_from=LATER)
+    register.apply(changed(tables(), "meter", 0, meter="E-7"), by="registrar", known_from=LATER)
+    own = {"enterprise": STEEL, "meter": "E-7", "register": "import"}
+    held = {"register": pl.DataFrame([{**own, "unit": "kWh", "kind": "cumulative", "valid_from": "2025-01-05T08:00:00"}])}
+    event = {"event": pl.DataFrame([{**own, "at": at, "event": "change", **cells}])}
+    if taken:
+        assert register.apply(held | event, by="registrar", known_from=LATER).added == 2
+    else:
+        [problem] = problems_of(register, held | event)
+        assert (problem.where, problem.what) == ("event row 1 column at", "no row of the register holds then, and the event gives a value")
+
+
 def test_a_derived_register_has_no_events(register: RegisterStore) -> None:
     whose = {"enterprise": [STEEL], "meter": ["E-1"], "register": ["twice"]}
     derived = pl.DataFrame({**whose, "unit": ["kWh"], "kind": ["derived"], "formula": ["2 * E-1.import"]})
