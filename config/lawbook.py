@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from config import benchmarks, tables
+from config import benchmarks, papers, signs, tables
 from config.tables import TableRow, load
 
-MODELS: Final[Mapping[str, type[TableRow]]] = {**tables.MODELS, **benchmarks.MODELS}
+MODELS: Final[Mapping[str, type[TableRow]]] = {**tables.MODELS, **benchmarks.MODELS, **papers.MODELS, **signs.MODELS}
 
 
 def rows_of(table: str, site_dir: Path | None = None) -> list[TableRow]:

@@ -319,6 +319,41 @@ EXCHANGE: Final = pl.Schema({  # the exchange of a meter, and whether it was ent
     "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "at": INSTANT, "entered_at": INSTANT, "due_at": INSTANT,
     "by_notice": pl.Boolean(), "in_time": pl.Boolean(),
 })
+SIGN_RULE: Final = pl.Schema({  # one bound of a sign, dated
+    "rule": pl.String(), "bound": pl.String(), "value": pl.Float64(), "unit": pl.String(),
+    "valid_from": pl.Date(), "valid_to": pl.Date(), "source": pl.String(),  # valid_to: the first day on which it no longer holds
+})
+STOP: Final = pl.Schema({  # days on which an enterprise, or a process of it, stands by its own report
+    "enterprise": pl.String(), "process": pl.String(), "first_day": pl.Date(), "last_day": pl.Date(),  # both included; null: until further notice
+    "document": pl.String(),
+})
+SIGN: Final = pl.Schema({  # something that a person should look at, never a verdict
+    "enterprise": pl.String(), "rule": pl.String(),
+    "subject": pl.String(),  # what of the enterprise: a product, a process, meter/register, a figure; null: all of it
+    "period": pl.String(),  # 2025, 2025-03, or the first day of what goes on
+    "state": pl.String(),  # seen; unknown: it cannot be judged
+    "actual": pl.Float64(), "expected": pl.Float64(), "low": pl.Float64(), "high": pl.Float64(), "unit": pl.String(),
+    "evidence": pl.List(pl.Struct({"figure": pl.String(), "period": pl.String(), "value": pl.Float64(), "unit": pl.String(), "source": pl.String()})),
+    "missing": pl.String(), "missing_zh": pl.String(),  # why it cannot be judged
+    "source": pl.String(),  # of the bounds
+})
+METERING_POINT: Final = pl.Schema({  # where an enterprise needs a meter, and the meter that is there
+    "enterprise": pl.String(), "point": pl.String(), "level": pl.String(),  # unit, sub_unit, equipment
+    "medium": pl.String(), "meter": pl.String(), "name_zh": pl.String(), "name_en": pl.String(),
+})
+METERING_REQUIREMENT: Final = pl.Schema({  # what a standard asks of the meters of a medium at a level
+    "level": pl.String(), "medium": pl.String(), "fitting_at_least_ratio": pl.Float64(), "class_at_most": pl.Float64(),
+    "valid_from": pl.Date(), "valid_to": pl.Date(), "source": pl.String(),
+})
+FITTING: Final = pl.Schema({  # the meters that an enterprise needs and has, by level and medium (GB 17167)
+    "enterprise": pl.String(), "level": pl.String(), "medium": pl.String(), "needed": pl.UInt32(), "fitted": pl.UInt32(),
+    "fitting_ratio": pl.Float64(), "fitting_at_least_ratio": pl.Float64(), "lacking": pl.List(pl.String()),  # points without a meter
+    "class_at_most": pl.Float64(), "class_known": pl.UInt32(), "class_met": pl.UInt32(),  # meters whose class is entered; that meet the requirement
+    "source": pl.String(), "missing": pl.String(), "missing_zh": pl.String(),
+})
+STATISTICAL_CODE: Final = pl.Schema({  # the line of a carrier in the statistical form of energy purchase, consumption and stock
+    "code": pl.String(), "carrier": pl.String(), "name_zh": pl.String(), "name_en": pl.String(), "source": pl.String(), "confidence": pl.String(),
+})
 LIVENESS: Final = pl.Schema({  # signs that a register is not alive
     "register_key": pl.UInt32(), "last_at": INSTANT, "usual_interval_s": pl.Float64(),
     "changed_at": INSTANT, "unchanged": pl.UInt32(),  # when its value last changed, and how many readings have shown it since
