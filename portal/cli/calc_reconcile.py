@@ -13,7 +13,8 @@ from config.units import heating_value_in, known_units
 from monitors import heating
 from monitors import reconcile as core
 from monitors.energy import FLOW_SIGNS
-from portal.cli.calc_energy import ENTERPRISE, PLACES, QUANTITIES, _above_one, _at, _site_tables, _without_empty
+from portal.cli.calc_accounts import QUANTITIES
+from portal.cli.calc_energy import ENTERPRISE, PLACES, above_one, at, site_tables, without_empty
 from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
 from store.supplies import BASES, KINDS, LONGEST_DAYS, ORIGINS, USUAL_FLOW
 
@@ -114,7 +115,7 @@ def reconcile_command(
 ) -> None:
     """Compare reported monthly figures with metered quantities, and say which count."""
     check_output(out, stock, counted)
-    rules = tables.figure_rules(_site_tables())
+    rules = tables.figure_rules(site_tables())
 
     def check(read: Mapping[str, Table]) -> list[Problem]:
         return [*_one_grain(read["quantities"], 7, 10), *_figure_problems(read["figures"]), *(_batch_problems(read["batches"]) if batches else ())]
@@ -136,7 +137,7 @@ def reconcile_command(
             values = heating.heating_values(read["batches"].frame, rules)
             months = heating.with_heating_values(months, rows if by_day else core.by_days(months, rows.clear()), values)
             beside = heating.with_heating_values(beside, core.by_days(beside, rows if by_day else rows.clear()), values)
-        write_table(_without_empty(pl.concat([months, beside], how="diagonal"), PLACES, read["quantities"]), counted)
+        write_table(without_empty(pl.concat([months, beside], how="diagonal"), PLACES, read["quantities"]), counted)
 
 
 def heating_value_command(
@@ -152,14 +153,14 @@ def heating_value_command(
     check_output(out)
 
     def check(read: Mapping[str, Table]) -> list[Problem]:
-        given = _at(read["quantities"], pl.col("lhv").is_not_null(), "lhv", "a heating value stands there", "Leave it empty: the batches say it")
+        given = at(read["quantities"], pl.col("lhv").is_not_null(), "lhv", "a heating value stands there", "Leave it empty: the batches say it")
         return [*given, *_one_grain(read["quantities"], 10), *_batch_problems(read["batches"])]
 
     read = read_tables({"quantities": (quantities, QUANTITIES), "batches": (batches, BATCHES)}, check=check)
     days = schemas.conform(read["quantities"].frame, schemas.QUANTITY)
-    values = heating.heating_values(read["batches"].frame, tables.figure_rules(_site_tables()))
+    values = heating.heating_values(read["batches"].frame, tables.figure_rules(site_tables()))
     result = heating.with_heating_values(days if by == "day" else heating.months_of(days), days, values)
-    write_table(_without_empty(result, PLACES, read["quantities"]), out)
+    write_table(without_empty(result, PLACES, read["quantities"]), out)
 
 
 COMMANDS: Final = {"reconcile": reconcile_command, "heating-value": heating_value_command}
@@ -180,8 +181,8 @@ def _one_grain(table: Table, *lengths: int) -> list[Problem]:
     length = pl.col("period").str.len_chars()
     right = " or ".join({7: "months (2025-03)", 10: "days (2025-03-07)"}[one] for one in lengths)
     return [
-        *_at(table, ~length.is_in(lengths), "period", "is of another length", f"Give the quantities by {right}"),
-        *_at(table, length.is_in(lengths) & (length != length.first()), "period", "differs in length from the first row's", "Give days or months"),
+        *at(table, ~length.is_in(lengths), "period", "is of another length", f"Give the quantities by {right}"),
+        *at(table, length.is_in(lengths) & (length != length.first()), "period", "differs in length from the first row's", "Give days or months"),
     ]
 
 
@@ -193,18 +194,18 @@ def _figure_problems(table: Table) -> list[Problem]:
     said = _dated(table.frame)  # a month and its days, or a flow and the usual one, are the same
     same = said.select(pl.struct("enterprise", "carrier", "kind", "flow", "first_day", "last_day", "document").is_first_distinct()).to_series()
     return [
-        *_at(table, (pl.col("period").is_null() & days) | both, "period", "the days are not clear", "Write a period, or both first_day and last_day"),
-        *_at(table, pl.col("last_day") < pl.col("first_day"), "last_day", "is before first_day", "Write the last day that it is for"),
-        *_at(table, mixed, "flow", "does not go with the kind", "A stock-taking gives opening_stock or closing_stock, others do not"),
+        *at(table, (pl.col("period").is_null() & days) | both, "period", "the days are not clear", "Write a period, or both first_day and last_day"),
+        *at(table, pl.col("last_day") < pl.col("first_day"), "last_day", "is before first_day", "Write the last day that it is for"),
+        *at(table, mixed, "flow", "does not go with the kind", "A stock-taking gives opening_stock or closing_stock, others do not"),
         *_too_long(table),
-        *_at(table, ~pl.lit(same), "document", "the same figure stands there twice",
+        *at(table, ~pl.lit(same), "document", "the same figure stands there twice",
              "Keep one of them, or give each its document"),
     ]
 
 
 def _too_long(table: Table) -> list[Problem]:
     days = (pl.col("last_day") - pl.col("first_day")).dt.total_days()
-    return _at(table, days >= LONGEST_DAYS, "last_day", f"is more than {LONGEST_DAYS} days from first_day", "Mend the year, or write a row for each")
+    return at(table, days >= LONGEST_DAYS, "last_day", f"is more than {LONGEST_DAYS} days from first_day", "Mend the year, or write a row for each")
 
 
 def _batch_problems(table: Table) -> list[Problem]:
@@ -213,10 +214,10 @@ def _batch_problems(table: Table) -> list[Problem]:
     dry = (pl.col("basis") == "dry") & pl.col("moisture_ratio").is_null()
     twice = ~pl.struct("enterprise", "carrier", "batch").is_first_distinct()
     return [
-        *_at(table, pl.col("last_day") < pl.col("first_day"), "last_day", "is before first_day", "Write the last day on which it was fired"),
+        *at(table, pl.col("last_day") < pl.col("first_day"), "last_day", "is before first_day", "Write the last day on which it was fired"),
         *_too_long(table),
-        *_at(table, ~known, "lhv_unit", "is no unit of a heating value", "Write for example kJ/kg, MJ/kg or kJ/Nm3"),
-        *_at(table, dry, "moisture_ratio", "the cell is empty", "A value of the dry fuel needs the moisture of the fuel as received"),
-        *_at(table, twice, "batch", "the same batch stands there twice", "Keep one of them"),
-        *_above_one(table, "moisture_ratio"),
+        *at(table, ~known, "lhv_unit", "is no unit of a heating value", "Write for example kJ/kg, MJ/kg or kJ/Nm3"),
+        *at(table, dry, "moisture_ratio", "the cell is empty", "A value of the dry fuel needs the moisture of the fuel as received"),
+        *at(table, twice, "batch", "the same batch stands there twice", "Keep one of them"),
+        *above_one(table, "moisture_ratio"),
     ]

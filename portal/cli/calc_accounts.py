@@ -1,0 +1,216 @@
+"""`tcewatch calc quantities|energy|intensity`: the accounts on files (GB/T 2589-2020)."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import typer
+
+from config import schemas, tables
+from config.errors import Problem
+from config.units import known_units
+from monitors import energy as core
+from monitors.intensity import intensity
+from monitors.quantities import quantities
+from portal.cli.calc_energy import ENTERPRISE, PERIOD, PLACES, RATIOS, SUMS, above_one, at, site_tables, twice, without_empty
+from portal.cli.common import instant_of
+from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
+
+FLOW: Final = Column("flow", "text", "how it enters the balance", required=False, allowed=tuple(core.FLOW_SIGNS), default="consumed")
+USE: Final = Column("use", "text", "what it is used as", required=False, allowed=core.USES, default="fuel")
+INTERVALS: Final = (
+    Column("enterprise", "text", "any id; left out: meters are unique", required=False),
+    Column("meter", "text", "id of the meter"),
+    Column("register", "text", "register of the meter", required=False, default="main"),
+    Column("start", "instant", "start of the interval"),
+    Column("end", "instant", "end of the interval, not included"),
+    Column("quantity", "number", "consumption in the interval; empty: unknown", nullable=True),
+    Column("unit", "text", "unit of the quantity", allowed=known_units()),
+    *RATIOS,
+)
+ASSIGNMENTS: Final = (
+    ENTERPRISE,
+    Column("meter", "text", "id of the meter"),
+    Column("register", "text", "register of the meter", required=False, default="main"),
+    Column("carrier", "text", "code of the coefficient table, or water_tap, water_ground, ..."),
+    FLOW, USE, *PLACES,
+    Column("share_ratio", "number", "share of the register that belongs here", required=False, default=1.0, low=0),
+    Column("valid_from", "day or instant", "first day on which it holds", required=False),
+    Column("valid_to", "day or instant", "first day on which it no longer holds", required=False),
+)
+QUANTITIES: Final = (
+    ENTERPRISE, PERIOD,
+    Column("carrier", "text", "code of the coefficient table, or water_tap, water_ground, ..."),
+    Column("quantity", "number", "in `unit`; empty: unknown", nullable=True),
+    Column("unit", "text", "unit of the quantity", allowed=known_units()),
+    FLOW, USE,
+    Column("renewable_ratio", "number", "renewable share of it", required=False, low=0),
+    Column("lhv", "number", "measured lower heating value, before any coefficient", required=False, above=0),
+    Column("lhv_unit", "text", "its unit: kJ/kg, MJ/m3, GJ/t, ...", required=False),
+    Column("lhv_source", "text", "whose value it is, as `calc heating-value` says it", required=False),
+    Column("lhv_missing", "text", "days without a heating value; goes into `missing`", required=False),
+    *RATIOS, *PLACES,
+)
+COEFFICIENTS: Final = (
+    Column("carrier", "text", "code of the carrier"),
+    Column("basis", "text", "calorific (当量值) or equivalent (等价值)", allowed=("calorific", "equivalent")),
+    Column("unit", "text", "unit of the carrier", allowed=known_units()),
+    Column("kgce_per_unit", "number", "coal equivalent of one unit", unit="kgce", above=0),
+    Column("valid_from", "day", "first day on which it holds"),
+    Column("valid_to", "day", "first day on which it no longer holds", required=False),
+    Column("source", "text", "document and place in it"),
+    Column("known_from", "instant", "from when the row was known; of several for one day the one known last holds; empty: always", required=False),
+)
+ENERGY_OUT: Final = (
+    Column("calorific_kgce_per_unit", "number", "coefficient used, for one of the row's unit", unit="kgce"),
+    Column("calorific_tce", "number", "energy on the calorific basis", unit="tce"),
+    Column("calorific_source", "text", "where the coefficient is from"),
+    Column("equivalent_kgce_per_unit", "number", "coefficient used, for one of the row's unit", unit="kgce"),
+    Column("equivalent_tce", "number", "energy on the equivalent basis", unit="tce"),
+    Column("equivalent_source", "text", "where the coefficient is from"),
+    Column("missing", "text", "why a basis is empty"),
+)
+ENTERPRISE_SUMS: Final = (ENTERPRISE, PERIOD, *SUMS)
+FIGURES: Final = (
+    ENTERPRISE, Column("park", "text", "park of the enterprise", required=False), PERIOD,
+    Column("value_added_10k_cny", "number", "industrial value added; empty: unknown", unit="10^4 CNY", nullable=True),
+    Column("output_value_10k_cny", "number", "output value", unit="10^4 CNY", required=False),
+    Column("price_basis", "text", "current or constant prices", required=False),
+    Column("base_year", "number", "year of the constant prices", required=False),
+)
+
+
+def _place(zone: str) -> str:
+    from portal.cli.calc import place  # that module takes its commands from this one
+
+    return str(place(zone))
+
+
+def quantities_command(
+    intervals: str = typer.Option(..., "--intervals", help="Output of `calc intervals`."),
+    assignments: str = typer.Option(..., "--assignments", help="What the registers measure."),
+    out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
+    by: Literal["month", "day", "year"] = typer.Option("month", "--by", help="Length of a period."),
+    zone: str = typer.Option("Asia/Shanghai", "--zone", callback=_place, help="Time zone of the calendar, and of times without an offset."),
+    schema: bool = schema_option({"intervals": INTERVALS, "assignments": ASSIGNMENTS}),  # noqa: ARG001 - acts when it is read
+) -> None:
+    """Sum intervals to quantities of carriers by enterprise, site, process, product and period."""
+    check_output(out)
+
+    def check(read: Mapping[str, Table]) -> list[Problem]:
+        measured, assigned = read["intervals"], read["assignments"]
+        return [
+            *above_one(measured, "covered_ratio", "estimated_ratio"), *above_one(assigned, "share_ratio"),
+            *at(measured, pl.col("end") <= pl.col("start"), "end", "is not after start", "Write the end of the interval, which is not included"),
+            *at(assigned, pl.col("valid_to") <= pl.col("valid_from"), "valid_to", "is not after valid_from", "Leave it empty or write a later day"),
+            *_several_units(measured),
+        ]
+
+    read = read_tables({"intervals": (intervals, INTERVALS), "assignments": (assignments, ASSIGNMENTS)}, zone=zone, day_zone=zone, check=check)
+    measured, assigned = read["intervals"], read["assignments"]
+    by_enterprise = measured.frame["enterprise"].is_not_null().any()
+    keys = ["enterprise", "meter", "register"] if by_enterprise else ["meter", "register"]
+    names = pl.concat([assigned.frame.select(keys), measured.frame.select(keys)]).unique(maintain_order=True).with_row_index("register_key")
+    found = measured.frame.join(names, on=keys, nulls_equal=True)
+    taken = assigned.frame.join(names, on=keys, nulls_equal=True)
+    units = found.group_by("register_key").agg(pl.col("unit").first())
+    stray = found.join(taken, on="register_key", how="anti").select(keys).unique(maintain_order=True)
+    if not stray.is_empty():
+        listed = ", ".join("/".join(str(part) for part in row) for row in stray.head(5).iter_rows())
+        typer.echo(f"{stray.height} registers have intervals but no assignment and are in no sum: {listed}", err=True)
+    # A register without intervals has to show as not covered, in the unit of its fellows.
+    silent = taken.join(units, on="register_key", how="anti")
+    fellows = dict(taken.join(units, on="register_key").select("carrier", "unit").unique("carrier", maintain_order=True).iter_rows())
+    defaults = dict(tables.coefficients(site_tables()).select("carrier", "unit").iter_rows()) | dict.fromkeys(core.WATER, "m3") | fellows
+    units = pl.concat([units, silent.select(
+        "register_key", unit=pl.col("carrier").replace_strict(defaults, default=None, return_dtype=pl.String())
+    ).unique("register_key")])
+    result = quantities(
+        found.with_columns(quality=pl.lit(None, dtype=schemas.QUALITY)).select(*schemas.INTERVAL.names()),
+        schemas.conform(units, schemas.REGISTER), schemas.conform(taken, schemas.ASSIGNMENT), by=by, zone=zone,
+    )
+    write_table(without_empty(result, PLACES, assigned), out)
+
+
+def energy_command(
+    quantities: str = typer.Option(..., "--quantities", help="Quantities of carriers."),
+    out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
+    coefficients: str | None = typer.Option(None, "--coefficients", help="Further dated coefficients; they come before the shipped ones."),
+    by: str | None = typer.Option(None, "--sum", help="Sum over groups of these columns, such as enterprise,period."),
+    as_of: str | None = typer.Option(None, "--as-of", metavar="INSTANT", help="Only coefficients that were known then (known_from)."),
+    schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
+        "quantities": QUANTITIES, "coefficients": COEFFICIENTS,
+        "output, after the input columns": ENERGY_OUT, "output of --sum, after its columns": SUMS,
+    }),
+) -> None:
+    """Convert quantities to coal equivalent on both bases; with --sum, add them up by flow."""
+    check_output(out)
+    then = None if as_of is None else instant_of(as_of, ZoneInfo("Asia/Shanghai"), "--as-of")
+    shipped = tables.coefficients(site_tables(), then)
+
+    def law_of(read: Mapping[str, Table]) -> pl.DataFrame:
+        return tables.overlay(shipped, read["coefficients"].frame) if "coefficients" in read else shipped
+
+    def check(read: Mapping[str, Table]) -> list[Problem]:
+        rows = read["quantities"]
+        order = pl.col("valid_to") <= pl.col("valid_from")
+        return [
+            *(at(read["coefficients"], order, "valid_to", "is not after valid_from", "Leave it empty or write a later day") if coefficients else ()),
+            *above_one(rows, "covered_ratio", "estimated_ratio", "renewable_ratio"),
+            *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, law_of(read))),
+        ]
+
+    read = read_tables({"quantities": (quantities, QUANTITIES), "coefficients": (coefficients, COEFFICIENTS)}, check=check, as_of=then)
+    rows, coefficient_table = read["quantities"], law_of(read)
+    result = core.energy(rows.frame, coefficient_table)
+    if by is None:
+        given = [name for name in rows.frame.columns if name in rows.given]
+        write_table(result.select(*given, *(column.name for column in ENERGY_OUT)), out)
+        return
+    groups = list(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
+    if unknown := [name for name in groups if name not in result.columns] or ([by] if not groups else []):
+        raise typer.BadParameter(f"{', '.join(unknown)} is no column; the rows have {', '.join(rows.frame.columns)}", param_hint="--sum")
+    if summed := [name for name in groups if name in schemas.ENERGY_SUM]:
+        raise typer.BadParameter(f"{', '.join(summed)} is what is summed; name what the sums are for, such as enterprise,period", param_hint="--sum")
+    write_table(core.sum_energy(result, groups), out)
+
+
+def intensity_command(
+    energy: str = typer.Option(..., "--energy", help="Output of `calc energy --sum enterprise,period`."),
+    figures: str = typer.Option(..., "--figures", help="Value added of the enterprises."),
+    out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
+    by: Literal["enterprise", "park"] = typer.Option("enterprise", "--by", help="Whose intensity."),
+    schema: bool = schema_option({"energy": ENTERPRISE_SUMS, "figures": FIGURES}),  # noqa: ARG001 - acts when it is read
+) -> None:
+    """Divide energy and water by value added, sum over sum."""
+    check_output(out)
+
+    def check(read: Mapping[str, Table]) -> list[Problem]:
+        sums, values = read["energy"], read["figures"]
+        no_park = pl.col("park").is_null() if by == "park" else pl.lit(value=False)
+        return [
+            *above_one(sums, "covered_ratio", "estimated_ratio"),
+            *twice(sums, ["enterprise", "period"], "Sum the energy with `calc energy --sum enterprise,period`"),
+            *twice(values, ["enterprise", "park", "period"], "Keep one row for each enterprise and period"),
+            *at(values, no_park, "park", "the cell is empty", "Write the park of the enterprise, or use --by enterprise"),
+        ]
+
+    read = read_tables({"energy": (energy, ENTERPRISE_SUMS), "figures": (figures, FIGURES)}, check=check)
+    sums, values = read["energy"], read["figures"]
+    result = intensity(sums.frame, values.frame, by)
+    if by == "enterprise":  # a row of the figures is a row of the result, and brings its further columns along
+        keys = ["enterprise", "period"]
+        further = [name for name in values.frame.columns if name in values.given and name not in result.columns]
+        single = values.frame.filter(~pl.struct(keys).is_duplicated()).select(*keys, *further)
+        result = result.join(single, on=keys, how="left", maintain_order="left")
+    write_table(result, out)
+
+
+def _several_units(table: Table) -> list[Problem]:
+    keys = ["enterprise", "meter", "register"]
+    other = pl.col("unit") != pl.col("unit").first().over(keys)
+    return at(table, other, "unit", "differs from the register's unit in its first row", "Convert the quantities of a register to one unit")
+
+
+COMMANDS: Final = {"quantities": quantities_command, "energy": energy_command, "intensity": intensity_command}
