@@ -131,6 +131,13 @@ QUOTA: Final = _versioned(  # energy that is granted to a project, used by it, o
     "quota", _text("project", required=True), Column("day", Date(), nullable=False), _text("kind", required=True),
     _text("document", 200, required=True), Column("calorific_tce", Double(), nullable=False),
 )
+STOP: Final = _versioned(  # an enterprise, or a process of it, stands by its own report
+    "stop", _text("enterprise", required=True), _text("process"), _text("document", 200), *_validity(),
+)
+METERING_POINT: Final = _versioned(  # where an enterprise needs a meter; without meter: it lacks there
+    "metering_point", _text("enterprise", required=True), _text("point", required=True), _text("level", required=True),
+    _text("medium", required=True), _text("meter"), *_names(),
+)
 REGISTER_VERSION: Final = Table(  # one row: counts changes, and is the lock that imports take turns by
     "register_version", metadata, Column("id", Integer(), primary_key=True, autoincrement=False), Column("version", _Id, nullable=False),
 )
@@ -264,4 +271,11 @@ CONFIRMATION: Final = Table(
     "confirmation", metadata, Column("id", _Id, primary_key=True), _text("product", 200, required=True), _text("indicator", 200, required=True),
     _text("standard", 200, required=True), _text("confirmed_by", 200, required=True), Column("confirmed_on", Date(), nullable=False),
     _text("copy", 500, required=True), _long("remark"), _instant("known_from"),
+)
+
+# --- signs: what a person said who looked at one; the sign itself follows from the data ---
+SIGN_NOTE: Final = Table(
+    "sign_note", metadata, Column("id", _Id, primary_key=True), _text("enterprise", required=True), _text("rule", required=True),
+    _text("subject", 200), _text("period", required=True), _long("note", required=True),
+    _text("looked_at_by", 200, required=True), _instant("looked_at", required=True),
 )

@@ -79,7 +79,35 @@ def upgrade() -> None:
         sa.Column('recorded_by', sa.String(length=200), nullable=False),
         sa.PrimaryKeyConstraint('id', name=op.f('pk_quota'))
     )
-    for table in ('designation', 'medium_use', 'project', 'quota'):
+    op.create_table('stop',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('key', sa.String(length=500), nullable=False),
+        sa.Column('enterprise', sa.String(length=64), nullable=False),
+        sa.Column('process', sa.String(length=64), nullable=True),
+        sa.Column('document', sa.String(length=200), nullable=True),
+        sa.Column('valid_from', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('valid_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('known_from', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('known_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('recorded_by', sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_stop'))
+    )
+    op.create_table('metering_point',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('key', sa.String(length=500), nullable=False),
+        sa.Column('enterprise', sa.String(length=64), nullable=False),
+        sa.Column('point', sa.String(length=64), nullable=False),
+        sa.Column('level', sa.String(length=64), nullable=False),
+        sa.Column('medium', sa.String(length=64), nullable=False),
+        sa.Column('meter', sa.String(length=64), nullable=True),
+        sa.Column('name_zh', sa.String(length=200), nullable=True),
+        sa.Column('name_en', sa.String(length=200), nullable=True),
+        sa.Column('known_from', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('known_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('recorded_by', sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_metering_point'))
+    )
+    for table in ('designation', 'medium_use', 'project', 'quota', 'stop', 'metering_point'):
         with op.batch_alter_table(table, schema=None) as batch_op:
             batch_op.create_index(
                 f'uq_{table}_current', ['key'], unique=True, sqlite_where=sa.text('known_to IS NULL'), postgresql_where=sa.text('known_to IS NULL'),
@@ -97,8 +125,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('id', name=op.f('pk_minutes')),
         sa.UniqueConstraint('project', 'evidence', name=op.f('uq_minutes_project'))
     )
+    op.create_table('sign_note',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('enterprise', sa.String(length=64), nullable=False),
+        sa.Column('rule', sa.String(length=64), nullable=False),
+        sa.Column('subject', sa.String(length=200), nullable=True),
+        sa.Column('period', sa.String(length=64), nullable=False),
+        sa.Column('note', sa.Text(), nullable=False),
+        sa.Column('looked_at_by', sa.String(length=200), nullable=False),
+        sa.Column('looked_at', sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_sign_note'))
+    )
 
 
 def downgrade() -> None:
-    for table in ('minutes', 'quota', 'project', 'medium_use', 'designation'):
+    for table in ('sign_note', 'metering_point', 'stop', 'minutes', 'quota', 'project', 'medium_use', 'designation'):
         op.drop_table(table)
