@@ -240,6 +240,50 @@ VERDICT: Final = pl.Schema({  # one row for each edition that the period touches
     "clause": pl.String(), "source": pl.String(), "confidence": pl.String(),
     "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(),
 })
+WARNING_RULE: Final = pl.Schema({  # a bound of the colours of an early warning; kind null: of every kind of goal
+    "rule": pl.String(), "kind": pl.String(), "value": pl.Float64(),
+    "valid_from": pl.Date(), "valid_to": pl.Date(), "source": pl.String(),  # valid_to: the first day on which it no longer holds
+})
+CONSEQUENCE: Final = pl.Schema({  # what follows for a region, park or enterprise (level) from a colour or a rank
+    "event": pl.String(), "level": pl.String(), "measure_kind": pl.String(),  # intensity, total; null: whatever is measured
+    "consequence_zh": pl.String(), "consequence_en": pl.String(), "valid_from": pl.Date(), "valid_to": pl.Date(),
+    "source": pl.String(), "confidence": pl.String(),
+})
+BUDGET: Final = pl.Schema({  # a goal of a region, park or enterprise for a period
+    "level": pl.String(), "subject": pl.String(),  # region, park, enterprise; its code
+    "measure": pl.String(), "kind": pl.String(),  # ceiling: at most; floor: at least; reduction_ratio: 1 - actual / base at least
+    "period": pl.String(), "target": pl.Float64(),
+    "base": pl.Float64(),  # of the whole period, where the actuals bring none
+    "shares": pl.String(),  # of the twelve months in a year's budget, with ; between them; null: by days
+    "source": pl.String(),
+})
+ACTUAL: Final = pl.Schema({  # what was used; with `per` the level is actual / per, and months of both are summed before they are divided
+    "subject": pl.String(), "measure": pl.String(), "period": pl.String(), "actual": pl.Float64(), "per": pl.Float64(),
+    "base": pl.Float64(),  # of the same days of the base period
+    "covered_ratio": pl.Float64(), "missing": pl.String(),
+})
+WARNING: Final = pl.Schema({  # a goal against what was used, as of a day
+    "level": pl.String(), "subject": pl.String(), "measure": pl.String(), "kind": pl.String(), "period": pl.String(),
+    "actual": pl.Float64(), "target": pl.Float64(), "base": pl.Float64(),
+    "through": pl.Date(),  # the last day that the actual figure knows
+    "progress_ratio": pl.Float64(), "progress_target": pl.Float64(),  # share of the period until then, and the goal of that share
+    "reduction_ratio": pl.Float64(),  # of a reduction: what was reached
+    "gap_ratio": pl.Float64(),  # by which the goal is missed, by its absolute value; negative: by which it is met
+    "colour": pl.String(),  # red, yellow, green
+    "needed_rate": pl.Float64(), "needed_of": pl.String(),  # a_day; level, reduction: in the rest of the period
+    "rate": pl.Float64(),  # what it was so far, as needed_rate
+    "forecast": pl.Float64(), "forecast_low": pl.Float64(), "forecast_high": pl.Float64(), "forecast_colour": pl.String(),
+    "forecast_reason": pl.String(), "forecast_reason_zh": pl.String(),
+    "missing": pl.String(), "source": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
+})
+FORECAST: Final = pl.Schema({  # of a year, from the months of a series; the columns that name the series stand before
+    "year": pl.String(), "through": pl.String(),  # the last month that is known
+    "known": pl.Float64(),  # of the year's months until then; of a level what is divided
+    "value": pl.Float64(), "low": pl.Float64(), "high": pl.Float64(),
+    "back_tests": pl.UInt32(), "error_ratio": pl.Float64(),  # the largest error among them, by what was forecast for the rest of the year
+    "coverage_ratio": pl.Float64(),  # how often the next error of its kind lies within the interval
+    "reason": pl.String(), "reason_zh": pl.String(),
+})
 SETTLEMENT: Final = pl.Schema({  # what became of one journal message
     "message": pl.Int64(), "outcome": pl.String(),  # decoded, undecodable, state, lost, sandbox, replayed
     "reason": pl.String(), "enterprise": pl.String(), "gateway": pl.String(), "epoch": pl.String(), "seq": pl.Int64(),
@@ -358,6 +402,86 @@ LIVENESS: Final = pl.Schema({  # signs that a register is not alive
     "register_key": pl.UInt32(), "last_at": INSTANT, "usual_interval_s": pl.Float64(),
     "changed_at": INSTANT, "unchanged": pl.UInt32(),  # when its value last changed, and how many readings have shown it since
     "stale": pl.Boolean(), "frozen": pl.Boolean(),
+})
+KEY_UNIT_THRESHOLD: Final = pl.Schema({  # from how many tce a year on an enterprise is a key energy user
+    "threshold": pl.String(),  # general, designated
+    "tce": pl.Float64(), "basis": pl.String(), "watch_ratio": pl.Float64(),
+    "valid_from": pl.Date(), "valid_to": pl.Date(), "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
+})
+ACCESS_GOAL: Final = pl.Schema({  # the share of a park's key or other enterprises that is to be fully on line
+    "members": pl.String(), "region": pl.String(),  # region: first digits of the code; null: anywhere
+    "goal_ratio": pl.Float64(),
+    "valid_from": pl.Date(), "valid_to": pl.Date(), "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
+})
+ENTRY_CONDITION: Final = pl.Schema({  # a sector whose new plants must reach a level of a standard
+    "sector": pl.String(), "sector_zh": pl.String(), "standard": pl.String(),  # without the year
+    "level": pl.Int8(), "region": pl.String(),
+    "valid_from": pl.Date(), "valid_to": pl.Date(), "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
+})
+DESIGNATION: Final = pl.Schema({  # an authority has made an enterprise a key energy user below the general threshold
+    "enterprise": pl.String(), "authority": pl.String(), "document": pl.String(), "valid_from": pl.Date(), "valid_to": pl.Date(),
+})
+YEAR_ENERGY: Final = pl.Schema({  # a legal person's energy of a year, as it was metered or as it was reported
+    "enterprise": pl.String(), "year": pl.Int32(), "calorific_tce": pl.Float64(), "equivalent_tce": pl.Float64(),
+    "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(), "missing": pl.String(), "source": pl.String(),
+})
+KEY_UNIT: Final = pl.Schema({  # what an enterprise is by its energy of a year
+    "enterprise": pl.String(), "year": pl.Int32(),
+    "status": pl.String(),  # key, designated, designable (between the thresholds, not designated), below, unknown
+    "listed": pl.Boolean(),  # a key energy user by this year, or by the last known one before it; null: none is known yet
+    "change": pl.String(),  # entry, exit, none, first_known, undecided
+    "decided_on": pl.Date(),  # from when the status can hold: after the year, and from a designation on
+    "since_year": pl.Int32(),  # the first year of `listed` without a break
+    "figure": pl.String(),  # metered, reported: which one counts
+    "basis": pl.String(), "calorific_tce": pl.Float64(), "equivalent_tce": pl.Float64(),
+    "reported_calorific_tce": pl.Float64(), "metered_calorific_tce": pl.Float64(),
+    "other_status": pl.String(), "bases_differ": pl.Boolean(),  # the status on the other basis
+    "watch": pl.Boolean(), "watched_tce": pl.Float64(), "margin_ratio": pl.Float64(),  # the threshold that is near; how far above it
+    "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(),
+    "missing": pl.String(), "reason": pl.String(), "reason_zh": pl.String(), "source": pl.String(),
+})
+MEDIUM_USE: Final = pl.Schema({  # a medium that an enterprise declares to use; site null: at all of its sites
+    "enterprise": pl.String(), "site": pl.String(), "medium": pl.String(), "source": pl.String(), "valid_from": pl.Date(), "valid_to": pl.Date(),
+})
+ACCESS: Final = pl.Schema({  # whether the plant-level data of a medium come from an enterprise's part of a park
+    "park": pl.String(), "enterprise": pl.String(),
+    "members": pl.String(),  # key, other; null: its status is not known
+    "medium": pl.String(),  # coal, water, oil, gas, electricity; all: the five together
+    "state": pl.String(),  # online, not_delivering, no_meter, not_used, unknown
+    "meters": pl.UInt32(), "lacking": pl.String(),  # plant-level meters; those that do not deliver, or the media without a meter
+    "undeclared": pl.Boolean(),  # metered, but not in the declared list
+    "missing": pl.String(),
+})
+ACCESS_SHARE: Final = pl.Schema({  # of a park's enterprises that use a medium, how many are on line
+    "park": pl.String(), "members": pl.String(), "medium": pl.String(), "enterprises": pl.UInt32(), "online": pl.UInt32(), "unknown": pl.UInt32(),
+    "share_ratio": pl.Float64(),  # null while one of them is unknown
+    "at_least_ratio": pl.Float64(), "at_most_ratio": pl.Float64(),  # were all the unknown ones off line, or on line
+    "goal_ratio": pl.Float64(), "meets": pl.Boolean(), "missing": pl.String(), "source": pl.String(), "confidence": pl.String(),
+})
+PROJECT: Final = pl.Schema({  # a new plant, from its approval to its operation
+    "project": pl.String(), "enterprise": pl.String(), "park": pl.String(), "name_zh": pl.String(), "name_en": pl.String(),
+    "product": pl.String(), "indicator": pl.String(), "feedstock": pl.String(), "design_value": pl.Float64(), "design_unit": pl.String(),
+    "parameters": pl.String(),  # of the limit, as name=value;name=value
+    "approved_on": pl.Date(), "approval": pl.String(), "approved_calorific_tce": pl.Float64(), "approved_equivalent_tce": pl.Float64(),  # a year
+    "start_by": pl.Date(), "started_on": pl.Date(), "planned_operation_on": pl.Date(), "operating_from": pl.Date(), "ended_on": pl.Date(),
+    "source": pl.String(),
+})
+QUOTA: Final = pl.Schema({  # energy of a year that is granted to a project, used by it, or taken back
+    "project": pl.String(), "day": pl.Date(), "kind": pl.String(),  # granted, used, reclaimed
+    "document": pl.String(), "calorific_tce": pl.Float64(),
+})
+PROJECT_STATE: Final = pl.Schema({  # a project on a day
+    **PROJECT,
+    "state": pl.String(),  # not_approved, approved, overdue (not begun in time), building, operating, ended
+    "granted_tce": pl.Float64(), "used_tce": pl.Float64(), "reclaimed_tce": pl.Float64(), "remaining_tce": pl.Float64(),
+    "reclaim_due": pl.Boolean(),  # not begun in time, and some quota is left
+    "standard": pl.String(), "edition": pl.String(), "level": pl.String(), "level_1": pl.Float64(), "advanced": pl.Boolean(),
+    "required": pl.Boolean(), "required_by": pl.String(),  # whether a document asks for the level, and which
+    "derivation": pl.String(), "derivation_zh": pl.String(), "limit_source": pl.String(), "missing": pl.String(),
+})
+EXPECTED_ENERGY: Final = pl.Schema({  # what a project that does not operate yet will add in a month
+    "project": pl.String(), "enterprise": pl.String(), "park": pl.String(), "state": pl.String(), "period": pl.String(),
+    "calorific_tce": pl.Float64(), "equivalent_tce": pl.Float64(), "missing": pl.String(), "source": pl.String(),
 })
 
 

@@ -1,0 +1,118 @@
+"""Dual-control budgets: what can be budgeted, by which rule a goal is red, yellow or green, and what follows from it."""
+
+import re
+from datetime import date
+from pathlib import Path
+from typing import Final, Literal, Self
+
+import polars as pl
+from pydantic import model_validator
+
+from config import schemas
+from config.tables import Confidence, Number, Source, TableRow, Text, framed, load
+
+Kind = Literal["ceiling", "reduction_ratio", "floor"]
+KINDS: Final[tuple[Kind, ...]] = ("ceiling", "reduction_ratio", "floor")
+MEASURES: Final = {  # what a site's own results tell, with the unit
+    "calorific_tce": "tce", "equivalent_tce": "tce", "coal_tce": "tce", "electricity_kwh": "kWh", "fresh_water_m3": "m3", "carbon_tco2": "tCO2",
+    "calorific_tce_per_10k_cny": "tce/10^4 CNY", "equivalent_tce_per_10k_cny": "tce/10^4 CNY", "water_m3_per_10k_cny": "m3/10^4 CNY",
+}
+_LEVELS: Final = re.compile(r"_per_|intensity|_ratio$")
+
+
+def is_level(measure: str) -> bool:
+    """Whether a measure is a level, such as an intensity: months of it cannot be added, and half a year does not have half of it.
+
+    >>> is_level("energy"), is_level("calorific_tce_per_10k_cny"), is_level("energy_intensity")
+    (False, True, True)
+    """
+    return _LEVELS.search(measure) is not None
+
+
+def parsed_shares(text: str) -> list[float]:
+    """The shares of the twelve months in a year's budget, written as numbers with ; between them.
+
+    Raises:
+        ValueError: they are not twelve numbers from 0 up that add up to 1 (within 0.001).
+
+    >>> parsed_shares("0.1;0.1;0.1;0.08;0.07;0.07;0.07;0.07;0.07;0.07;0.1;0.1")[2]
+    0.1
+    """
+    shares = [float(part) for part in text.replace("；", ";").split(";")]
+    if len(shares) != 12 or not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 0.001:
+        raise ValueError(f"{text!r} is not twelve shares that add up to 1")
+    return [share / sum(shares) for share in shares]
+
+
+class _Dated(TableRow):
+    valid_from: date
+    valid_to: date | None = None
+    source: Source
+    confidence: Confidence
+    remark: str = ""
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Self:
+        if self.valid_to is not None and self.valid_to <= self.valid_from:
+            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
+        return self
+
+
+class WarningRuleRow(_Dated):
+    """A bound of the colours from `valid_from` up to but not on `valid_to`; without `kind` for every kind of goal."""
+
+    rule: Literal["red_above_missed_ratio", "rise_is_red"]
+    kind: Kind | None = None
+    value: Number
+
+    @property
+    def key(self) -> tuple[str, str | None, date]:
+        return self.rule, self.kind, self.valid_from
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.rule == "rise_is_red" and self.value not in (0, 1):
+            raise ValueError(f"value {self.value} of rise_is_red is neither 1 (it is) nor 0 (it is not)")
+        if self.value < 0:
+            raise ValueError(f"value {self.value} is below 0")
+        return self
+
+
+class ConsequenceRow(_Dated):
+    """What follows for a region or park from a colour or a rank; without `measure_kind` whatever is measured."""
+
+    event: Literal["red", "yellow", "top_ten", "last_three", "three_years_below_class"]
+    level: Literal["region", "park", "enterprise"]
+    measure_kind: Literal["intensity", "total"] | None = None
+    consequence_zh: Text
+    consequence_en: Text
+
+    @property
+    def key(self) -> tuple[str, str, str | None, date, str]:
+        return self.event, self.level, self.measure_kind, self.valid_from, self.consequence_en
+
+
+MODELS: Final[dict[str, type[TableRow]]] = {"warning_rules": WarningRuleRow, "consequences": ConsequenceRow}
+
+
+def warning_rules(site_dir: Path | None = None) -> pl.DataFrame:
+    """The bounds of the colours as WARNING_RULE, shipped rows first; of rows in force together the last one counts.
+
+    Raises:
+        BadInputError: rows that do not fit, all of them.
+
+    >>> warning_rules().filter(rule="red_above_missed_ratio")["value"].to_list()
+    [0.1]
+    """
+    base, own = load("warning_rules", WarningRuleRow, site_dir)
+    return framed([*base, *own], schemas.WARNING_RULE)
+
+
+def consequences(site_dir: Path | None = None) -> pl.DataFrame:
+    """What follows from colours and ranks as CONSEQUENCE, shipped rows first.
+
+    Raises:
+        BadInputError: rows that do not fit, all of them.
+    """
+    base, own = load("consequences", ConsequenceRow, site_dir)
+    return framed([*base, *own], schemas.CONSEQUENCE)
