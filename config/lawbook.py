@@ -7,7 +7,9 @@ from typing import Final
 from config import benchmarks, budgets, key_units, papers, signs, tables
 from config.tables import TableRow, load
 
-MODELS: Final[Mapping[str, type[TableRow]]] = {**tables.MODELS, **benchmarks.MODELS, **key_units.MODELS, **papers.MODELS, **signs.MODELS, **budgets.MODELS}
+MODELS: Final[Mapping[str, type[TableRow]]] = {
+    **tables.MODELS, **benchmarks.MODELS, **key_units.MODELS, **papers.MODELS, **signs.MODELS, **budgets.MODELS,
+}
 
 
 def rows_of(table: str, site_dir: Path | None = None) -> list[TableRow]:
