@@ -20,7 +20,8 @@ from stdnum.exceptions import InvalidChecksum, ValidationError
 
 from config import events, formulas, tables
 from config.errors import BadInputError, Problem
-from config.schemas import ASSIGNMENT, BALANCE, EVENT, INSTANT, REGISTER, VEE_RULE, conform
+from config.papers import LEVELS
+from config.schemas import ASSIGNMENT, BALANCE, EVENT, INSTANT, METERING_POINT, REGISTER, STOP, VEE_RULE, conform
 from config.units import MEDIA, known_units, units_of
 from store import audit, models, sheets
 from store.database import Database, frame_of
@@ -192,6 +193,18 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
                 ("register", ("enterprise", "meter", "register"), ("enterprise", f"{side}_meter", f"{side}_register")) for side in ("total", "part")
             ),
         ),
+        "stop": _Shape(  # without process: all of the enterprise
+            models.STOP, {**enterprise, "process": Field(name), "document": Field(text), **validity, **withdrawn},
+            ("enterprise", "process", "valid_from"), (owner,),
+        ),
+        "metering_point": _Shape(
+            models.METERING_POINT,
+            {
+                **enterprise, "point": Field(name, required=True), "level": Field(sheets.choice(*LEVELS), required=True),
+                "medium": Field(sheets.choice(*MEDIA), required=True), "meter": Field(name), **names, **withdrawn,
+            },
+            ("enterprise", "point"), (owner, ("meter", ("enterprise", "meter"), ("enterprise", "meter"))),
+        ),
     }
 
 
@@ -235,7 +248,7 @@ class RegisterStore:
         """Take over tables in memory, by the same rules.
 
         Args:
-            tables: by name: region, park, enterprise, site, gateway, meter, register, assignment, event, rule, balance; only some will do.
+            tables: by name: region, park, enterprise, site, gateway, meter, register, assignment, event, rule, balance, stop, metering_point; only some will do.
             by: who answers for it.
             known_from: from when on it is known.
 
@@ -301,6 +314,19 @@ class RegisterStore:
             named = keys.rename({"register_key": f"{side}_key", "meter": f"{side}_meter", "register": f"{side}_register"})
             rows = rows.join(named, on=["enterprise", f"{side}_meter", f"{side}_register"])
         return rows.select(BALANCE.names()).sort(BALANCE.names())
+
+    def stops(self) -> pl.DataFrame:
+        """STOP: days on which enterprises or processes stand by their own report."""
+        rows = self._db.frame(_current(models.STOP, ["enterprise", "process", "document", "valid_from", "valid_to"]), {
+            "enterprise": pl.String(), "process": pl.String(), "document": pl.String(), "first_day": INSTANT, "last_day": INSTANT,
+        })
+        day = (pl.col("first_day"), pl.col("last_day") - pl.duration(microseconds=1))  # until then, not included
+        local = [one.dt.convert_time_zone(self._zone.key).dt.date() for one in day]
+        return conform(rows.with_columns(local), STOP).sort(STOP.names())
+
+    def metering_points(self) -> pl.DataFrame:
+        """METERING_POINT: where enterprises need a meter, and the meter that is there."""
+        return conform(self._rows("metering_point"), METERING_POINT)
 
     def versions(self, table: str, after: datetime, until: datetime) -> pl.DataFrame:
         """Versions that became known, or were replaced or withdrawn, after one instant and up to another.
@@ -601,6 +627,14 @@ class _Change:
             if row["rule"] in tables.VEE_ALWAYS and row["enabled"] is False:
                 what = "this rule decides which readings count and cannot be switched off"
                 self._tell(f"{where} column enabled", what, "Leave it empty; an edit of kind replace or confirm is the way to correct a reading.")
+        for key, row in self.after["stop"].items():
+            if row["valid_from"] is None:
+                self._tell(f"{self._where('stop', key)} column valid_from", "is empty", "Write the first day on which it stands.")
+        for key, row in self.after["metering_point"].items():
+            meter = self.after["meter"].get((row["enterprise"], row["meter"]))
+            if meter is not None and meter["medium"] != row["medium"]:
+                what = f"meter {row['meter']} measures {meter['medium']}, the point needs {row['medium']}"
+                self._tell(f"{self._where('metering_point', key)} column meter", what, "Mend the medium, or name the meter that is there.")
         for key, row in self.after["balance"].items():
             if (row["total_meter"], row["total_register"]) == (row["part_meter"], row["part_register"]):
                 self._tell(f"{self._where('balance', key)} column part_register", "is the total itself", "Name the register that is a part of it.")
@@ -628,6 +662,7 @@ class _Change:
 _IN_ORDER: Final = (
     ("register", "valid_from", "valid_to"), ("assignment", "valid_from", "valid_to"), ("register", "range_low", "range_high"),
     ("meter", "calibrated_on", "calibration_due"), ("rule", "valid_from", "valid_to"), ("balance", "valid_from", "valid_to"),
+    ("stop", "valid_from", "valid_to"),
 )
 
 
