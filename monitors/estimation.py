@@ -78,16 +78,20 @@ class Estimates:
 
 
 def gaps(intervals: pl.DataFrame) -> pl.DataFrame:
-    """WINDOW: from the first to the last hour of each register, the runs of hours that are missing or not covered whole.
+    """WINDOW: between the first and the last hour of each register, the runs of hours that are missing or not covered whole.
+
+    The first and the last hour of which anything is known are where the readings begin and end: what lacks of these is no gap.
 
     Args:
         intervals: INTERVAL by hour.
     """
     key = pl.col("register_key")
-    rows = intervals.sort("register_key", "start").with_columns(before=pl.col("end").shift(1).over("register_key"))
+    rows = intervals.filter(pl.col("covered_ratio") > 0).sort("register_key", "start").with_columns(
+        before=pl.col("end").shift(1).over(key), after=pl.col("start").shift(-1).over(key),
+    )
     holes = pl.concat([
         rows.filter(pl.col("start") > pl.col("before")).select(key, start="before", end="start"),
-        rows.filter(pl.col("covered_ratio") < 1 - _EPSILON).select("register_key", "start", "end"),
+        rows.filter(pl.col("covered_ratio") < 1 - _EPSILON, pl.col("before", "after").is_not_null()).select("register_key", "start", "end"),
     ]).sort("register_key", "start")
     begins = (pl.col("start") != pl.col("end").shift(1)) | (key != key.shift(1))
     runs = holes.with_columns(run=begins.fill_null(value=True).cum_sum())

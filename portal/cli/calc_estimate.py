@@ -70,7 +70,9 @@ def _place(zone: str) -> str:
 def estimate_command(
     intervals: str = typer.Option(..., "--intervals", help="Output of `calc intervals --by hour`: the gaps' registers, their history, linked ones."),
     out: str = typer.Option(..., "--out", help="Where the estimates go, a row for each span."),
-    windows: str | None = typer.Option(None, "--windows", help="What to estimate; left out: the hours that are missing or not covered whole."),
+    windows: str | None = typer.Option(
+        None, "--windows", help="What to estimate; left out: the hours between readings that are missing or not covered whole.",
+    ),
     linked: str | None = typer.Option(None, "--linked", help="Which register goes with which."),
     method: Literal["auto", "linear", "like_days", "linked", "manual"] = typer.Option(
         "auto", "--method", help="How; auto: by the smallest error of back-tests.",
@@ -145,7 +147,8 @@ def _problems(given: Mapping[str, Table], keys: dict[str, pl.Series], method: st
     differs = "the unit differs from the register's first row"
     problems += [Problem(hours.where(row, "unit"), differs, "Write one unit") for row in units["row"].head(20)]
     if "windows" in given:
-        problems += _window_problems(given["windows"], keys["windows"], method)
+        backwards = rows.filter(pl.col("quantity") < 0)["key"].unique()
+        problems += _window_problems(given["windows"], keys["windows"], method, backwards)
     elif method == "manual":
         problems.append(Problem("--method manual", "no window gives a value", "Give --windows with a column quantity"))
     if method == "linked" and linked is None:
@@ -159,24 +162,25 @@ def _problems(given: Mapping[str, Table], keys: dict[str, pl.Series], method: st
     return problems
 
 
-def _window_problems(windows: Table, keys: pl.Series, method: str) -> list[Problem]:
+def _window_problems(windows: Table, keys: pl.Series, method: str, backwards: pl.Series) -> list[Problem]:
+    """What is wrong with the windows, `backwards` being the registers with an hour below zero: only a net register has one."""
     rows = windows.frame.with_columns(key=keys).with_row_index("row")
     sorted_rows = rows.sort("key", "start")
     overlapping = sorted_rows.filter(pl.col("key").is_not_null(), (pl.col("start") < pl.col("end").cum_max().shift(1)).over("key"))
     quantity, low, high = (pl.col(name) for name in ("quantity", "low", "high"))
-    asked = {
-        "end": (pl.col("end") <= pl.col("start"), "it is not after start", "A window goes from start to end"),
-        "start": (pl.col("row").is_in(overlapping["row"].implode()), "the window overlaps one before it", "Give each time once"),
-        "low": ((low > quantity) | (low > high), "it is above the value", "Write low <= quantity <= high"),
-        "high": (high < quantity, "it is below the value", "Write low <= quantity <= high"),
-        "quantity": (
-            quantity.is_null() & (pl.lit(method == "manual") | low.is_not_null() | high.is_not_null()), "the cell is empty",
-            "Write the value for what is not covered in the window",
-        ),
-    }
+    forward = pl.col("key").is_not_null() & ~pl.col("key").is_in(backwards.implode())
+    negative = "it is below 0, and no hour of the register is", "Only a register that runs backwards too can have a negative consumption"
+    asked = [
+        ("end", pl.col("end") <= pl.col("start"), "it is not after start", "A window goes from start to end"),
+        ("start", pl.col("row").is_in(overlapping["row"].implode()), "the window overlaps one before it", "Give each time once"),
+        ("low", (low > quantity) | (low > high), "it is above the value", "Write low <= quantity <= high"),
+        ("high", high < quantity, "it is below the value", "Write low <= quantity <= high"),
+        ("quantity", quantity.is_null() & (pl.lit(method == "manual") | low.is_not_null() | high.is_not_null()), "the cell is empty",
+         "Write the value for what is not covered in the window"),
+        ("quantity", forward & (quantity < 0), *negative), ("low", forward & (low < 0) & (quantity >= 0), *negative),
+    ]
     return [
-        Problem(windows.where(row, column), what, remedy)
-        for column, (wrong, what, remedy) in asked.items() for row in rows.filter(wrong)["row"]
+        Problem(windows.where(row, column), what, remedy) for column, wrong, what, remedy in asked for row in rows.filter(wrong)["row"]
     ]
 
 

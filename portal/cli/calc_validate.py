@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import typer
@@ -10,7 +11,23 @@ from config import tables
 from config.errors import Problem
 from config.schemas import BALANCE, EVENT, HISTORY, READING, READING_QUALITY, REGISTER, VEE_RULE, conform, empty
 from monitors import vee, vee_periods
-from portal.cli.calc import _NAMES, DEFAULT_ZONE, EVENTS, READINGS, REGISTERS, _consumption, _key_of, _keyed, _names, _problems, app, place
+from portal.cli.calc import (
+    _NAMES,
+    DEFAULT_ZONE,
+    EVENTS,
+    KNOWN,
+    READINGS,
+    REGISTERS,
+    _consumption,
+    _key_of,
+    _keyed,
+    _names,
+    _problems,
+    _without_arrival,
+    app,
+    place,
+)
+from portal.cli.common import instant_of
 from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
 
 SHIPPED: Final = tables.vee_rule_rows()[0]
@@ -29,7 +46,7 @@ RULES: Final = (
     Column("high", "number", "upper bound; empty: as shipped", required=False, unit="the rule's"),
     Column("severity", "text", "how bad it is; empty: as shipped", required=False, allowed=vee.SEVERITIES),
     Column("enabled", "flag", "whether it is asked; empty: yes", required=False),
-    *VALIDITY,
+    *VALIDITY, *KNOWN,
 )
 BALANCES: Final = (
     Column("enterprise", "text", "id of the enterprise", required=False),
@@ -39,12 +56,13 @@ BALANCES: Final = (
     Column("part_register", "text", "its register", required=False, default="main"),
     Column("kind", "text", "tariff registers of a total, sub-meters behind a main meter, production of an energy register",
            allowed=("tariff", "sub_meter", "output")),
-    *VALIDITY,
+    *VALIDITY, *KNOWN,
 )
 MONTH_FIGURES: Final = (
     *_NAMES,
     Column("period", "period", "a month, such as 2026-11"),
     Column("quantity", "number", "what the register used in it, multiplier applied", unit="the register's"),
+    *KNOWN,
 )
 VERDICTS: Final = (
     *READINGS,
@@ -90,6 +108,10 @@ def validate_command(
     zone: str | None = typer.Option(
         None, "--zone", callback=place, help=f"Whose days are meant (default {DEFAULT_ZONE}). If given, times without an offset are of it too.",
     ),
+    as_of: str | None = typer.Option(
+        None, "--as-of", metavar="INSTANT",
+        help="Only readings that had arrived by then (received_at); registers, events, rules, balances and figures as they were known then.",
+    ),
     schema: bool = schema_option(_SCHEMA),  # noqa: ARG001 - acts before the command does
 ) -> None:
     """Judge readings by named rules, and registers and periods against each other."""
@@ -101,7 +123,8 @@ def validate_command(
             "readings": (readings, READINGS), "registers": (registers, REGISTERS), "events": (events, EVENTS), "rules": (rules, RULES),
             "balances": (balances, BALANCES), "figures": (month_figures, MONTH_FIGURES),
         },
-        zone=zone, day_zone=days_of, check=lambda read: _wrong(read, keys),
+        zone=zone, day_zone=days_of, check=lambda read: [*_wrong(read, keys), *(_without_arrival(read["readings"]) if as_of else ())],
+        as_of=None if as_of is None else instant_of(as_of, ZoneInfo(days_of), "--as-of"),
     )
     rows, named = given["registers"], _names(given["registers"])
     keyed = _keyed(rows, named)

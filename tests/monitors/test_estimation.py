@@ -275,7 +275,7 @@ def test_measured_time_gives_no_estimate() -> None:
 @given(st.lists(st.sampled_from([None, 0.0, 3.0, 8.5]), min_size=4, max_size=60), st.lists(st.floats(0.1, 1), min_size=60, max_size=60))
 def test_only_what_is_not_covered_is_added(quantities: list[float | None], covered: list[float]) -> None:
     history = hours([1.0, *quantities, 1.0])
-    history = history.with_columns(covered_ratio=pl.Series([1.0, *covered, 1.0][:history.height]))
+    history = history.with_columns(covered_ratio=pl.Series([1.0, *covered[:history.height - 2], 1.0]))
     done = run(history, method="linear")
     whole = completed(history, done)
     beside = whole.join(history, on=["register_key", "start"], how="left", suffix="_had")
@@ -419,10 +419,18 @@ def test_neither_the_order_of_rows_nor_the_size_of_batches_changes_anything(monk
 
 def test_gaps_are_missing_hours_and_hours_not_covered_whole() -> None:
     half = hours([1.0], start=MONDAY + 5 * HOUR, covered_ratio=0.5)
-    history = pl.concat([hours([1.0, None, None, 1.0, 1.0]), half, hours([1.0, None, 1.0], key=2)])
+    history = pl.concat([hours([1.0, None, None, 1.0, 1.0]), half, hours([1.0], start=MONDAY + 6 * HOUR), hours([1.0, None, 1.0], key=2)])
     assert [(key, (a - MONDAY) // HOUR, (b - MONDAY) // HOUR) for key, a, b in gaps(history).iter_rows()] == [(1, 1, 3), (1, 5, 6), (2, 1, 2)]
     assert gaps(history.clear()).is_empty()
     assert run(history.clear()).spans.is_empty()
+
+
+def test_what_lacks_of_the_hours_in_which_the_readings_begin_and_end_is_no_gap() -> None:
+    known = [0.0, 0.3, 0.4, 1.0, 0.4, 0.3, 0.0]  # of these hours; the readings begin in hour 1 and end in hour 5
+    history = hours([1.0] * 7).with_columns(covered_ratio=pl.Series(known))
+    assert [((a - MONDAY) // HOUR, (b - MONDAY) // HOUR) for _, a, b in gaps(history).iter_rows()] == [(2, 3), (4, 5)]
+    assert gaps(history.slice(1, 1)).is_empty()
+    assert gaps(history.filter(pl.col("covered_ratio").is_in([0.0, 0.3]))).rows() == [(1, MONDAY + 2 * HOUR, MONDAY + 5 * HOUR)]
 
 
 def test_a_window_within_the_hour_gets_its_share_of_it() -> None:

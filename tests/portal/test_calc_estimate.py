@@ -60,6 +60,31 @@ def test_without_windows_the_gaps_of_the_file_are_estimated() -> None:
     assert row["total_measured"] is False
 
 
+def test_the_ends_of_the_readings_are_estimated_only_if_a_window_names_them() -> None:
+    put("r.csv", "meter,read_at,value", *(f"E-1,2025-04-01T{hour:02}:20:00+08:00,{hour}" for hour in (6, 7, 8, 11, 12)))
+    put("g.csv", "meter,medium,unit,kind", "E-1,electricity,kWh,interval")
+    made = CliRunner().invoke(app, ["intervals", "--readings", "r.csv", "--registers", "g.csv", "--by", "hour", "--out", "i.csv"])
+    assert made.exit_code == 0, made.output
+    calc("--method", "linear", "--out", "o.csv")
+    assert pl.read_csv("o.csv").select(pl.col("start", "end").str.slice(11, 5)).rows() == [("08:00", "11:00")]
+    windows = put("w.csv", "meter,start,end", "E-1,2025-04-01T12:00:00,2025-04-01T13:00:00")
+    calc("--method", "linear", "--windows", windows, "--out", "o.csv")
+    assert pl.read_csv("o.csv").select(pl.col("start", "end").str.slice(11, 5)).rows() == [("12:00", "13:00")]
+
+
+def test_a_value_below_zero_is_taken_only_of_a_register_that_runs_backwards_too() -> None:
+    windows = put("w.csv", "meter,start,end,quantity,low,high", "E-1,2025-04-22T06:00,2025-04-22T11:00,-5,-9,-1")
+    what = "it is below 0, and no hour of the register is. Only a register that runs backwards too can have a negative consumption"
+    assert problems("--windows", windows) == [f"w.csv row 2 column quantity: {what}"]
+    put("w.csv", "meter,start,end,quantity,low,high", "E-1,2025-04-22T06:00,2025-04-22T11:00,0,-9,1")
+    assert problems("--windows", windows) == [f"w.csv row 2 column low: {what}"]
+    put("w.csv", "meter,start,end,quantity,low,high", "E-1,2025-04-22T06:00,2025-04-22T11:00,-5,-9,-1")
+    with Path("i.csv").open("a", encoding="utf-8") as file:
+        file.write("E-1,2025-05-02T00:00+08:00,2025-05-02T01:00+08:00,-0.5,kWh,red\n")
+    calc("--windows", windows, "--out", "o.csv")
+    assert pl.read_csv("o.csv").row(0, named=True)["quantity"] == -5.0
+
+
 def test_a_linked_meter_gives_its_share_and_the_filled_hours_are_input_of_the_next_command() -> None:
     links = put("l.csv", "meter,linked_meter", "E-1,E-2")
     calc("--linked", links, "--out", "o.csv", "--filled", "f.parquet")

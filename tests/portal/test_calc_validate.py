@@ -116,6 +116,42 @@ X,main,spike,,,false,2026-03-02,2026-03-01
     assert "v.csv row 2 column rule" in problems("--rules", "v.csv")
 
 
+@pytest.mark.parametrize(("as_of", "broken"), [
+    ("2026-03-01T00:00:04", []), ("2026-03-01T02:00:05", ["", "rating"]), ("2026-03-01T03:59:59", ["", "rating"]),
+    ("2026-03-01T04:00:00", ["", "", "rating"]), ("2026-03-01T04:59:59", ["", "", "rating"]), ("2026-03-01T05:00:00", ["", "", ""]),
+    (None, ["", "", ""]),
+])
+def test_as_of_an_instant_what_had_arrived_is_judged_by_what_was_known(as_of: str | None, broken: list[str]) -> None:
+    """The second reading arrives at 4 o'clock, and from 5 on a greater rating is known."""
+    put("r.csv", "meter,read_at,value,received_at\n" + "".join(
+        f"M,2026-03-01T0{hour}:00:00+08:00,{value},2026-03-01T{came}+08:00\n"
+        for hour, value, came in ((0, 0, "00:00:05"), (1, 60, "04:00:00"), (2, 260, "02:00:05"))
+    ))
+    put("g.csv", """meter,medium,unit,kind,max_rate_per_h,known_from,known_to
+M,electricity,kWh,cumulative,100,,2026-03-01T05:00:00+08:00
+M,electricity,kWh,cumulative,250,2026-03-01T05:00:00+08:00,
+""")
+    validate(*(() if as_of is None else ("--as-of", as_of)))
+    assert pl.read_csv("o.csv", infer_schema=False)["broken_rules"].to_list() == broken
+
+
+def test_rules_and_balances_count_as_they_were_known_and_arrivals_are_asked_for() -> None:
+    put("v.csv", "rule,high,known_from,known_to\nrange,140,,2026-03-02T00:00:00+08:00\nrange,1e6,2026-03-02T00:00:00+08:00,\n")
+    put("b.csv", """total_meter,total_register,part_meter,part_register,kind,known_from
+M,main,M,day,tariff,2026-03-02T00:00:00+08:00
+M,main,M,night,tariff,
+""")
+    found = {}
+    for as_of in ("2026-03-01T23:59:59", "2026-03-02T00:00:00"):
+        validate("--rules", "v.csv", "--balances", "b.csv", "--periods", "p.csv", "--as-of", as_of)
+        judged = pl.read_csv("p.csv", infer_schema=False).filter(rule="tariff_sum")
+        found[as_of] = pl.read_csv("o.csv", infer_schema=False)["broken_rules"][1], judged["actual"].to_list()
+    assert found == {"2026-03-01T23:59:59": ("range", ["60.05"]), "2026-03-02T00:00:00": ("", ["150.05"])}
+    put("r.csv", READINGS.replace(",2026-03-01T01:00:05+08:00,early", ",,early"))
+    Path("o.csv").unlink()
+    assert "r.csv row 3 column received_at: the cell is empty" in problems("--as-of", "2026-03-02")
+
+
 def test_an_empty_file_gives_an_empty_result() -> None:
     put("r.csv", READINGS.splitlines()[0] + "\n")
     assert validate("--periods", "p.csv").startswith("0 readings; 0 days and months")
