@@ -122,6 +122,12 @@ ASSIGNMENT: Final = pl.Schema({  # what a register measures, with dates
     "register_key": pl.UInt32(), "enterprise": pl.String(), "carrier": pl.String(), "flow": pl.String(), "use": pl.String(),
     "site": pl.String(), "process": pl.String(), "product": pl.String(), "share_ratio": pl.Float64(),
     "valid_from": INSTANT, "valid_to": INSTANT,
+    "allocation": pl.String(),  # output, register: share_ratio of the register is divided month by month by that key; null: share_ratio itself
+    "key_register_key": pl.UInt32(),  # register: the register whose quantity is this assignment's part of the key
+})
+HOLDING: Final = pl.Schema({  # to whom what is measured at a site counts, and where it lies
+    "enterprise": pl.String(), "site": pl.String(),  # as the register names it
+    "owner": pl.String(), "park": pl.String(), "block": pl.String(), "valid_from": INSTANT, "valid_to": INSTANT,
 })
 QUANTITY: Final = pl.Schema({
     "enterprise": pl.String(), "site": pl.String(), "process": pl.String(), "product": pl.String(),
@@ -203,6 +209,20 @@ INTENSITY: Final = pl.Schema({  # the subject column (enterprise or park) and pe
     "coverage_ratio": pl.Float64(), "covered_ratio": pl.Float64(), "missing": pl.String(),
     "price_basis": pl.String(), "base_year": pl.Int32(),
 })
+CORRECTION: Final = pl.Schema({  # how a parameter of a plant changes a limit, or the figure held against it
+    "sequence": pl.Int64(),  # corrections apply in this order
+    "parameter": pl.String(), "parameter_zh": pl.String(), "parameter_en": pl.String(), "parameter_unit": pl.String(),
+    "low": pl.Float64(), "high": pl.Float64(),  # what is possible at all
+    "kind": pl.String(),  # by_value, by_step, interpolated, linear: how the parameter gives the amount
+    "effect": pl.String(),  # add, multiply, add_share (of the level as printed): what the amount does
+    "applies_to": pl.String(), "levels": pl.String(),  # limit or actual; levels of a limit, such as "1 3"
+    "values": pl.String(), "values_zh": pl.String(),  # value:amount, bound:amount (>bound: above it) or point:amount, with a space between
+    "constant": pl.Float64(), "coefficient": pl.Float64(), "base": pl.Float64(), "per": pl.Float64(),  # constant + coefficient x (x - base) / per
+    "side": pl.String(), "cap": pl.Float64(),  # both, above, below the base; at most so many times `per`
+    "when_parameter": pl.String(), "when_zh": pl.String(), "when_en": pl.String(), "when_unit": pl.String(), "when_above": pl.Float64(),
+    "when_empty": pl.String(),  # incomplete, or not_applied where the amount stands in a table of the standard that is not carried
+    "clause": pl.String(), "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
+})
 LIMIT: Final = pl.Schema({  # one row of an energy-consumption limit standard
     "product": pl.String(), "standard": pl.String(), "edition": pl.String(), "name_zh": pl.String(),
     "product_zh": pl.String(), "product_en": pl.String(),
@@ -212,6 +232,7 @@ LIMIT: Final = pl.Schema({  # one row of an energy-consumption limit standard
     "effective_from": pl.Date(), "effective_to": pl.Date(),  # effective_to: the last day in force, included
     "corrections_complete": pl.Boolean(),
     "clause": pl.String(), "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
+    "corrections": pl.List(pl.Struct(CORRECTION)),  # what changes its levels, or the figure held against them, in order
 })
 BENCHMARK: Final = pl.Schema({  # benchmark (标杆) and baseline (基准) efficiency levels of the NDRC: beside a verdict, never a finding
     "product": pl.String(), "indicator": pl.String(), "feedstock": pl.String(), "unit": pl.String(),
@@ -227,18 +248,22 @@ PRODUCT: Final = pl.Schema({  # what a limit is compared with
     "plant_status": pl.String(), "feedstock": pl.String(), "line": pl.String(),
     "value": pl.Float64(), "unit": pl.String(), "energy": pl.Float64(), "energy_unit": pl.String(),
     "output": pl.Float64(), "output_unit": pl.String(), "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(),
+    "uncertainty_ratio": pl.Float64(),  # expanded uncertainty (k = 2) of the figure, from the classes of its meters
 })
 VERDICT: Final = pl.Schema({  # one row for each edition that the period touches
     "enterprise": pl.String(), "product": pl.String(), "indicator": pl.String(), "line": pl.String(),
     "period_start": pl.Date(), "period_end": pl.Date(),  # the days judged under this edition, both included
     "plant_status": pl.String(), "actual": pl.Float64(), "unit": pl.String(), "basis": pl.String(),
     "standard": pl.String(), "edition": pl.String(),
-    "level_1": pl.Float64(), "level_2": pl.Float64(), "level_3": pl.Float64(),
+    "level_1": pl.Float64(), "level_2": pl.Float64(), "level_3": pl.Float64(),  # corrected
     "binding_level": pl.Int8(), "level": pl.String(), "verdict": pl.String(), "missing": pl.String(),
     "standing": pl.String(), "excess": pl.Float64(), "excess_ratio": pl.Float64(),
     "derivation": pl.String(), "derivation_zh": pl.String(),
     "clause": pl.String(), "source": pl.String(), "confidence": pl.String(),
     "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(),
+    "uncertainty": pl.Float64(), "within_uncertainty": pl.Boolean(),  # of the figure, in `unit`; the limit lies inside it: verify before any case
+    "benchmark": pl.Float64(), "baseline": pl.Float64(),
+    "benchmark_position": pl.String(),  # leading (at most the benchmark), between, below_baseline (less efficient than it), unknown
 })
 WARNING_RULE: Final = pl.Schema({  # a bound of the colours of an early warning; kind null: of every kind of goal
     "rule": pl.String(), "kind": pl.String(), "value": pl.Float64(),

@@ -80,6 +80,11 @@ ENTERPRISE: Final = _versioned(
     _text("industry", 200), _text("plant_status"), Column("key_unit", Boolean()),
 )
 SITE: Final = _versioned("site", _text("enterprise", required=True), _text("site", required=True), _text("park", required=True), *_names())
+BLOCK: Final = _versioned("block", _text("park", required=True), _text("block", required=True), *_names())
+HOLDING: Final = _versioned(  # to whom the energy of a site counts and where it lies, from a day on: parks merge, sites change hands
+    "holding", _text("enterprise", required=True), _text("site", required=True), _text("owner", required=True), _text("park", required=True),
+    _text("block"), *_validity(),
+)
 GATEWAY: Final = _versioned(
     "gateway", _text("enterprise", required=True), _text("gateway", required=True), _text("region", required=True), *_names(), _text("software", 200),
 )
@@ -101,6 +106,7 @@ REGISTER: Final = _versioned(
 ASSIGNMENT: Final = _versioned(
     "assignment", *_of_register(), _text("carrier", required=True), _text("flow", required=True), _text("use"),
     _text("site"), _text("process"), _text("product"), Column("share_ratio", Double(), nullable=False), *_validity(),
+    _text("allocation"), _text("key_meter"), _text("key_register"),  # how what is shared is divided month by month
 )
 EVENT: Final = _versioned(
     "event", *_of_register(), _instant("at", required=True), _text("event", required=True),

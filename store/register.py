@@ -21,7 +21,22 @@ from stdnum.exceptions import InvalidChecksum, ValidationError
 from config import events, formulas, tables
 from config.errors import BadInputError, Problem
 from config.papers import LEVELS
-from config.schemas import ASSIGNMENT, BALANCE, EVENT, INSTANT, METERING_POINT, REGISTER, STOP, VEE_RULE, conform
+from config.schemas import (
+    ASSIGNMENT,
+    BALANCE,
+    DESIGNATION,
+    EVENT,
+    HOLDING,
+    INSTANT,
+    MEDIUM_USE,
+    METERING_POINT,
+    PROJECT,
+    QUOTA,
+    REGISTER,
+    STOP,
+    VEE_RULE,
+    conform,
+)
 from config.units import MEDIA, known_units, units_of
 from store import audit, models, sheets
 from store.database import Database, frame_of
@@ -34,7 +49,10 @@ FLOWS: Final = ("consumed", "purchased", "own_primary", "opening_stock", "closin
 USES: Final = ("fuel", "feedstock", "medium")
 SEVERITIES: Final = ("info", "warning", "error")
 BALANCES: Final = ("tariff", "sub_meter", "output")
+ALLOCATIONS: Final = ("output", "register")  # keys by which what is shared is divided
 PLANT_STATUSES: Final = ("existing", "new")
+FEEDSTOCK: Final = ("included", "excluded")
+QUOTA_KINDS: Final = ("granted", "used", "reclaimed")
 _RATE_UNITS: Final = units_of("rate")
 _STATE_UNITS: Final = units_of("state")
 _NO_START, _NO_END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -95,6 +113,17 @@ def _error_values(cell: Any) -> str:
     return ";".join(f"{value(part):.15g}" for part in sheets.text()(cell).split(";"))
 
 
+def _parameters(cell: Any) -> str:
+    """Parameters of a limit, as `clinker_ratio=0.72;altitude_m=1300`."""
+    given: dict[str, str] = {}
+    for part in sheets.text(2000)(cell).split(";"):
+        name, sign, value = (each.strip() for each in part.partition("="))
+        if not (name and sign and value) or name in given:
+            raise WrongError(f"{part.strip()!r} gives no parameter", "Write each once, as clinker_ratio=0.72;altitude_m=1300.")
+        given[name] = value
+    return ";".join(f"{name}={value}" for name, value in given.items())
+
+
 def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
     instant, text, name = sheets.instant(zone), sheets.text(), sheets.identifier
     names = {"name_zh": Field(text), "name_en": Field(text)}
@@ -121,6 +150,20 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
         "site": _Shape(
             models.SITE, {**enterprise, "site": Field(name, required=True), "park": Field(name, required=True), **names, **withdrawn},
             ("enterprise", "site"), (owner, ("park", ("park",), ("park",))),
+        ),
+        "block": _Shape(
+            models.BLOCK, {"park": Field(name, required=True), "block": Field(name, required=True), **names, **withdrawn}, ("park", "block"),
+            (("park", ("park",), ("park",)),),
+        ),
+        "holding": _Shape(  # from a day on: whose the site is, and in which park and block it lies
+            models.HOLDING,
+            {
+                **enterprise, "site": Field(name, required=True), "owner": Field(credit_code, required=True), "park": Field(name, required=True),
+                "block": Field(name), **validity, **withdrawn,
+            },
+            ("enterprise", "site", "valid_from"),
+            (("site", ("enterprise", "site"), ("enterprise", "site")), ("enterprise", ("enterprise",), ("owner",)), ("park", ("park",), ("park",)),
+             ("block", ("park", "block"), ("park", "block"))),
         ),
         "gateway": _Shape(
             models.GATEWAY,
@@ -156,11 +199,13 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
             {
                 **of_register, "carrier": Field(name, required=True), "flow": Field(sheets.choice(*FLOWS), default="consumed"),
                 "use": Field(sheets.choice(*USES)), "site": Field(name), "process": Field(name), "product": Field(name),
-                "share_ratio": Field(sheets.number(above=0, at_most=1), default=1.0), **validity, **withdrawn,
+                "share_ratio": Field(sheets.number(above=0, at_most=1), default=1.0), **validity,
+                "allocation": Field(sheets.choice(*ALLOCATIONS)), "key_meter": Field(name), "key_register": Field(name), **withdrawn,
             },
             ("enterprise", "meter", "register", "carrier", "flow", "use", "site", "process", "product", "valid_from"),
             (("register", ("enterprise", "meter", "register"), ("enterprise", "meter", "register")),
-             ("site", ("enterprise", "site"), ("enterprise", "site"))),
+             ("site", ("enterprise", "site"), ("enterprise", "site")),
+             ("register", ("enterprise", "meter", "register"), ("enterprise", "key_meter", "key_register"))),
         ),
         "event": _Shape(
             models.EVENT,
@@ -193,6 +238,41 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
                 ("register", ("enterprise", "meter", "register"), ("enterprise", f"{side}_meter", f"{side}_register")) for side in ("total", "part")
             ),
         ),
+        "designation": _Shape(
+            models.DESIGNATION,
+            {**enterprise, "authority": Field(text, required=True), "document": Field(text), **validity, **withdrawn},
+            ("enterprise", "valid_from"), (owner,),
+        ),
+        "medium_use": _Shape(  # without site: at all of them
+            models.MEDIUM_USE,
+            {
+                **enterprise, "site": Field(name), "medium": Field(sheets.choice(*MEDIA), required=True),
+                "source": Field(sheets.text(500), required=True), **validity, **withdrawn,
+            },
+            ("enterprise", "site", "medium", "valid_from"), (owner, ("site", ("enterprise", "site"), ("enterprise", "site"))),
+        ),
+        "project": _Shape(
+            models.PROJECT,
+            {
+                "project": Field(name, required=True), **enterprise, "park": Field(name, required=True), **names,
+                "product": Field(text), "indicator": Field(text), "feedstock": Field(sheets.choice(*FEEDSTOCK)),
+                "design_value": Field(free), "design_unit": Field(sheets.text(64)), "parameters": Field(_parameters),
+                "approved_on": Field(sheets.day), "approval": Field(text),
+                "approved_calorific_tce": Field(positive), "approved_equivalent_tce": Field(positive),
+                **dict.fromkeys(("start_by", "started_on", "planned_operation_on", "operating_from", "ended_on"), Field(sheets.day)),
+                "source": Field(sheets.text(500)), **withdrawn,
+            },
+            ("project",), (owner, ("park", ("park",), ("park",))),
+        ),
+        "quota": _Shape(
+            models.QUOTA,
+            {
+                "project": Field(name, required=True), "day": Field(sheets.day, required=True),
+                "kind": Field(sheets.choice(*QUOTA_KINDS), required=True), "document": Field(text, required=True),
+                "calorific_tce": Field(positive, required=True), **withdrawn,
+            },
+            ("project", "day", "kind", "document"), (("project", ("project",), ("project",)),),
+        ),
         "stop": _Shape(  # without process: all of the enterprise
             models.STOP, {**enterprise, "process": Field(name), "document": Field(text), **validity, **withdrawn},
             ("enterprise", "process", "valid_from"), (owner,),
@@ -214,8 +294,9 @@ def _rule_names() -> list[str]:
 
 _NUMERIC: Final = frozenset({
     "modulus", "range_low", "range_high", "max_rate_per_h", "multiplier", "resolution", "share_ratio", "closing_value", "opening_value",
-    "low", "high",
+    "low", "high", "design_value", "approved_calorific_tce", "approved_equivalent_tce", "calorific_tce",
 })
+_KEY_REGISTER: Final = ("key_meter", "key_register")
 _OF_REGISTER: Final = ("register", "assignment", "event")
 _CELLS: Final[Mapping[str, pl.DataType]] = {
     **dict.fromkeys(_NUMERIC, pl.Float64()), **dict.fromkeys(("valid_from", "valid_to", "at"), INSTANT),
@@ -248,7 +329,7 @@ class RegisterStore:
         """Take over tables in memory, by the same rules.
 
         Args:
-            tables: by name: region, park, enterprise, site, gateway, meter, register, assignment, event, rule, balance, stop, metering_point; only some will do.
+            tables: by name as sheets are: region, park, enterprise, meter ...; only some will do.
             by: who answers for it.
             known_from: from when on it is known.
 
@@ -293,7 +374,14 @@ class RegisterStore:
 
     def assignments(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """ASSIGNMENT: the current rows, or those known at an instant."""
-        return self._db.frame(_current(models.ASSIGNMENT, ASSIGNMENT.names(), as_of), ASSIGNMENT).sort(ASSIGNMENT.names())
+        own = {**{name: dtype for name, dtype in ASSIGNMENT.items() if name != "key_register_key"}, **dict.fromkeys(_KEY_REGISTER, pl.String())}
+        rows = self._db.frame(_current(models.ASSIGNMENT, list(own), as_of), own)
+        keys = self.names().rename({"register_key": "key_register_key", "meter": _KEY_REGISTER[0], "register": _KEY_REGISTER[1]})
+        return rows.join(keys, on=["enterprise", *_KEY_REGISTER], how="left").select(ASSIGNMENT.names()).sort(ASSIGNMENT.names())
+
+    def holdings(self, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """HOLDING: the current rows, or those known at an instant."""
+        return self._db.frame(_current(models.HOLDING, HOLDING.names(), as_of), HOLDING).sort(HOLDING.names())
 
     def events(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """EVENT: the current rows, or those known at an instant."""
@@ -314,6 +402,26 @@ class RegisterStore:
             named = keys.rename({"register_key": f"{side}_key", "meter": f"{side}_meter", "register": f"{side}_register"})
             rows = rows.join(named, on=["enterprise", f"{side}_meter", f"{side}_register"])
         return rows.select(BALANCE.names()).sort(BALANCE.names())
+
+    def designations(self) -> pl.DataFrame:
+        """DESIGNATION: the current rows, with local days."""
+        return conform(self._by_days("designation"), DESIGNATION).sort("enterprise", "valid_from")
+
+    def media_used(self) -> pl.DataFrame:
+        """MEDIUM_USE: the current rows of the declared lists, with local days."""
+        return conform(self._by_days("medium_use"), MEDIUM_USE).sort("enterprise", "site", "medium", "valid_from")
+
+    def projects(self) -> pl.DataFrame:
+        """PROJECT: the current rows."""
+        return conform(self._rows("project"), PROJECT)
+
+    def quotas(self) -> pl.DataFrame:
+        """QUOTA: the current rows."""
+        return conform(self._rows("quota"), QUOTA)
+
+    def _by_days(self, name: str) -> pl.DataFrame:
+        days = [pl.col(column).dt.convert_time_zone(self._zone.key).dt.date() for column in ("valid_from", "valid_to")]
+        return self._rows(name).with_columns(days)
 
     def stops(self) -> pl.DataFrame:
         """STOP: days on which enterprises or processes stand by their own report."""
@@ -374,6 +482,10 @@ class RegisterStore:
     def sites(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """Current sites: enterprise, site, park, name_zh, name_en."""
         return self._rows("site", as_of)
+
+    def blocks(self) -> pl.DataFrame:
+        """Current blocks of parks: park, block, name_zh, name_en."""
+        return self._rows("block")
 
     def gateways(self) -> pl.DataFrame:
         """Current gateways: enterprise, gateway, region, name_zh, name_en, software."""
@@ -492,7 +604,13 @@ class RegisterStore:
 _METER: Final = pl.Schema({
     "enterprise": pl.String(), "meter": pl.String(), "gateway": pl.String(), "medium": pl.String(), "known_from": INSTANT, "known_to": INSTANT,
 })
-_DTYPES: Final[Mapping[str, pl.DataType]] = {"key_unit": pl.Boolean(), "calibrated_on": pl.Date(), "calibration_due": pl.Date()}
+_DTYPES: Final[Mapping[str, pl.DataType]] = {
+    "key_unit": pl.Boolean(), **dict.fromkeys(("valid_from", "valid_to"), INSTANT),
+    **dict.fromkeys((
+        "calibrated_on", "calibration_due", "approved_on", "start_by", "started_on", "planned_operation_on", "operating_from", "ended_on", "day",
+    ), pl.Date()),
+    **dict.fromkeys(("design_value", "approved_calorific_tce", "approved_equivalent_tce", "calorific_tce"), pl.Float64()),
+}
 
 
 class _Change:
@@ -559,9 +677,10 @@ class _Change:
         self._check_formulas()
         self._check_events(known_from)
         self._check_overlaps("register", ("enterprise", "meter", "register"))
-        for name in ("assignment", "rule", "balance"):
+        for name in ("assignment", "rule", "balance", "holding", "designation", "medium_use"):
             self._check_overlaps(name, self._shapes[name].key[:-1])
         self._check_rules()
+        self._check_keys()
         self._check_shares()
 
     def _check_one_kind(self) -> None:
@@ -627,6 +746,12 @@ class _Change:
             if row["rule"] in tables.VEE_ALWAYS and row["enabled"] is False:
                 what = "this rule decides which readings count and cannot be switched off"
                 self._tell(f"{where} column enabled", what, "Leave it empty; an edit of kind replace or confirm is the way to correct a reading.")
+        for key, row in self.after["project"].items():
+            if (row["design_value"] is None) != (row["design_unit"] is None):
+                column = "design_unit" if row["design_unit"] is None else "design_value"
+                self._tell(f"{self._where('project', key)} column {column}", "is empty", "A design consumption has value and unit, as 800 kgce/t.")
+            if row["approved_calorific_tce"] is not None and row["approved_on"] is None:
+                self._tell(f"{self._where('project', key)} column approved_on", "is empty", "Write the day of the approval.")
         for key, row in self.after["stop"].items():
             if row["valid_from"] is None:
                 self._tell(f"{self._where('stop', key)} column valid_from", "is empty", "Write the first day on which it stands.")
@@ -639,13 +764,30 @@ class _Change:
             if (row["total_meter"], row["total_register"]) == (row["part_meter"], row["part_register"]):
                 self._tell(f"{self._where('balance', key)} column part_register", "is the total itself", "Name the register that is a part of it.")
 
+    def _check_keys(self) -> None:
+        """How a shared register is divided: by output the product must be named, by registers the register of each part."""
+        for key, row in self.after["assignment"].items():
+            where, given = self._where("assignment", key), [name for name in _KEY_REGISTER if row[name] is not None]
+            if row["allocation"] == "output" and row["product"] is None:
+                self._tell(f"{where} column product", "is empty", "Name the product whose output is the key.")
+            if row["allocation"] == "register" and len(given) < len(_KEY_REGISTER):
+                self._tell(f"{where} column key_register", "is empty", "Name key_meter and key_register, whose quantity is the key.")
+            if row["allocation"] != "register" and given:
+                self._tell(f"{where} column {given[0]}", "is not used", "Write allocation register, or leave it empty.")
+
     def _check_shares(self) -> None:
         for rows in _grouped(self.after["assignment"], ("enterprise", "meter", "register", "carrier", "flow")).values():
             if len(rows) == 1:
                 continue
             for key, row in rows:
                 begin = row["valid_from"] or _NO_START
-                together = sum(one["share_ratio"] for _, one in rows if (one["valid_from"] or _NO_START) <= begin < (one["valid_to"] or _NO_END))
+                then = [one for _, one in rows if (one["valid_from"] or _NO_START) <= begin < (one["valid_to"] or _NO_END)]
+                keyed = {one["allocation"]: one["share_ratio"] for one in then if one["allocation"]}  # divided among all that have the key
+                together = sum(one["share_ratio"] for one in then if not one["allocation"]) + sum(keyed.values())
+                if row["allocation"] and row["share_ratio"] != keyed[row["allocation"]]:
+                    where = f"{self._where('assignment', key)} column share_ratio"
+                    self._tell(where, "differs among rows that divide the register by one key", "Give each of them what the key divides.")
+                    break
                 if together > 1 + _SHARE_TOLERANCE:
                     where = f"{self._where('assignment', key)} column share_ratio"
                     self._tell(where, f"the shares of this register, carrier and flow add up to {together:.6g}", "They may add up to 1 at most.")
@@ -661,8 +803,9 @@ class _Change:
 
 _IN_ORDER: Final = (
     ("register", "valid_from", "valid_to"), ("assignment", "valid_from", "valid_to"), ("register", "range_low", "range_high"),
-    ("meter", "calibrated_on", "calibration_due"), ("rule", "valid_from", "valid_to"), ("balance", "valid_from", "valid_to"),
-    ("stop", "valid_from", "valid_to"),
+    ("meter", "calibrated_on", "calibration_due"), ("holding", "valid_from", "valid_to"), ("rule", "valid_from", "valid_to"),
+    ("balance", "valid_from", "valid_to"),
+    ("stop", "valid_from", "valid_to"), ("designation", "valid_from", "valid_to"), ("medium_use", "valid_from", "valid_to"),
 )
 
 

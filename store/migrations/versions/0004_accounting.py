@@ -107,7 +107,37 @@ def upgrade() -> None:
         sa.Column('recorded_by', sa.String(length=200), nullable=False),
         sa.PrimaryKeyConstraint('id', name=op.f('pk_metering_point'))
     )
-    for table in ('designation', 'medium_use', 'project', 'quota', 'stop', 'metering_point'):
+    op.create_table('block',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('key', sa.String(length=500), nullable=False),
+        sa.Column('park', sa.String(length=64), nullable=False),
+        sa.Column('block', sa.String(length=64), nullable=False),
+        sa.Column('name_zh', sa.String(length=200), nullable=True),
+        sa.Column('name_en', sa.String(length=200), nullable=True),
+        sa.Column('known_from', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('known_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('recorded_by', sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_block'))
+    )
+    op.create_table('holding',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('key', sa.String(length=500), nullable=False),
+        sa.Column('enterprise', sa.String(length=64), nullable=False),
+        sa.Column('site', sa.String(length=64), nullable=False),
+        sa.Column('owner', sa.String(length=64), nullable=False),
+        sa.Column('park', sa.String(length=64), nullable=False),
+        sa.Column('block', sa.String(length=64), nullable=True),
+        sa.Column('valid_from', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('valid_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('known_from', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('known_to', sa.DateTime(timezone=True), nullable=True),
+        sa.Column('recorded_by', sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_holding'))
+    )
+    with op.batch_alter_table('assignment', schema=None) as batch_op:
+        for column in ('allocation', 'key_meter', 'key_register'):
+            batch_op.add_column(sa.Column(column, sa.String(length=64), nullable=True))
+    for table in ('designation', 'medium_use', 'project', 'quota', 'stop', 'metering_point', 'block', 'holding'):
         with op.batch_alter_table(table, schema=None) as batch_op:
             batch_op.create_index(
                 f'uq_{table}_current', ['key'], unique=True, sqlite_where=sa.text('known_to IS NULL'), postgresql_where=sa.text('known_to IS NULL'),
@@ -139,5 +169,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ('sign_note', 'metering_point', 'stop', 'minutes', 'quota', 'project', 'medium_use', 'designation'):
+    with op.batch_alter_table('assignment', schema=None) as batch_op:
+        for column in ('key_register', 'key_meter', 'allocation'):
+            batch_op.drop_column(column)
+    for table in ('holding', 'block', 'sign_note', 'metering_point', 'stop', 'minutes', 'quota', 'project', 'medium_use', 'designation'):
         op.drop_table(table)
