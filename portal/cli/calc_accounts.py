@@ -15,7 +15,7 @@ from monitors.intensity import intensity
 from monitors.quantities import quantities
 from portal.cli.calc_energy import ENTERPRISE, PERIOD, PLACES, RATIOS, SUMS, above_one, at, site_tables, twice, without_empty
 from portal.cli.common import instant_of
-from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
+from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
 FLOW: Final = Column("flow", "text", "how it enters the balance", required=False, allowed=tuple(core.FLOW_SIGNS), default="consumed")
 USE: Final = Column("use", "text", "what it is used as", required=False, allowed=core.USES, default="fuel")
@@ -52,6 +52,10 @@ QUANTITIES: Final = (
     Column("lhv_missing", "text", "days without a heating value; goes into `missing`", required=False),
     *RATIOS, *PLACES,
 )
+QUANTITIES_OUT: Final = columns_of(schemas.QUANTITY, {
+    "quantity": "of all registers of the carrier, by their shares; empty: unknown", "flow": "how it enters the balance", "use": "what it is used as",
+    "covered_ratio": "share of the period that data cover", "estimated_ratio": "share of the quantity that is estimated",
+})
 COEFFICIENTS: Final = (
     Column("carrier", "text", "code of the carrier"),
     Column("basis", "text", "calorific (当量值) or equivalent (等价值)", allowed=("calorific", "equivalent")),
@@ -72,6 +76,11 @@ ENERGY_OUT: Final = (
     Column("missing", "text", "why a basis is empty"),
 )
 ENTERPRISE_SUMS: Final = (ENTERPRISE, PERIOD, *SUMS)
+INTENSITIES: Final = columns_of(schemas.INTENSITY, {
+    "water_m3_per_10k_cny": "fresh water", "all_water_m3_per_10k_cny": "mine and reclaimed water too", "missing": "why a figure is empty",
+    "coverage_ratio": "share of the value added whose enterprises have calorific energy", "covered_ratio": "share of the period that data cover",
+    "base_year": "of constant prices",
+})
 FIGURES: Final = (
     ENTERPRISE, Column("park", "text", "park of the enterprise", required=False), PERIOD,
     Column("value_added_10k_cny", "number", "industrial value added; empty: unknown", unit="10^4 CNY", nullable=True),
@@ -93,7 +102,7 @@ def quantities_command(
     out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
     by: Literal["month", "day", "year"] = typer.Option("month", "--by", help="Length of a period."),
     zone: str = typer.Option("Asia/Shanghai", "--zone", callback=_place, help="Time zone of the calendar, and of times without an offset."),
-    schema: bool = schema_option({"intervals": INTERVALS, "assignments": ASSIGNMENTS}),  # noqa: ARG001 - acts when it is read
+    schema: bool = schema_option({"--intervals": INTERVALS, "--assignments": ASSIGNMENTS, "--out": QUANTITIES_OUT}),  # noqa: ARG001 - acts when it is read
 ) -> None:
     """Sum intervals to quantities of carriers by enterprise, site, process, product and period."""
     check_output(out)
@@ -140,8 +149,8 @@ def energy_command(
     by: str | None = typer.Option(None, "--sum", help="Sum over groups of these columns, such as enterprise,period."),
     as_of: str | None = typer.Option(None, "--as-of", metavar="INSTANT", help="Only coefficients that were known then (known_from)."),
     schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
-        "quantities": QUANTITIES, "coefficients": COEFFICIENTS,
-        "output, after the input columns": ENERGY_OUT, "output of --sum, after its columns": SUMS,
+        "--quantities": QUANTITIES, "--coefficients": COEFFICIENTS,
+        "--out, after the columns of the quantities": ENERGY_OUT, "--out of --sum, after its columns": SUMS,
     }),
 ) -> None:
     """Convert quantities to coal equivalent on both bases; with --sum, add them up by flow."""
@@ -181,7 +190,9 @@ def intensity_command(
     figures: str = typer.Option(..., "--figures", help="Value added of the enterprises."),
     out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
     by: Literal["enterprise", "park"] = typer.Option("enterprise", "--by", help="Whose intensity."),
-    schema: bool = schema_option({"energy": ENTERPRISE_SUMS, "figures": FIGURES}),  # noqa: ARG001 - acts when it is read
+    schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
+        "--energy": ENTERPRISE_SUMS, "--figures": FIGURES, "--out, after the enterprise or park": INTENSITIES,
+    }),
 ) -> None:
     """Divide energy and water by value added, sum over sum."""
     check_output(out)

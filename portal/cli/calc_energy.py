@@ -10,7 +10,7 @@ import typer
 from config import schemas, settings, tables
 from config.errors import Problem
 from monitors import limits as law
-from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
+from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
 RATIOS: Final = (
     Column("covered_ratio", "number", "share of the period that data cover; left out: a reported figure, complete", required=False, low=0),
@@ -50,6 +50,16 @@ PRODUCTS: Final = (
     Column("output_unit", "text", "its unit, such as t", required=False),
     *RATIOS,
 )
+MEANINGS: Final = {  # of the columns of a verdict whose name does not say it
+    "period_start": "first day judged under this edition", "period_end": "last day judged under it, included",
+    "plant_status": f"which level binds: {', '.join(law.BINDING_LEVELS)}", "actual": "unit consumption", "unit": "of it and of the levels",
+    "basis": "calorific or equivalent, as the standard asks", "level_1": "empty: the standard has none", "binding_level": "that of this plant",
+    "level": "the best that is kept", "verdict": "complies, exceeds, exceeds_measured_alone, incomplete, no_rule",
+    "missing": "what lacks for a verdict", "standing": "binding, unconfirmed (nobody has compared the row with the text), indicative",
+    "excess": "actual less binding limit", "excess_ratio": "that by the limit's absolute value", "derivation": "how the figure came about",
+    "source": "where the row of the limit is from",
+}
+VERDICTS: Final = columns_of(schemas.VERDICT, MEANINGS)
 CARRIED: Final = ("period", "feedstock", "energy", "energy_unit", "output", "output_unit")  # of PRODUCTS, beside a verdict's own columns
 CONFIRMATIONS: Final = (
     Column("product", "text", "code of the limit row"), Column("indicator", "text", "code of the limit row"),
@@ -65,7 +75,7 @@ def limits_command(
     energy: str | None = typer.Option(None, "--energy", help="Output of `calc energy --sum enterprise,product,period`."),
     confirmations: str | None = typer.Option(None, "--confirmations", help="Limit rows that a person has compared with the standard's text."),
     schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
-        "products": PRODUCTS, "energy": PRODUCT_SUMS, "confirmations": CONFIRMATIONS,
+        "--products": PRODUCTS, "--energy": PRODUCT_SUMS, "--confirmations": CONFIRMATIONS, "--out": VERDICTS,
     }),
 ) -> None:
     """Judge products by the limits in force on the days of their period."""

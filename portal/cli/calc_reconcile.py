@@ -111,6 +111,7 @@ def reconcile_command(
     batches: str | None = typer.Option(None, "--batches", help="Batches of fuel: what counts then has their heating values."),
     schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
         "--quantities": QUANTITIES, "--figures": FIGURES, "--batches": BATCHES, "--out": RECONCILED, "--stock": STOCK,
+        "--counted": QUANTITIES,
     }),
 ) -> None:
     """Compare reported monthly figures with metered quantities, and say which count."""

@@ -249,6 +249,15 @@ def show_schema(tables: Mapping[str, Sequence[Column]]) -> None:
             print("  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row[:5], widths, strict=True)), row[5]]).rstrip())
 
 
+def columns_of(schema: pl.Schema, meanings: Mapping[str, str]) -> tuple[Column, ...]:
+    """The columns of a table that a command writes, with what their names do not say."""
+    types: dict[pl.DataType, ColumnType] = {pl.String(): "text", pl.Boolean(): "flag", pl.Date(): "day"}
+    return tuple(
+        Column(name, "instant" if isinstance(dtype, pl.Datetime) else types.get(dtype, "number"), meanings.get(name, ""), nullable=True)
+        for name, dtype in schema.items()
+    )
+
+
 def schema_option(tables: Mapping[str, Sequence[Column]]) -> Any:
     """The `--schema` option of a command: prints its tables and leaves, whatever else the command would need."""
     def shown(asked: bool) -> None:

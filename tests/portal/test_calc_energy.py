@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from config import schemas
 from config.errors import BadInputError
 from portal.cli.calc import app
 
@@ -213,11 +214,18 @@ def test_intensity_of_an_enterprise_brings_the_further_columns_of_its_figures_al
     assert kept.rows() == [(2.0, "P", 5.0, "steel")]
 
 
-@pytest.mark.parametrize("command", ["quantities", "energy", "intensity", "limits"])
-def test_every_command_prints_its_columns(command: str) -> None:
-    printed = calc(command, "--schema")
-    assert "enterprise" in printed
-    assert "covered_ratio" in printed
+@pytest.mark.parametrize(("command", "tables", "written"), [
+    ("quantities", ["--intervals", "--assignments", "--out"], schemas.QUANTITY),
+    ("energy", ["--quantities", "--coefficients", "--out, after the columns of the quantities", "--out of --sum, after its columns"],
+     schemas.ENERGY_SUM),
+    ("intensity", ["--energy", "--figures", "--out, after the enterprise or park"], schemas.INTENSITY),
+    ("limits", ["--products", "--energy", "--confirmations", "--out"], schemas.VERDICT),
+])
+def test_every_command_prints_the_columns_of_each_table_that_it_reads_or_writes(command: str, tables: list[str], written: pl.Schema) -> None:
+    lines = calc(command, "--schema").splitlines()
+    titles = [place for place, line in enumerate(lines) if not line.startswith(" ")]
+    assert [lines[place] for place in titles] == tables
+    assert sorted(line.split()[0] for line in lines[titles[-1] + 2:]) == sorted(written)
 
 
 # --- from intervals ---------------------------------------------------------------------------------------------------
