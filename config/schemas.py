@@ -166,6 +166,7 @@ RECONCILIATION: Final = pl.Schema({  # reported figures of a month against meter
     "tolerance_ratio": pl.Float64(), "within": pl.Boolean(), "tolerance_source": pl.String(),
     "counts": pl.String(), "counted_quantity": pl.Float64(), "counted_quality": pl.String(),  # metered or a kind; measured, estimated
     "why": pl.String(), "rule_source": pl.String(), "missing": pl.String(),
+    "findings": pl.String(),  # figures_overlap: several figures say something of one day, and their sum counts; each may be right, or one a copy
     "known_from": INSTANT,  # of the figure known last
 })
 STOCK_BALANCE: Final = pl.Schema({  # opening + received - passed on - consumption - difference = closing, by day or month

@@ -23,8 +23,9 @@ def reconcile(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.DataFra
     """Compare what was reported for each month with what was metered, and say which of them counts.
 
     A figure that spans months is divided evenly by its days; each part is compared with the meter on the same days (with the whole
-    month where it covers it). Figures of one kind add up. For a carrier whose stock was taken at both ends of a month, received
-    + opening stock - passed on - closing stock is a figure of its own, `stock_balance`, beside the consumption.
+    month where it covers it). Figures of one kind add up; where several of them (deliveries apart) say something of one day, the finding
+    `figures_overlap` tells so: they may be of two meters, or one bill under two names. For a carrier whose stock was taken at both ends
+    of a month, received + opening stock - passed on - closing stock is a figure of its own, `stock_balance`, beside the consumption.
 
     A difference is within its tolerance up to `tolerance_ratio` of the reported figure; that is unknown where the meter covers less of
     these days than it needs in order to count. Of the metered quantity and the kinds of figures the first in the order of the rules counts
@@ -65,7 +66,9 @@ def reconcile(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.DataFra
         pl.col("unit").first(), figure_quantity=pl.when(pl.col("quantity").is_not_null().all()).then(pl.col("quantity").sum()),
         figure_days=pl.col("day").n_unique(), days=month_days, split=pl.col("split").any(),
         documents=pl.col("documents").drop_nulls().unique(maintain_order=True).sort().str.join("; "), known_from=pl.col("known_from").max(),
+        _days_told=pl.len(),
     ).with_columns(
+        findings=pl.when(~pl.col("kind").is_in(BY_EVENT) & (pl.col("_days_told") > pl.col("figure_days"))).then(pl.lit("figures_overlap")),
         documents=pl.col("documents").replace("", None),
         figure_days=pl.when(pl.col("kind").is_in(BY_EVENT)).then("days").otherwise("figure_days"),
         day=pl.col("period").str.to_date("%Y-%m", strict=False),

@@ -70,6 +70,7 @@ RECONCILED: Final = (
     Column("why", "text", "why it counts"),
     Column("rule_source", "text", "where the rule stands by which it counts"),
     Column("missing", "text", "what is not known"),
+    Column("findings", "text", "several figures say something of one day, and their sum counts", allowed=("figures_overlap",)),
     Column("known_from", "instant", "when the figure known last was checked; of a file: empty"),
 )
 STOCK: Final = (

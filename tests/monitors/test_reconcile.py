@@ -136,6 +136,18 @@ def test_figures_of_one_kind_add_up_and_kinds_stay_apart() -> None:
     ]
 
 
+@pytest.mark.parametrize(("rows", "findings"), [
+    ([bill(*MARCH, 60.0, document="A1"), bill(*MARCH, 60.0, document="A-1")], ["figures_overlap"]),
+    ([bill("2025-03-01", "2025-03-16", 60.0, document="1"), bill("2025-03-16", "2025-03-31", 60.0, document="2")], ["figures_overlap"]),
+    ([bill("2025-03-01", "2025-03-15", 60.0, document="1"), bill("2025-03-16", "2025-03-31", 60.0, document="2")], [None]),
+    ([bill(*MARCH, 60.0), figure("report", "consumed", *MARCH, 60.0)], [None, None]),
+    ([bill("2025-02-16", "2025-03-15", 60.0, document="1"), bill("2025-03-15", "2025-04-15", 60.0, document="2")], [None, "figures_overlap", None]),
+    ([receipt("2025-03-04", 30.0, document="1"), receipt("2025-03-04", 20.0, document="2")], [None]),
+])
+def test_figures_of_one_kind_that_say_something_of_one_day_are_told(rows: list[dict[str, object]], findings: list[str | None]) -> None:
+    assert reconcile(figures(*rows), metered("2025-03", 100.0), RULES)["findings"].to_list() == findings
+
+
 def test_deliveries_on_some_days_are_the_whole_month() -> None:
     found = reconcile(figures(receipt("2025-03-04", 30.0, document="1"), receipt("2025-03-20", 20.0, document="2")),
                       metered("2025-03", 50.0, flow="purchased"), RULES).row(0, named=True)
