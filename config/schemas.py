@@ -502,7 +502,7 @@ PROJECT_STATE: Final = pl.Schema({  # a project on a day
     "granted_tce": pl.Float64(), "used_tce": pl.Float64(), "reclaimed_tce": pl.Float64(), "remaining_tce": pl.Float64(),
     "reclaim_due": pl.Boolean(),  # not begun in time, and some quota is left
     "standard": pl.String(), "edition": pl.String(), "level": pl.String(), "level_1": pl.Float64(), "advanced": pl.Boolean(),
-    "required": pl.Boolean(), "required_by": pl.String(),  # whether a document asks for the level, and which
+    "required_level": pl.Int8(), "required_by": pl.String(), "meets_required": pl.Boolean(),  # which level a document asks for
     "derivation": pl.String(), "derivation_zh": pl.String(), "limit_source": pl.String(), "missing": pl.String(),
 })
 EXPECTED_ENERGY: Final = pl.Schema({  # what a project that does not operate yet will add in a month
