@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from store.readings import ReadingStore
     from store.register import RegisterStore
     from store.repairs import Repairs
+    from store.signs import SignNotes
     from store.supplies import Reported
 
 
@@ -90,6 +91,12 @@ class Site:
         from store.repairs import Repairs
 
         return Repairs(self.database)
+
+    @cached_property
+    def sign_notes(self) -> SignNotes:
+        from store.signs import SignNotes
+
+        return SignNotes(self.database)
 
     @cached_property
     def quarantine(self) -> Quarantine:
@@ -205,6 +212,24 @@ class Site:
         from config import tables
 
         return tables.calibration_intervals(self.settings.site.tables_dir)
+
+    def sign_rules(self) -> pl.DataFrame:
+        """SIGN_RULE: the shipped rows and the site's own."""
+        from config import signs
+
+        return signs.sign_rules(self.settings.site.tables_dir)
+
+    def metering_requirements(self) -> pl.DataFrame:
+        """METERING_REQUIREMENT: the site's own rows."""
+        from config import papers
+
+        return papers.metering_requirements(self.settings.site.tables_dir)
+
+    def statistical_codes(self) -> pl.DataFrame:
+        """STATISTICAL_CODE: the shipped rows and the site's own."""
+        from config import papers
+
+        return papers.statistical_codes(self.settings.site.tables_dir)
 
     def readings(self) -> ReadingStore:
         """The reading store; with DuckDB only one process can have it open.

@@ -10,6 +10,7 @@ import polars as pl
 from config.calendar import period_days
 from config.errors import Problem
 from config.schemas import FIGURE as FIGURE_SHAPE
+from config.schemas import YEAR_ENERGY, conform
 from store import sheets
 from store.database import frame_of
 from store.models import ENTERPRISE, FIGURE
@@ -18,7 +19,10 @@ from store.reports import Reports, known
 from store.sheets import Field, WrongError
 
 MONEY: Final = ("value_added_10k_cny", "output_value_10k_cny")
+TAX: Final = "tax_10k_cny"  # enters no intensity; energy is held against it (monitors/signs.py)
 MONEY_UNIT: Final = "10^4 CNY"
+ENERGY: Final = ("energy_calorific_tce", "energy_equivalent_tce")  # of a whole legal person
+ENERGY_UNIT: Final = "tce"
 OUTPUT: Final = "output"
 FEEDSTOCK: Final = ("included", "excluded")
 _OF_OUTPUT: Final = ("enterprise", "product", "indicator", "line", "plant_status", "feedstock", "period")
@@ -43,7 +47,7 @@ def _parameter(cell: Any) -> float | str:
 
 _FIELDS: Final[Mapping[str, Field]] = {
     "enterprise": Field(credit_code, required=True), "park": Field(sheets.identifier), "period": Field(period, required=True),
-    "figure": Field(sheets.choice(*MONEY, OUTPUT), required=True), "value": Field(sheets.number(), required=True), "unit": Field(sheets.text(64)),
+    "figure": Field(sheets.choice(*MONEY, TAX, *ENERGY, OUTPUT), required=True), "value": Field(sheets.number(), required=True), "unit": Field(sheets.text(64)),
     "product": Field(sheets.text()), "indicator": Field(sheets.text()), "line": Field(sheets.text(64)),
     "plant_status": Field(sheets.choice(*PLANT_STATUSES)), "feedstock": Field(sheets.choice(*FEEDSTOCK)), "price_basis": Field(sheets.text(64)),
     "base_year": Field(sheets.integer), "source": Field(sheets.text(500)),
@@ -69,6 +73,18 @@ class Figures(Reports):
         keys = ["enterprise", "park", "period", "price_basis", "base_year"]
         figures = [pl.col("value").filter(pl.col("figure") == name).last().alias(name) for name in MONEY]
         return rows.group_by(keys, maintain_order=True).agg(figures).select(FIGURE_SHAPE.names()).sort(keys)
+
+    def energies(self) -> pl.DataFrame:
+        """The checked energies of years that count, as YEAR_ENERGY: what enterprises report of themselves."""
+        rows = self._of(ENERGY, None).filter(pl.col("period").str.len_chars() == len("2025")).with_columns(
+            year=pl.col("period").cast(pl.Int32), source=pl.coalesce("source", pl.lit("reported")),
+        )
+        figures = [pl.col("value").filter(pl.col("figure") == name).last().alias(name.removeprefix("energy_")) for name in ENERGY]
+        return conform(rows.group_by("enterprise", "year").agg(*figures, pl.col("source").last()).sort("enterprise", "year"), YEAR_ENERGY)
+
+    def taxes(self) -> pl.DataFrame:
+        """The checked taxes that count: enterprise, period, value (10^4 CNY)."""
+        return self._of((TAX,), None).select("enterprise", "period", "value").sort("enterprise", "period")
 
     def outputs(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """The checked outputs that count: enterprise, product, indicator, line, plant_status, feedstock, period, output, output_unit.
