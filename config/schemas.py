@@ -199,6 +199,14 @@ ENERGY_SUM: Final = pl.Schema({  # one row for each group of `--sum` (the group 
     "calorific_tce": pl.Float64(), "equivalent_tce": pl.Float64(), "feedstock_tce": pl.Float64(), "renewable_tce": pl.Float64(),
     "electricity_kwh": pl.Float64(), "fresh_water_m3": pl.Float64(), "unconventional_water_m3": pl.Float64(),
     "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(), "missing": pl.String(),
+    "feedstock_equivalent_tce": pl.Float64(),  # feedstock_tce and renewable_tce are calorific
+    "new_renewable_tce": pl.Float64(), "new_renewable_equivalent_tce": pl.Float64(),  # electricity; null where it is not said what is new
+})
+ENERGY_FIGURE: Final = pl.Schema({  # which parts of the energy a named figure leaves out, by day
+    "figure": pl.String(),  # gross, assessment, limit, limit_excluded
+    "name_zh": pl.String(), "name_en": pl.String(),
+    "takes_off": pl.String(),  # feedstock, new_renewable, with ; between them; null: nothing
+    "valid_from": pl.Date(), "valid_to": pl.Date(), "source": pl.String(),  # valid_to: the first day on which it no longer holds
 })
 FIGURE: Final = pl.Schema({  # reported by an enterprise, checked by a second person
     "enterprise": pl.String(), "park": pl.String(), "period": pl.String(), "value_added_10k_cny": pl.Float64(),
@@ -239,6 +247,29 @@ BENCHMARK: Final = pl.Schema({  # benchmark (标杆) and baseline (基准) effic
     "product": pl.String(), "indicator": pl.String(), "feedstock": pl.String(), "unit": pl.String(),
     "benchmark": pl.Float64(), "baseline": pl.Float64(),
     "edition": pl.String(), "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
+})
+PRICE_STEP: Final = pl.Schema({  # a step of an edition of a scheme of add-ons to the price of electricity
+    "scheme": pl.String(), "kind": pl.String(),  # excess, consumption, class, grade
+    "edition": pl.String(), "step": pl.String(), "category": pl.String(),  # category: class or grade
+    "from_value": pl.Float64(), "above": pl.Float64(), "up_to": pl.Float64(), "below": pl.Float64(),  # the first and third belong to the step
+    "unit": pl.String(), "indicator": pl.String(),
+    "addon_cny_per_kwh": pl.Float64(), "per_started": pl.Float64(),  # once for every started unit of that size above `above`
+    "unpaid_days_above": pl.Float64(), "unpaid_factor": pl.Float64(),
+    "renewable_above_ratio": pl.Float64(), "renewable_cut_ratio": pl.Float64(), "incentive_ratio": pl.Float64(),
+    "name_zh": pl.String(), "name_en": pl.String(),
+    "valid_from": pl.Date(), "valid_to": pl.Date(),  # valid_to: the first day on which it no longer holds
+    "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
+})
+PRICED: Final = pl.Schema({  # what a price add-on is asked for
+    "scheme": pl.String(), "billing_period": pl.String(), "period": pl.String(), "period_start": pl.Date(), "period_end": pl.Date(),
+    "excess_ratio": pl.Float64(), "catalogue_class": pl.String(), "grade": pl.String(),
+    "indicator": pl.String(), "actual": pl.Float64(), "value": pl.Float64(), "unit": pl.String(),
+    "excess": pl.Float64(), "limit": pl.Float64(), "verdict": pl.String(),
+    "electricity_kwh": pl.Float64(), "days_unpaid": pl.Float64(), "renewable_ratio": pl.Float64(), "incentive_ratio": pl.Float64(),
+})
+ADDON: Final = pl.Schema({  # the step of a scheme and its add-on; null with the reason in `missing`
+    "step": pl.String(), "addon_cny_per_kwh": pl.Float64(), "addon_cny": pl.Float64(), "edition": pl.String(),
+    "source": pl.String(), "confidence": pl.String(), "missing": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
 })
 CONFIRMATION: Final = pl.Schema({  # a named person has checked a limit row against the standard's text (decisions.md 3)
     "product": pl.String(), "indicator": pl.String(), "standard": pl.String(),
@@ -300,6 +331,7 @@ WARNING: Final = pl.Schema({  # a goal against what was used, as of a day
     "rate": pl.Float64(),  # what it was so far, as needed_rate
     "forecast": pl.Float64(), "forecast_low": pl.Float64(), "forecast_high": pl.Float64(), "forecast_colour": pl.String(),
     "forecast_reason": pl.String(), "forecast_reason_zh": pl.String(),
+    "consequence": pl.String(), "consequence_zh": pl.String(),  # of the colour, where a document names one
     "missing": pl.String(), "source": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
 })
 FORECAST: Final = pl.Schema({  # of a year, from the months of a series; the columns that name the series stand before

@@ -153,21 +153,24 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     """Sum coal equivalent, electricity and water over groups, each flow with its sign (decisions.md 10 and 16).
 
     A basis is null where one of its parts has a quantity but no coefficient, and where `consumed` stands beside `purchased`,
-    `own_primary` or a stock of the same carrier, which would count it twice; `missing` names both. A part without a quantity
-    (nothing was measured) leaves the sum of the rest, and its carrier counts as not covered. Consumed media without a value
-    never take part, and water leaves the energy as it is. `feedstock_tce` and `renewable_tce` are parts of the calorific sum.
-    1 t of water is taken as 1 m3.
+    `own_primary` or a stock of the same carrier, which would count it twice; `missing` names both. What processes and products use of a
+    carrier is no second input where the enterprise's own rows (without process and product) say what came in: it counts in sums by process
+    or product only, and as the feedstock part. A part without a quantity (nothing was measured) leaves the sum of the rest, and its
+    carrier counts as not covered. Consumed media without a value never take part, and water leaves the energy as it is. `feedstock_tce`,
+    `renewable_tce` and `new_renewable_tce` are parts of the calorific sum. 1 t of water is taken as 1 m3.
 
     Args:
-        energy_rows: ENERGY, optionally with `renewable_ratio`. A null `flow` is `consumed`; a null `covered_ratio` or
-            `estimated_ratio` belongs to a reported figure, which counts as complete.
+        energy_rows: ENERGY, optionally with `renewable_ratio` and, of electricity, `new_renewable_ratio` (the newly added part of it). A null
+            `flow` is `consumed`; a null `covered_ratio` or `estimated_ratio` belongs to a reported figure, which counts as complete.
         by: group columns, for instance enterprise and period.
 
     Returns:
         The group columns and ENERGY_SUM. `covered_ratio` is that of the worst carrier (decisions.md 6), over its rows by
         their days; `estimated_ratio` is weighted by calorific energy.
     """
-    renewable = pl.col("renewable_ratio") if "renewable_ratio" in energy_rows.columns else pl.lit(None, dtype=pl.Float64())
+    renewable, new = (
+        pl.col(name) if name in energy_rows.columns else pl.lit(None, dtype=pl.Float64()) for name in ("renewable_ratio", "new_renewable_ratio")
+    )
     units = energy_rows["unit"].drop_nulls().unique().to_list()
     to_kwh = pl.col("unit").replace_strict({unit: factor(unit, "kWh") for unit in units}, default=None, return_dtype=pl.Float64())
     to_m3 = pl.col("unit").replace_strict({unit: _water_m3(unit) for unit in units}, default=None, return_dtype=pl.Float64())
@@ -176,25 +179,42 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     signed = flow.replace_strict(dict(FLOW_SIGNS), default=None, return_dtype=pl.Float64())
     water, known, amount = pl.col("carrier").is_in(WATER), pl.col("quantity").is_not_null(), signed * pl.col("quantity")
     counts = ~water & pl.col("use").ne_missing("medium")
-    rows = energy_rows.with_columns(
+    new_part = pl.when((pl.col("carrier") != "electricity") | (renewable.fill_null(0.0) == 0)).then(0.0).otherwise(new)
+    is_feedstock = pl.col("use") == "feedstock"
+    sorted_out = energy_rows.with_columns(_inner=_inner(flow, by))
+    # Of a carrier whose rows of the enterprise do not say what is feedstock, its processes do.
+    said = _anywhere(is_feedstock & ~pl.col("_inner"), by)
+    rows = sorted_out.filter(~pl.col("_inner") | (is_feedstock & ~said)).with_columns(
+        _feedstock=pl.when(is_feedstock).then(signed * pl.col("calorific_tce")),
+        _feedstock_equivalent=pl.when(is_feedstock).then(signed * pl.col("equivalent_tce")),
+    )
+    consumed, brought_in = flow.is_in(CONSUMED) & ~pl.col("_inner"), flow.is_in(INPUT_FLOWS)
+    rows = rows.with_columns(
+        _twice=(consumed & _anywhere(brought_in, by)) | (brought_in & _anywhere(consumed, by)),
+    ).with_columns(
+        pl.when(~pl.col("_inner")).then(name).alias(name) for name in ("quantity", "calorific_tce", "equivalent_tce", "missing")
+    ).with_columns(
         _calorific=signed * pl.col("calorific_tce"), _equivalent=signed * pl.col("equivalent_tce"),
         _counts=counts, _calorific_open=counts & known & pl.col("calorific_tce").is_null(),
         _equivalent_open=counts & known & pl.col("equivalent_tce").is_null(),
-        _feedstock=pl.when(pl.col("use") == "feedstock").then(signed * pl.col("calorific_tce")),
         _renewable=signed * pl.col("calorific_tce") * renewable,
+        _new=signed * pl.col("calorific_tce") * new_part, _new_equivalent=signed * pl.col("equivalent_tce") * new_part,
+        _new_open=counts & known & new_part.is_null(),
         _kwh=pl.when(pl.col("carrier") == "electricity").then(amount * to_kwh),
         _fresh=pl.when(pl.col("carrier").is_in(FRESH_WATER)).then(amount * to_m3),
         _unconventional=pl.when(pl.col("carrier").is_in(UNCONVENTIONAL_WATER)).then(amount * to_m3),
-        _days=pl.col("period").replace_strict(days, default=1, return_dtype=pl.Float64()),
+        _days=pl.when(~pl.col("_inner")).then(pl.col("period").replace_strict(days, default=1, return_dtype=pl.Float64())).otherwise(0.0),
         _covered=pl.when(known).then(pl.col("covered_ratio").fill_null(1.0)).otherwise(0.0),
-        _estimated=pl.col("estimated_ratio").fill_null(0.0), _weight=pl.col("calorific_tce").abs().fill_null(0.0),
-        _consumed=flow.is_in(CONSUMED), _input=flow.is_in(INPUT_FLOWS),
+        _estimated=pl.when(~pl.col("_inner")).then(pl.col("estimated_ratio").fill_null(0.0)), _weight=pl.col("calorific_tce").abs().fill_null(0.0),
     )
-    totals = ["_calorific", "_equivalent", "_feedstock", "_renewable", "_kwh", "_fresh", "_unconventional"]
+    totals = [
+        "_calorific", "_equivalent", "_feedstock", "_feedstock_equivalent", "_renewable", "_new", "_new_equivalent",
+        "_kwh", "_fresh", "_unconventional",
+    ]
     carriers = rows.group_by([*by, pl.col("carrier").alias("_carrier")], maintain_order=True).agg(
         *(pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()).alias(name) for name in totals),
-        pl.col("_counts", "_calorific_open", "_equivalent_open").any(),
-        _twice=pl.col("_consumed").any() & pl.col("_input").any(),
+        pl.col("_counts", "_calorific_open", "_equivalent_open", "_new_open").any(),
+        pl.col("_twice").any(),
         _covered=(pl.col("_covered") * pl.col("_days")).sum() / pl.col("_days").sum(),
         _estimated=(pl.col("_estimated") * pl.col("_weight")).sum(), _plain_estimate=pl.col("_estimated").mean(),
         _weight=pl.col("_weight").sum(), missing=pl.col("missing").drop_nulls().unique(maintain_order=True),
@@ -214,7 +234,7 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
             pl.when(pl.col(name).is_not_null().any() & ~counted_twice(name)).then(pl.col(name).sum()).alias(name)
             for name in totals if name not in ("_calorific", "_equivalent")
         ),
-        pl.col("_counts", "_twice").any(),
+        pl.col("_counts", "_twice", "_new_open").any(),
         covered_ratio=pl.col("_covered").min(),
         estimated_ratio=pl.when(pl.col("_weight").sum() > 0).then(pl.col("_estimated").sum() / pl.col("_weight").sum())
         .otherwise(pl.col("_plain_estimate").mean()),
@@ -230,9 +250,70 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     return sums.with_columns(
         calorific_tce="_calorific", equivalent_tce="_equivalent",
         feedstock_tce=pl.when(~open_sum).then(pl.col("_feedstock").fill_null(0.0)), renewable_tce=pl.when(~open_sum).then("_renewable"),
+        feedstock_equivalent_tce=pl.when(pl.col("_equivalent").is_not_null()).then(pl.col("_feedstock_equivalent").fill_null(0.0)),
+        new_renewable_tce=pl.when(~open_sum & ~pl.col("_new_open")).then("_new"),
+        new_renewable_equivalent_tce=pl.when(pl.col("_equivalent").is_not_null() & ~pl.col("_new_open")).then("_new_equivalent"),
         electricity_kwh="_kwh", fresh_water_m3="_fresh", unconventional_water_m3="_unconventional",
         missing=pl.when(listed.list.len() > 0).then(listed.list.join("; ")),
     ).select(*by, *schemas.ENERGY_SUM)
+
+
+def _inner(flow: pl.Expr, by: Sequence[str]) -> pl.Expr:
+    """Whether a row says what becomes of a carrier inside the enterprise, where other rows of the group say what came in or was sold of it."""
+    if {"process", "product"} & set(by):
+        return pl.lit(value=False)
+    inside = pl.col("process").is_not_null() | pl.col("product").is_not_null()
+    comes_in = flow.is_in(["purchased", "own_primary"]) & ~inside
+    is_made, is_sold = (flow == "converted_out") & inside, (flow == "sold") & ~inside
+    at_the_gate = _anywhere(comes_in, by) | (_anywhere(is_made, by) & _anywhere(is_sold, by))
+    return inside & flow.is_in([*CONSUMED, "converted_out", "recovered"]) & at_the_gate
+
+
+def _anywhere(which: pl.Expr, by: Sequence[str]) -> pl.Expr:
+    """Whether such a row is among those of the carrier in an enterprise's period: at the same site, or where one of the two names no site."""
+    found, keys = which.fill_null(value=False), [*dict.fromkeys((*by, "enterprise", "period", "carrier"))]
+    nowhere = pl.col("site").is_null()
+    return found.any().over([*keys, "site"]) | (found & nowhere).any().over(keys) | (nowhere & found.any().over(keys))
+
+
+def figures(sums: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
+    """Add the named figures to sums of energy: gross, assessment and limit figures, each with its source.
+
+    A figure is the sum less the parts that its rule takes off (发改环资〔2022〕803号: feedstock and newly added renewable power are no part
+    of the region's assessment, while 综合能耗 of GB/T 2589 and unit-product limits stay as they are). A rule counts that is in force on all
+    days of the period.
+
+    Args:
+        sums: ENERGY_SUM with `period`.
+        rules: ENERGY_FIGURE.
+
+    Returns:
+        `sums`, then for each figure FIGURE_calorific_tce, FIGURE_equivalent_tce and FIGURE_source, and `figures_missing`, which says why
+        a figure is empty though the sum is not.
+    """
+    parts = {"feedstock": ("feedstock_tce", "feedstock_equivalent_tce"), "new_renewable": ("new_renewable_tce", "new_renewable_equivalent_tce")}
+    spans = {period: period_days(period) for period in sums["period"].unique()}
+    found, reasons = [], []
+    for (figure,), dated in rules.group_by(["figure"], maintain_order=True):
+        held = {
+            period: next((row for row in dated.iter_rows(named=True) if row["valid_from"] <= first and last < (row["valid_to"] or date.max)), None)
+            for period, (first, last) in spans.items()
+        }
+        source = pl.col("period").replace_strict(
+            {period: row["source"] if row else None for period, row in held.items()}, default=None, return_dtype=pl.String(),
+        )
+        for position, basis in enumerate((CALORIFIC, EQUIVALENT)):
+            value = pl.col(f"{basis}_tce")
+            for kind, names in parts.items():
+                off = [period for period, row in held.items() if row and kind in (row["takes_off"] or "").split(";")]
+                value = pl.when(pl.col("period").is_in(off)).then(value - pl.col(names[position])).otherwise(value)
+                if position == 0:
+                    unknown = pl.col("period").is_in(off) & pl.col("calorific_tce").is_not_null() & pl.col(names[0]).is_null()
+                    reasons.append(pl.when(unknown).then(pl.lit(f"{figure}: it is not said how much is {kind} ({kind}_ratio)")))
+            found.append(pl.when(source.is_not_null()).then(value).alias(f"{figure}_{basis}_tce"))
+        found.append(source.alias(f"{figure}_source"))
+        reasons.append(pl.when(source.is_null()).then(pl.format(f"{figure}: no rule of this figure is in force in all of {{}}", "period")))
+    return sums.with_columns(*found, figures_missing=pl.concat_str(reasons, separator="; ", ignore_nulls=True).replace("", None))
 
 
 def misfits(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> list[tuple[int, str, str, str]]:
