@@ -1,5 +1,6 @@
 """Benchmark (标杆) and baseline (基准) energy efficiency levels of the NDRC: shown beside a verdict, never a legal finding."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -29,6 +30,9 @@ class BenchmarkRow(TableRow):
     @property
     def key(self) -> tuple[str, str, str | None, str]:
         return self.product, self.indicator, self.feedstock, self.edition
+
+    def holds_on(self, day: date) -> bool:  # noqa: ARG002 - on no day
+        return False
 
 
 MODELS: Final[dict[str, type[TableRow]]] = {"benchmarks": BenchmarkRow}

@@ -61,6 +61,11 @@ class TableRow(BaseModel):
     def key(self) -> object:
         raise NotImplementedError
 
+    def holds_on(self, day: date) -> bool:
+        """Whether the row's own dates hold it in force on a day; a row without dates holds always."""
+        start, last, end = getattr(self, "valid_from", None) or getattr(self, "first", None), getattr(self, "last", None), getattr(self, "valid_to", None)
+        return (start is None or start <= day) and (last is None or day <= last) and (end is None or day < end)
+
 
 class CoefficientRow(TableRow):
     """One coal equivalent: kgce for one unit of a carrier, on one basis, from `valid_from` up to but not on `valid_to`."""

@@ -14,7 +14,7 @@ from config.schemas import EVENT, READING, READING_QUALITY, REGISTER, conform
 from config.units import MEDIA, units_of
 from monitors import formulas as derivation
 from monitors import intervals as core
-from portal.cli import calc_accounts, calc_energy, calc_estimate, calc_reconcile
+from portal.cli import calc_accounts, calc_energy, calc_estimate, calc_price, calc_reconcile
 from portal.cli.common import instant_of
 from portal.cli.files import LISTED_PER_COLUMN, Column, Table, check_output, read_tables, schema_option, write_table
 
@@ -354,8 +354,9 @@ def _named_intervals(
     return pl.DataFrame([*(names[name].gather(at) for name in named), *own, *(names[name].gather(at) for name in extras)])
 
 
-for _name, _command in {**calc_accounts.COMMANDS, **calc_energy.COMMANDS, **calc_estimate.COMMANDS, **calc_reconcile.COMMANDS}.items():
-    app.command(_name)(cast(Callable[..., None], _command))  # commands of different signatures
+for _module in (calc_accounts, calc_energy, calc_estimate, calc_price, calc_reconcile):
+    for _name, _command in _module.COMMANDS.items():
+        app.command(_name)(cast(Callable[..., None], _command))  # commands of different signatures
 
 import portal.cli.calc_rollup  # noqa: E402 - the same
 import portal.cli.calc_validate  # noqa: E402, F401 - adds its command to `app`, with the columns of this module

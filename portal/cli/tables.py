@@ -12,10 +12,11 @@ import typer
 from pydantic import BaseModel
 from rich.cells import cell_len
 
-from config import lawbook, schemas, tables
+from config import schemas, tables
 from config import settings as site_settings
 from config.errors import BadInputError, Problem
 from config.lawbook import MODELS
+from config.tables import TableRow, load
 from monitors.limits import with_standing
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
 from store.confirmations import Confirmations
@@ -24,11 +25,7 @@ from store.database import opened
 app = typer.Typer(help="The shipped and the site's own tables: limits, coal equivalents, confirmations.")
 OnOption = Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Only rows in force on this day.")]
 KINDS = {"limits": "energy-consumption limits of products (GB standards)", "coal_equivalent": "coal equivalents of carriers (GB/T 2589-2020)"}
-PLAIN = {  # tables that are shown as they stand in their files
-    "quality_weights": "weights of the parts of the data-quality index", "holidays": "what notices take from and add to the working days",
-    "calibration_intervals": "how long verifications are valid by kind of meter", "vee_rules": "rules of validation and their bounds",
-    "figure_rules": "rules for figures that people report", "benchmarks": "benchmark and baseline levels of the NDRC (no dates: beside a verdict)",
-}
+PLAIN = {name: (model.__doc__ or "").partition("\n")[0] for name, model in MODELS.items() if name not in KINDS}  # shown as they stand in their files
 COEFFICIENT_COLUMNS = ("carrier", "name_zh", "basis", "kgce_per_unit", "unit", "valid_from", "valid_to", "role", "confidence", "source")
 
 
@@ -85,11 +82,11 @@ def coal_equivalent(on: OnOption = None, settings: SettingsOption = None, as_jso
 def _shows(name: str) -> Callable[..., None]:
     def show(on: OnOption = None, settings: SettingsOption = None, as_json: JsonOption = False) -> None:
         rows = _plain(name, settings_from(settings).site.tables_dir, on)
-        columns = list(MODELS[name].model_fields)
         if as_json:
             show_json(rows)
         else:
-            _echo_aligned([columns, *([_shown(row[column]) for column in columns] for row in rows)])
+            columns = [*MODELS[name].model_fields, *(["standing"] if "confidence" in MODELS[name].model_fields else []), "origin"]
+            _echo_aligned([columns, *([_shown(row.get(column)) for column in columns] for row in rows)])
 
     return show
 
@@ -146,13 +143,17 @@ def _coefficients(folder: Path | None, on: datetime | None) -> list[dict[str, An
 
 
 def _plain(name: str, folder: Path | None, on: datetime | None) -> list[dict[str, Any]]:
-    rows = _dumped(lawbook.rows_of(name, folder))
-    return rows if on is None else [row for row in rows if _begun(row, on.date())]
+    base, own = load(name, MODELS[name], folder)
+    return [
+        {**row.model_dump(), **_standing(row), "origin": origin}
+        for origin, rows in (("shipped", base), ("site", own)) for row in rows if on is None or row.holds_on(on.date())
+    ]
 
 
-def _begun(row: Mapping[str, Any], day: date) -> bool:
-    first, last, over = row.get("valid_from") or row.get("first"), row.get("last"), row.get("valid_to")
-    return (first is None or first <= day) and (last is None or day <= last) and (over is None or day < over)
+def _standing(row: TableRow) -> dict[str, str]:
+    """As that of a limit that nobody has confirmed: only limits are confirmed."""
+    confidence = getattr(row, "confidence", None)
+    return {} if confidence is None else {"standing": "indicative" if confidence == "low" else "unconfirmed"}
 
 
 def _holds(row: tables.CoefficientRow, day: date) -> bool:
