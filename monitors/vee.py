@@ -30,12 +30,13 @@ The rules with a history see it as one row for each day (HISTORY), so that a day
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 import polars as pl
 
-from config.schemas import BOUND, HISTORY, READING, READING_VERDICT, SET_ASIDE, VERDICT_COUNT, conform, empty
-from monitors.axis import position_of
+from config.schemas import BOUND, FAILED, HISTORY, INSTANT, READING, READING_VERDICT, SET_ASIDE, VERDICT_COUNT, conform, empty
+from monitors.axis import Axis, Slots, axis_of, position_of
 from monitors.intervals import USUAL_TOLERANCE
 
 LOOK_BACK: Final = 7  # days of history
@@ -55,7 +56,17 @@ _CUMULATIVE, _INTERVAL, _RATE, _OTHER = 0, 1, 2, 3
 _KINDS: Final = {"cumulative": _CUMULATIVE, "interval": _INTERVAL, "rate": _RATE}
 _BREAKS: Final = ("change", "reset", "rollover")  # events across which a step says nothing
 _BITS: Final = {name: 1 << place for place, name in enumerate(RULES)}
+_ROW: Final = pl.Schema({"row": pl.UInt32(), "broken": pl.Int64(), "unknown": pl.Int64()})  # row: the place among the readings
+_FAILED_ROW: Final = pl.Schema({
+    "register_key": pl.UInt32(), "day": pl.Date(), **_ROW, "severity": pl.Int8(), "unit_factor": pl.Float64(),
+})
+_RUN: Final = pl.Schema({"register_key": pl.UInt32(), "day": pl.Date(), "broken": pl.Int64(), "unknown": pl.Int64(), "readings": pl.UInt32()})
+_OF_DAY: Final = (
+    "day_profile", "day_steps", "day_different", "past_days", "past_least", "past_greatest", "past_usual", "copied",
+)
+_VERDICTS: Final = ("failed", "passed", "unknown")  # in the order of the alphabet, as tables are sorted
 _JUDGED: Final = (*POINT_RULES, *STEP_RULES)
+_severity_name: Final = pl.col("severity").replace_strict(dict(enumerate(SEVERITIES)), default=None, return_dtype=pl.String())
 _SEVERITY: Final = pl.col("severity").replace_strict({name: place for place, name in enumerate(SEVERITIES)}, default=None, return_dtype=pl.Int8)
 _PARTICULAR: Final = {"register": 16, "meter": 8, "enterprise": 4, "medium": 2, "kind": 1}  # what makes a rule's row come before another
 _STEP_ROUNDING: Final = 1e-6  # of a step of resolution: what floating point may add
@@ -64,7 +75,7 @@ _RATE_ROUNDING: Final = 1e-9
 _SCALE_ROUNDING: Final = 1e-6
 _PROFILE_STEP: Final = 1e-6  # steps of a register without resolution are compared to this
 _PRIME: Final = 2**31 - 1
-_v, _at, _kind, _per_h = pl.col("v"), pl.col("at"), pl.col("kind"), pl.col("per_h")
+_v, _at, _kind, _per_h, _position = pl.col("v"), pl.col("at"), pl.col("kind"), pl.col("per_h"), pl.col("position")
 _used = _kind != _OTHER  # consumption follows from it: not what a temperature or pressure is
 _late, _none_before = pl.col("received_us") - _at, pl.col("prev_v").is_null()
 
@@ -78,12 +89,68 @@ class Screened:
     unjudged: pl.DataFrame  # register_key, rule: what could not be asked of (some of) a register's readings
 
 
+class Found(NamedTuple):
+    """What is said of some registers' readings; rules are bits."""
+
+    rows: pl.DataFrame  # _ROW
+    failed: pl.DataFrame  # _FAILED_ROW
+    runs: pl.DataFrame  # _RUN: neighbours of one day of whom the same is said
+
+
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """Verdicts on readings, and what later days will ask of these days."""
+    """What the rules say of readings, and what later days will ask of these days."""
 
-    verdicts: pl.DataFrame  # READING_VERDICT
+    readings: pl.DataFrame  # READING, as given
+    found: tuple[Found, ...]
     history: pl.DataFrame  # HISTORY
+    zone: str
+
+    @property
+    def verdicts(self) -> pl.DataFrame:
+        """READING_VERDICT: one for each reading of the days, by register_key, read_at, copy, received_at, message and value."""
+        rows, failed = (pl.concat([getattr(one, name) for one in self.found]) for name in ("rows", "failed"))
+        rows = rows.join(failed.select("row", "severity", "unit_factor"), on="row", how="left")
+        broken, unknown = pl.col("broken"), pl.col("unknown")
+        verdict = pl.when(broken > 0).then(pl.lit("failed")).when(unknown > 0).then(pl.lit("unknown")).otherwise(pl.lit("passed"))
+        said = rows.select(verdict=verdict, severity=_severity_name, unit_factor="unit_factor")
+        verdicts = self.readings[rows["row"]].select(READING.names()).hstack(said).with_columns(
+            broken_rules=_named(rows["broken"]), unknown_rules=_named(rows["unknown"]),
+        )
+        return conform(verdicts, READING_VERDICT).sort("register_key", "read_at", "copy", "received_at", "message", "value", nulls_last=True)
+
+    @property
+    def failed(self) -> pl.DataFrame:
+        """FAILED: the readings that broke a rule."""
+        rows = pl.concat([one.failed for one in self.found])
+        names = {name: _named(rows[bits]).list.join(" ") for name, bits in (("broken_rules", "broken"), ("unknown_rules", "unknown"))}
+        shown = self.readings[rows["row"]].select("copy", "value", start="read_at")
+        return conform(rows.with_columns(**names, severity=_severity_name).hstack(shown), FAILED)
+
+    @property
+    def counts(self) -> pl.DataFrame:
+        """VERDICT_COUNT: how many readings of each register and local day broke each rule, could not be judged by it, or passed (rule null)."""
+        runs = pl.concat([one.runs for one in self.found])
+        names = sorted(_BITS)
+        parts = [runs.filter(pl.col("broken") == 0, pl.col("unknown") == 0).with_columns(rule=len(names), verdict=_VERDICTS.index("passed"))]
+        for verdict, column in (("failed", "broken"), ("unknown", "unknown")):
+            masks = runs[column].unique()
+            for place, name in enumerate(names):
+                if (masks & _BITS[name] > 0).any():
+                    said = runs.filter(pl.col(column) & _BITS[name] > 0)
+                    parts.append(said.with_columns(rule=place, verdict=_VERDICTS.index(verdict)))
+        by = ("register_key", "day", "rule", "verdict")
+        rows = pl.concat(part.select(*by, "readings") for part in parts)
+        key, day = pl.col("register_key").cast(pl.Int64), pl.col("day").to_physical().cast(pl.Int64)
+        packed = ((key * 2**22 + day + 2**21) * 32 + pl.col("rule")) * 4 + pl.col("verdict")
+        found = rows.group_by(packed.alias("packed")).agg(pl.col("readings").sum()).sort("packed")
+        packed, rest = pl.col("packed"), pl.col("packed") // 128
+        days = runs["day"].unique()
+        starts, ends = (pl.select(day_start(pl.lit(days) + timedelta(days=ahead), self.zone)).to_series() for ahead in (0, 1))
+        return conform(found.select(
+            "readings", register_key=rest // 2**22, day=(rest % 2**22 - 2**21).cast(pl.Int32).cast(pl.Date),
+            rule=pl.lit(pl.Series([*names, None])).gather(packed // 4 % 32), verdict=pl.lit(pl.Series(_VERDICTS)).gather(packed % 4),
+        ).join(pl.DataFrame({"day": days, "start": starts, "end": ends}), on="day", how="left", maintain_order="left"), VERDICT_COUNT)
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
@@ -187,6 +254,10 @@ class _Asked:
         """Whether the rule is asked of any register."""
         return rule in self.limits and bool(self.limits[rule].rows["enabled"].any())
 
+    def with_limits(self, frame: pl.DataFrame, limits: Mapping[str, _Dated]) -> "_Asked":
+        """The same registers, of which more can be asked."""
+        return _Asked(frame, self._registers, limits)
+
     def table(self) -> pl.DataFrame:
         """The frame with the columns that were asked for."""
         return self.frame.with_columns(values.alias(name) for name, values in self._columns.items())
@@ -198,7 +269,7 @@ class _Asked:
         if values.null_count() == 0 and values.n_unique() == 1:
             return pl.lit(values[0], dtype=values.dtype)
         column = f"{name}.{attribute}"
-        if column not in self._columns:
+        if column not in self._columns and column not in self.frame.columns:
             if name not in self._rows:
                 self._rows[name] = dated.at(self.frame["position"], self.frame["at"])
             self._columns[column] = values.gather(self._rows[name])
@@ -264,8 +335,7 @@ def _frozen(asked: _Asked) -> _Judged:
     long = since >= (24.0 if hours is None else hours) * _HOUR_US
     if readings is not None:
         long &= count >= readings.fill_null(0)
-    judged = pl.col("counted") & ((_kind == _CUMULATIVE) | (_v != 0))
-    return _Judged(judged & long, judged & pl.col("changed_us").is_null() & pl.col("past_days").is_null())
+    return _Judged(pl.col("still") & long, pl.col("still") & pl.col("changed_us").is_null() & pl.col("past_days").is_null())
 
 
 def _copied_pattern(asked: _Asked) -> _Judged:
@@ -411,7 +481,7 @@ def validated(
     """Judge readings by all rules.
 
     Args:
-        readings: READING, in any order, all copies.
+        readings: READING, in any order (sorted ones are judged quicker), all copies.
         registers: REGISTER, as for `monitors.intervals.counted`.
         events: EVENT.
         rules: VEE_RULE.
@@ -419,50 +489,29 @@ def validated(
         before: HISTORY of earlier days; the LOOK_BACK days before each judged one are looked at.
         days: register_key, day: what is judged. Their readings must all be there, and those of a counted reading on either side. None: all.
         zone: the place whose days are meant.
-
-    Returns:
-        One verdict for each reading of those days, by register_key, read_at, copy, received_at, message and value; and their HISTORY.
     """
     keys = registers["register_key"].unique().sort()
-    position = position_of(readings["register_key"], keys) if len(keys) else pl.repeat(None, readings.height, dtype=pl.Int64, eager=True)
-    aside = _aside_bits(readings, set_aside)
-    verdicts, histories = [_strangers(readings.filter(position.is_null()))], [empty(HISTORY)]
-    ordered = verdicts[0].is_empty()
-    limits = bounds(registers, rules)
-    for first, last in _chunks(position, len(keys)):
-        mine = position.is_between(first, last - 1)
-        part = _part(readings, position, aside, mine, keys, registers, events, zone)
-        if part.is_empty():
-            continue
-        ordered &= not _repeated(part)
-        history = _history(part, keys)
-        if days is not None:
-            history = history.join(days, on=["register_key", "day"], how="semi")
-        histories.append(history)
-        verdicts.append(_verdicts(part, readings, keys, registers, limits, history, before))
-    found = pl.concat(verdicts)
-    if days is not None:
-        found = found.with_columns(day=day_of("read_at", zone)).join(days, on=["register_key", "day"], how="semi", maintain_order="left").drop("day")
-    if not ordered:
-        found = found.sort("register_key", "read_at", "copy", "received_at", "message", "value", nulls_last=True)
-    return Validated(found, pl.concat(histories).sort("register_key", "day"))
+    position = position_of(readings["register_key"], keys)
+    judged, histories = [_strangers(readings, position.is_null().arg_true(), days, zone)], [empty(HISTORY)]
+    known = readings if not position.has_nulls() else readings.filter(position.is_not_null())
+    if known.height:
+        aside, axis = _aside_bits(readings, set_aside), axis_of(known, registers, events, keys, zone)
+        own, limits = _register_rows(registers, keys), _limits(bounds(registers, rules), keys)
+        for rows in _chunks(position, len(keys), axis):
+            asked, of_day = _part(readings, rows, position, aside, axis, registers, own, events)
+            of_day = of_day.with_columns(_asked_days(of_day, days))
+            history = _history(asked, of_day)
+            histories.append(history)
+            judged.append(_verdicts(asked, _past(of_day, history, before), limits))
+    return Validated(readings, tuple(judged), pl.concat(histories).sort("register_key", "day"), zone)
 
 
-def counts(verdicts: pl.DataFrame, *, zone: str) -> pl.DataFrame:
-    """VERDICT_COUNT: how many readings of each register and local day broke each rule, could not be judged by it, or passed all (rule null)."""
-    by, alike = ["register_key", "day", "rule", "verdict"], ["register_key", "day", "verdict", "failed", "unknown"]
-    days = verdicts.select(
-        "register_key", "verdict", day=day_of("read_at", zone),
-        failed=pl.col("broken_rules").list.join(" "), unknown=pl.col("unknown_rules").list.join(" "),
-    ).group_by(alike).agg(readings=pl.len())
-    parts = [
-        days.select("register_key", "day", "readings", rule=pl.col(verdict).str.split(" "), verdict=pl.lit(verdict)).explode("rule")
-        .filter(pl.col("rule") != "") for verdict in ("failed", "unknown")
-    ]
-    passed = days.filter(pl.col("verdict") == "passed").select("register_key", "day", "readings", "verdict", rule=pl.lit(None, pl.String()))
-    counted = pl.concat([*parts, passed.select(parts[0].columns)]).group_by(by).agg(pl.col("readings").sum())
-    start, end = (day_start(pl.col("day") + timedelta(days=ahead), zone) for ahead in (0, 1))
-    return conform(counted.with_columns(start=start, end=end).sort(by, nulls_last=True), VERDICT_COUNT)
+def _asked_days(of_day: pl.DataFrame, days: pl.DataFrame | None) -> pl.Series:
+    """Of each day (register_key, day) whether it is among those to be judged."""
+    if days is None:
+        return pl.repeat(True, of_day.height, dtype=pl.Boolean, eager=True).alias("asked")
+    wanted = days.select("register_key", "day", asked=pl.lit(value=True)).unique()
+    return of_day.join(wanted, on=["register_key", "day"], how="left", maintain_order="left")["asked"].fill_null(value=False)
 
 
 def _aside_bits(readings: pl.DataFrame, set_aside: pl.DataFrame) -> pl.Series:
@@ -472,7 +521,10 @@ def _aside_bits(readings: pl.DataFrame, set_aside: pl.DataFrame) -> pl.Series:
         return bits
     named = pl.col("value").fill_nan(None)  # a NaN would equal no other
     on = READING.names()
-    those = readings.with_row_index("row").join(set_aside.select("register_key", "read_at"), on=["register_key", "read_at"], how="semi")
+    concerned = readings["register_key"].is_in(set_aside["register_key"].unique().implode()).arg_true()
+    those = readings[concerned.cast(pl.UInt32)].with_columns(row=concerned).join(
+        set_aside.select("register_key", "read_at"), on=["register_key", "read_at"], how="semi", maintain_order="left",
+    )
     nth = pl.int_range(pl.len()).over(on).alias("nth")
     found = those.with_columns(named).with_columns(nth).join(
         set_aside.with_columns(named).with_columns(nth), on=[*on, "nth"], how="inner", nulls_equal=True,
@@ -483,222 +535,294 @@ def _aside_bits(readings: pl.DataFrame, set_aside: pl.DataFrame) -> pl.Series:
 
 
 def counting(readings: pl.DataFrame, set_aside: pl.DataFrame) -> pl.DataFrame:
-    """The readings that are not set aside.
+    """The readings that are not set aside and show a number.
 
     Args:
         readings: READING.
         set_aside: SET_ASIDE.
     """
-    return readings.filter(_aside_bits(readings, set_aside) == 0)
+    return readings.filter((_aside_bits(readings, set_aside) == 0) & readings["value"].is_finite().fill_null(value=False))
 
 
-def _strangers(readings: pl.DataFrame) -> pl.DataFrame:
+def _strangers(readings: pl.DataFrame, rows: pl.Series, days: pl.DataFrame | None, zone: str) -> Found:
     """Readings of registers without any row: nothing else can be said of them."""
-    return conform(readings.with_columns(
-        verdict=pl.lit("failed"), severity=pl.lit("error"), broken_rules=pl.lit(["no_register_row"], pl.List(pl.String())),
-        unknown_rules=pl.lit([], pl.List(pl.String())),
-    ), READING_VERDICT)
+    those = readings[rows.cast(pl.UInt32)].select("register_key", row=rows.cast(pl.UInt32), day=day_of("read_at", zone))
+    those = those.filter(_asked_days(those, days)).with_columns(
+        broken=pl.lit(_BITS["no_register_row"], pl.Int64), unknown=pl.lit(0, pl.Int64), severity=pl.lit(len(SEVERITIES) - 1),
+    )
+    return Found(conform(those, _ROW), conform(those, _FAILED_ROW), conform(those.with_columns(readings=pl.lit(1)), _RUN))
 
 
-def _chunks(position: pl.Series, registers: int) -> Iterator[tuple[int, int]]:
-    """Ranges of registers with a bounded number of readings."""
+def _chunks(position: pl.Series, registers: int, axis: Axis) -> Iterator[pl.Series | None]:
+    """The rows of the readings of some registers, a bounded number that fits on the axis; None: all rows."""
+    widest = _NEVER // axis.span
+    if len(position) <= CHUNK_READINGS and registers <= widest and not position.has_nulls():
+        yield None
+        return
     counts = pl.DataFrame({"position": position}).drop_nulls().group_by("position").len().sort("position")
-    first = held = 0
+    cuts, held = [0], 0
     for place, count in counts.iter_rows():
-        if place > first and held + count > CHUNK_READINGS:
-            yield first, place
-            first, held = place, 0
+        if place > cuts[-1] and (held + count > CHUNK_READINGS or place - cuts[-1] >= widest):
+            cuts.append(place)
+            held = 0
         held += count
-    if held:
-        yield first, registers
+    for first, last in pairwise([*cuts, registers]):
+        rows = position.is_between(first, last - 1).fill_null(value=False).arg_true()
+        if len(rows):
+            yield rows
 
 
 def _part(
-    readings: pl.DataFrame, position: pl.Series, aside: pl.Series, mine: pl.Series, keys: pl.Series, registers: pl.DataFrame, events: pl.DataFrame,
-    zone: str,
-) -> pl.DataFrame:
-    """The readings of some registers in order, each with its last counted one before, its consumption by the hour, and its day.
+    readings: pl.DataFrame, rows: pl.Series | None, position: pl.Series, aside: pl.Series, axis: Axis, registers: pl.DataFrame, own: _Dated,
+    events: pl.DataFrame,
+) -> tuple[_Asked, pl.DataFrame]:
+    """The readings of some registers in order, each with its last counted one before and its consumption by the hour; and their local days.
 
-    Columns: row (of the readings), position, at, v, received_us, counted, prev_v, prev_at, per_h, fell, day, kind, ...
+    Returns:
+        What rules can be asked of: row (of the readings), group (its day, by order), position, at, v, received_us, aside, counted, prev_v,
+        prev_at, since, step, fell, per_h, moved, ...; and of each day group, register_key, position, day, start (us) and begin (the place
+        of its first reading).
     """
-    rows = mine.fill_null(False).arg_true()
-    finite = readings["value"].gather(rows).is_finite().fill_null(False)
     frame = pl.DataFrame({
-        "row": rows, "position": position.gather(rows), "at": readings["read_at"].gather(rows).to_physical(),
-        "v": readings["value"].gather(rows), "received_us": readings["received_at"].gather(rows).to_physical(),
-        "copy": readings["copy"].gather(rows), "message": readings["message"].gather(rows),
-        "aside": aside.gather(rows), "counted": (aside.gather(rows) == 0) & finite,
+        "row": pl.int_range(readings.height, dtype=pl.UInt32, eager=True), "position": position, "at": readings["read_at"].to_physical(),
+        "v": readings["value"], "received_us": readings["received_at"].to_physical(), "aside": aside,
     })
-    frame = _in_order(frame)
-    own = _register_rows(registers, keys)
+    if rows is not None:
+        frame = frame[rows.cast(pl.UInt32)]
+    least = int(frame["position"].min())  # type: ignore[arg-type]  # not empty
+    packed = (_position - least) * axis.span + (_at - axis.base)
+    finite = _v.is_finite().fill_null(value=False)
+    frame = frame.with_columns(k=packed, counted=(pl.col("aside") == 0) & finite)
+    if not (frame["k"] > frame["k"].shift(1)).all():
+        frame = _in_order(frame, readings)
+    slots = Slots(axis, "day")
+    slot = slots.of(frame["k"])
+    begins = (slot != slot.shift(1)).fill_null(value=True)
+    begin = begins.arg_true()
+    at_position, midnight = frame["position"].gather(begin), slots.low(slot.gather(begin))
+    start = (midnight + (axis.base - (at_position - least) * axis.span)).cast(INSTANT)
+    of_day = pl.DataFrame({
+        "group": pl.int_range(len(begin), dtype=pl.UInt32, eager=True), "register_key": axis.keys.gather(at_position), "position": at_position,
+        "day": start.dt.convert_time_zone(axis.zone).dt.date(), "start": start.to_physical(), "begin": begin,
+    })
+    last = {name: _last_of(name, all_count=bool(frame["counted"].all())) for name in ("position", "at", "v")}
+    frame = frame.drop("k").with_columns((begins.cum_sum().cast(pl.UInt32) - 1).alias("group").set_sorted(), *(
+        pl.when(last["position"] == _position).then(last[name]).alias(f"prev_{name}") for name in ("at", "v")
+    ))
     asked = _Asked(frame, own, {})
-    names = {"max_rate_per_h": pl.Float64(), "modulus": pl.Float64(), "resolution": pl.Float64(), "net": pl.Boolean(), "kind": pl.Int8()}
-    attributes = {}
-    for name, dtype in names.items():
-        value = asked.own(name)
-        attributes[f"own_{name}"] = pl.lit(None, dtype) if value is None else value
-    frame = asked.table().with_columns(**attributes, multiplier=_multipliers(frame, registers, events, keys))
-    counting = {name: pl.when("counted").then(name) for name in ("position", "at", "v")}
-    frame = frame.with_columns(
-        *(counting[name].shift(1).forward_fill().alias(f"prev_{name}") for name in counting),
-        *(counting[name].shift(-1).backward_fill().alias(f"next_{name}") for name in ("position", "at")),
-    ).with_columns(
-        *(pl.when(pl.col("prev_position") == pl.col("position")).then(name).alias(name) for name in ("prev_at", "prev_v")),
-        next_at=pl.when(pl.col("next_position") == pl.col("position")).then("next_at"),
+    kind, *_ = (asked.own(name) for name in ("kind", "max_rate_per_h", "modulus", "net", "resolution"))
+    assert kind is not None  # filled where they are read
+    asked.frame = asked.table().with_columns(
+        _multipliers(frame, registers, events, axis.keys).alias("multiplier"), _between_readings(frame, events, _BREAKS, axis.keys).alias("changed"),
+        kind.alias("kind"),
+    ).with_columns(since=_at - pl.col("prev_at"), fell=pl.lit(value=False))
+    asked.frame = asked.frame.with_columns(step=pl.when(~pl.col("changed") & (pl.col("since") > 0)).then(_v - pl.col("prev_v")))
+    frame = _with_falls(asked)
+    turned = _between_readings(frame, events, ("multiplier",), axis.keys)
+    per_h = _per_h_of(turned, set(own.rows["kind"].unique()), all_count=bool(frame["counted"].all()))
+    asked.frame = frame.with_columns(
+        per_h=pl.when(per_h.is_finite()).then(per_h),
+        moved=pl.col("counted") & ((_v != pl.col("prev_v")) | pl.col("changed")).fill_null(value=False),
     )
-    changed, turned = (_between_readings(frame, events.filter(pl.col("event").is_in(list(some))), keys) for some in (_BREAKS, ("multiplier",)))
-    step, hours = _v - pl.col("prev_v"), (_at - pl.col("prev_at")) / _HOUR_US
-    across = step + pl.col("own_modulus")
-    wraps = (step < 0) & pl.when(pl.col("own_max_rate_per_h").is_not_null()).then(
-        across * pl.col("multiplier") <= pl.col("own_max_rate_per_h") * hours * (1 + _RATE_ROUNDING),
-    ).otherwise(across <= pl.col("own_modulus") / 2).fill_null(False)
-    cumulative, rate = pl.col("own_kind") == _CUMULATIVE, pl.col("own_kind") == _RATE
-    frame = frame.with_columns(kind=pl.col("own_kind"), changed=changed, turned=turned).with_columns(
-        fell=cumulative & ~pl.col("own_net") & (step < 0) & ~wraps & ~pl.col("changed"),
-        step=pl.when(~pl.col("changed") & (_at > pl.col("prev_at"))).then(pl.when(wraps).then(across).otherwise(step)),
-    )
-    known = (_at > pl.col("prev_at")) & ~pl.col("turned") & ~pl.col("fell")
-    length = pl.min_horizontal(_at - pl.col("prev_at"), pl.col("next_at") - _at)
-    frame = frame.with_columns(
-        per_h=pl.when(rate).then(_v * pl.col("multiplier")).when(cumulative).then(
-            pl.when(known).then(pl.col("step") * pl.col("multiplier") / hours),
-        ).when((pl.col("own_kind") == _INTERVAL) & (length > 0)).then(_v * pl.col("multiplier") * _HOUR_US / length),
-        day=_instant_of(_at).dt.convert_time_zone(zone).dt.date(),
-    ).with_columns(per_h=pl.when(pl.col("per_h").is_finite()).then("per_h"))
-    group = ((pl.col("position").diff() != 0) | (pl.col("day").diff() != timedelta())).fill_null(False).cum_sum()
-    moved = pl.col("counted") & ((_v != pl.col("prev_v")) | pl.col("changed")).fill_null(False)
-    since_midnight = _at - day_start(pl.col("day"), zone).to_physical()
-    frame = frame.with_columns(group=group, moved=moved, nth=pl.col("counted").cum_sum(), since_midnight=since_midnight)
-    return frame.with_columns(
-        moved_in=pl.when("moved").then("group").forward_fill(), moved_at=pl.when("moved").then("at").forward_fill(),
-        moved_nth=pl.when("moved").then("nth").forward_fill(),
-    )
+    return asked, of_day
 
 
-def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
+def _in_order(frame: pl.DataFrame, readings: pl.DataFrame) -> pl.DataFrame:
     """By register and instant; of several copies the one that counts comes last, so that the others see the reading before it."""
-    if frame.is_empty():
+    ordered: pl.DataFrame = frame[frame["k"].arg_sort()]
+    if (ordered["k"] > ordered["k"].shift(1)).all():
+        return ordered
+    further = readings.select(pl.col("copy", "message").gather(frame["row"]))
+    return frame.hstack(further).sort("k", "counted", "copy", "received_us", "message", "v", nulls_last=True).drop("copy", "message")
+
+
+def _last_of(name: str, *, all_count: bool) -> pl.Expr:
+    """What the last counted reading before each has, of whichever register."""
+    return pl.col(name).shift(1) if all_count else pl.when("counted").then(name).shift(1).forward_fill()
+
+
+def _with_falls(asked: _Asked) -> pl.DataFrame:
+    """The frame with `step` across wraps, and `fell` where a register stepped back."""
+    frame = asked.frame
+    down = frame.select((_v < pl.col("prev_v")).fill_null(value=False) & (_kind == _CUMULATIVE)).to_series().arg_true()
+    if not len(down):
         return frame
-    base, end, last = frame.select(_at.min(), pl.col("at").max().alias("end"), pl.col("position").max()).row(0)
-    if (end - base + 1) * (last + 1) < _NEVER:  # both in one integer: sorted much quicker
-        by_key: pl.DataFrame = frame[(frame["position"] * (end - base + 1) + (frame["at"] - base)).arg_sort()]
-        if not _repeated(by_key):
-            return by_key
-    return frame.sort("position", "at", "counted", "copy", "received_us", "message", "v", nulls_last=True)
+    modulus, rate, net = (pl.lit(None, dtype) if (own := asked.own(name)) is None else own for name, dtype in (
+        ("modulus", pl.Float64()), ("max_rate_per_h", pl.Float64()), ("net", pl.Boolean()),
+    ))
+    across = _v - pl.col("prev_v") + modulus
+    wraps = pl.when(rate.is_not_null()).then(
+        across * pl.col("multiplier") <= rate * (pl.col("since") / _HOUR_US) * (1 + _RATE_ROUNDING),
+    ).otherwise(across <= modulus / 2).fill_null(value=False)
+    some = frame[down].select(
+        step=pl.when(wraps & pl.col("step").is_not_null()).then(across).otherwise("step"), fell=~net & ~wraps & ~pl.col("changed"),
+    )
+    return frame.with_columns(frame[name].scatter(down, some[name]) for name in ("step", "fell"))
 
 
-def _repeated(frame: pl.DataFrame) -> bool:
-    """Whether an ordered frame has several readings of one instant."""
-    return bool(frame.select(((pl.col("position").diff() == 0) & (_at.diff() == 0)).any()).item())
+def _per_h_of(turned: pl.Series, kinds: set[int], *, all_count: bool) -> pl.Expr:
+    """Consumption by the hour; of interval registers over the shorter of the spacings before and after."""
+    since, multiplier = pl.col("since"), pl.col("multiplier")
+    coming = {
+        name: pl.col(name).shift(-1) if all_count else pl.when("counted").then(name).shift(-1).backward_fill() for name in ("position", "at")
+    }
+    length = pl.min_horizontal(since, pl.when(coming["position"] == _position).then(coming["at"]) - _at)
+    of_kind = {
+        _CUMULATIVE: pl.when((since > 0) & ~turned & ~pl.col("fell")).then(pl.col("step") * multiplier / (since / _HOUR_US)),
+        _INTERVAL: pl.when(length > 0).then(_v * multiplier * _HOUR_US / length),
+        _RATE: _v * multiplier,
+    }
+    found = pl.lit(None, pl.Float64())
+    for kind in kinds & set(of_kind):
+        found = of_kind[kind] if len(kinds) == 1 else pl.when(_kind == kind).then(of_kind[kind]).otherwise(found)
+    return found
 
 
-def _multipliers(frame: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, keys: pl.Series) -> pl.Series:
+def _multipliers(frame: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, keys: pl.Series) -> pl.Series | pl.Expr:
     """The multiplier in force at each reading, by the register's rows and by events."""
     rows = registers.select("register_key", pl.col("multiplier").fill_null(1.0), from_us=pl.col("valid_from").to_physical())
     turned = events.filter(pl.col("event") == "multiplier", pl.col("multiplier").is_not_null(), pl.col("register_key").is_in(keys.implode()))
     both = pl.concat([rows, turned.select("register_key", "multiplier", from_us=pl.col("at").to_physical())])
+    if both["multiplier"].n_unique() == 1:
+        return pl.lit(both["multiplier"][0])
     dated = _Dated(both.with_columns(position=position_of(both["register_key"], keys)), len(keys))
     return dated.rows["multiplier"].gather(dated.at(frame["position"], frame["at"]))
 
 
-def _between_readings(frame: pl.DataFrame, events: pl.DataFrame, keys: pl.Series) -> pl.Series:
+def _between_readings(frame: pl.DataFrame, events: pl.DataFrame, names: tuple[str, ...], keys: pl.Series) -> pl.Series:
     """Whether an event lies after the last counted reading and not after the reading itself."""
-    events = events.filter(pl.col("register_key").is_in(keys.implode()))
+    events = events.filter(pl.col("event").is_in(names), pl.col("register_key").is_in(keys.implode()))
     nothing = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
     if events.is_empty():
         return nothing
     happened = events.select(position=position_of(events["register_key"], keys), event_at=pl.col("at").to_physical()).sort("event_at")
-    asks = frame.select("position", "at", "prev_at").with_row_index("nth").sort("at")
+    concerned = frame["position"].is_in(happened["position"].unique().implode()).arg_true()
+    asks = frame.select(pl.col("position", "at", "prev_at").gather(concerned)).with_columns(concerned.alias("place")).sort("at")
     last = asks.join_asof(happened, left_on="at", right_on="event_at", by="position", strategy="backward", check_sortedness=False)
     hit = last.filter(pl.col("event_at") > pl.col("prev_at"))
-    return nothing.scatter(hit["nth"], True)
+    return nothing.scatter(hit["place"], True)
 
 
-def _history(part: pl.DataFrame, keys: pl.Series) -> pl.DataFrame:
-    """HISTORY of the days of a part."""
-    size = pl.when("counted").then(pl.col("per_h").abs())
-    used, since = size.filter(size > 0), _at - pl.col("prev_at")
-    usual = USUAL_TOLERANCE * since.filter("counted").median()
-    caught_up = ((_kind == _CUMULATIVE) & (since > _HOUR_US) & (since > usual)).fill_null(False)
-    of_this_day = (pl.col("prev_at") >= _at - pl.col("since_midnight")) & pl.col("step").is_not_null()
-    inside = pl.col("counted") & ((_kind != _CUMULATIVE) | of_this_day)
-    shown = pl.when(pl.col("kind") == _CUMULATIVE).then("step").otherwise("v")
-    in_steps = (shown / pl.col("own_resolution").fill_null(_PROFILE_STEP)).round().cast(pl.Int64, strict=False).fill_null(0)
-    minute = pl.col("since_midnight") // 60_000_000
+def _history(asked: _Asked, of_day: pl.DataFrame) -> pl.DataFrame:
+    """HISTORY of the days that are asked for."""
+    part, cumulative, counted, size = asked.frame, _kind == _CUMULATIVE, pl.col("counted"), pl.col("per_h").abs()
+    start = of_day["start"].gather(part["group"])
+    inside = counted & (~cumulative | ((pl.col("prev_at") >= start) & pl.col("step").is_not_null())).fill_null(value=False)
+    own = asked.own("resolution")
+    resolution = pl.lit(_PROFILE_STEP) if own is None else own.fill_null(_PROFILE_STEP)
+    in_steps = (pl.when(cumulative).then("step").otherwise("v") / resolution).round().cast(pl.Int64, strict=False).fill_null(0)
+    minute = (_at - start) // 60_000_000
     mixed = [((in_steps % _PRIME) * first + minute * second) % _PRIME for first, second in ((48_271, 69_621), (16_807, 39_373))]
-    marks = [(one * one % _PRIME).filter(inside).sum() for one in mixed]
-    steps = inside.sum()
-    days = part.group_by("group", maintain_order=True).agg(
-        pl.col("position", "day").first(), start=(_at - pl.col("since_midnight")).first(), steps=steps,
-        least_per_h=used.min(), greatest_per_h=size.filter((size > 0) & ~caught_up).max(), usual_per_h=used.median(),
-        changed=pl.col("moved").any(), changed_at=_at.filter("moved").max(),
-        unchanged=pl.col("counted").sum() - pl.when(pl.col("moved").any()).then(
-            (pl.col("counted") & (pl.col("nth") < pl.col("nth").filter("moved").max())).sum(),
-        ).otherwise(0),
-        different=in_steps.filter(inside & (in_steps != 0)).n_unique(),
-        profile=pl.when(steps > 0).then(marks[0] * 2**20 + marks[1] % 2**20), readings=pl.col("counted").sum(),
-    ).filter(pl.col("readings") > 0)
+    rows = asked.table().select(
+        "group", "counted", inside=inside, used=pl.when(counted & (size > 0)).then(size), caught_up=_caught_up(part),
+        change=pl.when(inside & (in_steps != 0)).then(in_steps), moved_place=pl.when("moved").then(pl.int_range(pl.len(), dtype=pl.UInt32)),
+        **{f"mark_{nth}": pl.when(inside).then(one * one % _PRIME) for nth, one in enumerate(mixed)},
+    )
+    used, change = pl.col("used"), pl.col("change")
+    days = rows.group_by("group", maintain_order=True).agg(
+        steps=pl.col("inside").sum(), readings=pl.col("counted").sum(), least_per_h=used.min(), usual_per_h=used.median(),
+        greatest_per_h=used.filter(~pl.col("caught_up")).max() if rows["caught_up"].any() else used.max(),
+        moved_place=pl.col("moved_place").max(), different=change.n_unique() - (change.null_count() > 0).cast(pl.UInt32),
+        profile=pl.col("mark_0").sum() * 2**20 + pl.col("mark_1").sum() % 2**20,
+    ).hstack(of_day.drop("group"))
+    nth = part["counted"].cast(pl.UInt32).cum_sum() - part["counted"]  # counted ones before each
+    before_change = (nth.gather(days["moved_place"]) - nth.gather(days["begin"])).fill_null(0)
     return conform(days.with_columns(
-        register_key=keys.gather(days["position"]), start=_instant_of(pl.col("start")), changed_at=_instant_of(pl.col("changed_at")),
-    ), HISTORY)
+        start=_instant_of(pl.col("start")), changed=pl.col("moved_place").is_not_null(),
+        changed_at=part["at"].gather(days["moved_place"]).cast(INSTANT), unchanged=pl.col("readings") - before_change,
+        profile=pl.when(pl.col("steps") > 0).then("profile"),
+    ).filter("asked", pl.col("readings") > 0), HISTORY)
 
 
-def _past(history: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    """What the LOOK_BACK days before say of each day of `history`."""
-    earlier = pl.concat([before.join(history, on=["register_key", "day"], how="anti"), history])
-    wanted = history.select("register_key", "day", "profile", "steps", "different")
-    beside = earlier.join(wanted.select("register_key").unique(), on="register_key", how="semi").select(
-        "register_key", pl.col("day").alias("of"), pl.exclude("register_key", "day", "start"),
-        day=pl.concat_list(pl.col("day") + timedelta(days=ahead) for ahead in range(1, LOOK_BACK + 1)),
-    ).explode("day").join(wanted, on=["register_key", "day"], suffix="_day").sort("register_key", "day", "of")
+def _caught_up(part: pl.DataFrame) -> pl.Series:
+    """Whether what a cumulative register shows was caught up for after a gap, longer than is usual on its day."""
+    long = part.select(((_kind == _CUMULATIVE) & (pl.col("since") > _HOUR_US)).fill_null(value=False)).to_series()
+    if not long.any():
+        return long
+    days = part["group"].filter(long).unique()
+    rows = part.select("group", "since", "counted").filter(pl.col("group").is_in(days.implode()), pl.col("counted"))
+    usual = rows.group_by("group").agg(usual=USUAL_TOLERANCE * pl.col("since").median())
+    at = long.arg_true()
+    those = part.select(pl.col("group", "since").gather(at)).join(usual, on="group", how="left", maintain_order="left")
+    return long.scatter(at, (those["since"] > those["usual"]).fill_null(value=False))
+
+
+def _past(of_day: pl.DataFrame, history: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """The days with what the LOOK_BACK days before say of each."""
+    on = ["register_key", "day"]
+    wanted = history.select(*on, "profile", "steps", "different")
+    earlier = pl.concat([before.join(wanted, on=on, how="anti"), history]).drop("start").rename({"day": "of"})
+    if wanted["day"].n_unique() == 1:
+        beside = earlier.join(wanted, on="register_key", suffix="_day")
+    else:
+        ahead = pl.concat_list(pl.col("of") + timedelta(days=ahead) for ahead in range(1, LOOK_BACK + 1))
+        beside = earlier.with_columns(day=ahead).explode("day").join(wanted, on=on, suffix="_day")
+    beside = beside.filter((pl.col("day") - pl.col("of")).is_between(timedelta(days=1), timedelta(days=LOOK_BACK)))
     last = pl.col("of").filter("changed").max()
-    same = (pl.col("profile") == pl.col("profile_day")) & (pl.col("steps") == pl.col("steps_day")) & (pl.col("different") == pl.col("different_day"))
-    past = beside.group_by("register_key", "day").agg(
+    same = pl.all_horizontal(pl.col(name) == pl.col(f"{name}_day") for name in ("profile", "steps", "different"))
+    past = beside.group_by(on).agg(
         past_days=pl.len(), past_least=pl.col("least_per_h").min(), past_greatest=pl.col("greatest_per_h").max(),
         past_usual=pl.col("usual_per_h").median(),
         past_changed_us=pl.col("changed_at").max().to_physical(), past_unchanged=pl.col("unchanged").filter(pl.col("of") >= last).sum(),
         copied=same.any(),
     )
-    return wanted.rename({"profile": "day_profile", "steps": "day_steps", "different": "day_different"}).join(
-        past, on=["register_key", "day"], how="left",
-    )
+    own = wanted.rename({name: f"day_{name}" for name in ("profile", "steps", "different")})
+    return of_day.join(own, on=on, how="left", maintain_order="left").join(past, on=on, how="left", maintain_order="left")
 
 
-def _verdicts(
-    part: pl.DataFrame, readings: pl.DataFrame, keys: pl.Series, registers: pl.DataFrame, limits: pl.DataFrame, history: pl.DataFrame,
-    before: pl.DataFrame,
-) -> pl.DataFrame:
-    """READING_VERDICT of a part."""
-    past = _past(history, before)
-    past = past.with_columns(position=position_of(past["register_key"], keys)).drop("register_key")
-    part = part.join(past, on=["position", "day"], how="left", maintain_order="left")
-    inside = pl.col("moved_in") == pl.col("group")
-    first_nth = (pl.col("nth") - pl.col("counted")).first().over("group")
-    part = part.with_columns(
-        changed_us=pl.when(inside).then("moved_at").otherwise("past_changed_us"),
-        unchanged=pl.when(inside).then(pl.col("nth") - pl.col("moved_nth") + 1).otherwise(pl.col("nth") - first_nth + pl.col("past_unchanged")),
-    )
-    asked = _Asked(part, _register_rows(registers, keys), _limits(limits, keys))
-    asked.frame = part.with_columns(unit_factor=_unit_factors(asked))
+def _verdicts(asked: _Asked, of_day: pl.DataFrame, limits: Mapping[str, _Dated]) -> Found:
+    """What the rules say of the readings of some days (as `_past` gives them)."""
+    part, group = asked.frame, asked.frame["group"]
+    asked = asked.with_limits(part.with_columns(
+        *(of_day[name].gather(group).alias(name) for name in _OF_DAY), *_unchanged(part, of_day),
+    ), limits)
+    asked.frame = asked.frame.with_columns(_unit_factors(asked).alias("unit_factor"))
     found = _judgements(asked, _JUDGED)
-    table = asked.table()
-    broken, unknown = (
-        pl.sum_horizontal([pl.lit(0, pl.Int64), *(test.cast(pl.Int64) * _BITS[name] for name, test in said.items() if test is not None)])
-        for said in ({name: one.broken for name, one in found.items()}, {name: one.unknown for name, one in found.items()})
-    )
-    bits = table.select(broken=broken, unknown=unknown, aside="aside")
+    said = {"broken": {name: one.broken for name, one in found.items()}, "unknown": {name: one.unknown for name, one in found.items()}}
+    tests = {f"{name}.{what}": test for what, tests in said.items() for name, test in tests.items() if test is not None}
+    answers = asked.table().select("aside", **tests)
+    bits = {}
+    for what in said:
+        here = {name: answers[f"{name}.{what}"] for name in said[what] if f"{name}.{what}" in tests}
+        always = sum(_BITS[name] for name, answer in here.items() if answer.all())
+        some = [pl.lit(answer).cast(pl.Int64) * _BITS[name] for name, answer in here.items() if answer.any() and not answer.all()]
+        bits[what] = pl.sum_horizontal(pl.lit(always, pl.Int64), *some)
     # A rule that the interval rules have too counts once.
-    bits = bits.with_columns(broken=pl.col("broken").or_(pl.col("aside")), unknown=pl.col("unknown").and_(~pl.col("broken").or_(pl.col("aside"))))
-    scale_broken = (bits["broken"] // _BITS["unit_scale"]) % 2 == 1
-    severity = _severities(bits["broken"], asked)
-    factors = table["unit_factor"].zip_with(scale_broken, pl.repeat(None, table.height, dtype=pl.Float64, eager=True))
-    verdict = bits.select(
-        pl.when(pl.col("broken") > 0).then(pl.lit("failed")).when(pl.col("unknown") > 0).then(pl.lit("unknown")).otherwise(pl.lit("passed")),
-    ).to_series()
-    rows = readings[table["row"]].select(READING.names())
-    return rows.with_columns(
-        verdict=verdict, severity=severity, broken_rules=_named(bits["broken"]), unknown_rules=_named(bits["unknown"]), unit_factor=factors,
+    rows = answers.select("aside", **bits).select(broken=pl.col("broken") | pl.col("aside"), unknown="unknown")
+    rows = rows.select(row=part["row"], group=group, broken="broken", unknown=pl.col("unknown") & ~pl.col("broken"))
+    new = pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in ("group", "broken", "unknown")).fill_null(value=True)
+    begin = rows.select(new).to_series().arg_true().cast(pl.Int64)
+    runs = rows.select(pl.col("group", "broken", "unknown").gather(begin), readings=begin.shift(-1, fill_value=rows.height) - begin)
+    at = (rows["broken"] > 0).arg_true()
+    factor = pl.when(pl.col("broken") & _BITS["unit_scale"] > 0).then(asked.frame["unit_factor"].gather(at))
+    failed = rows[at].with_columns(severity=_severities(at, rows["broken"].gather(at), asked), unit_factor=factor)
+    names = of_day.filter("asked").select("group", "register_key", "day")
+    runs, failed = (some.join(names, on="group", maintain_order="left") for some in (runs, failed))
+    mine = rows if of_day["asked"].all() else rows.filter(of_day["asked"].gather(group))
+    return Found(conform(mine, _ROW), conform(failed, _FAILED_ROW), conform(runs, _RUN))
+
+
+def _unchanged(part: pl.DataFrame, of_day: pl.DataFrame) -> list[pl.Series | pl.Expr]:
+    """still: the reading shows what the one before showed, where that may be a fault; changed_us, unchanged: since when, and for how many."""
+    still = part.select(pl.col("counted") & ~pl.col("moved") & ((_kind == _CUMULATIVE) | (_v != 0))).to_series().alias("still")
+    at = still.arg_true()
+    if not len(at):
+        return [still, pl.lit(None, pl.Int64()).alias("changed_us"), pl.lit(None, pl.Int64()).alias("unchanged")]
+    last = part.select(pl.when("moved").then(pl.int_range(pl.len(), dtype=pl.UInt32)).forward_fill()).to_series().gather(at)
+    nth, group = part["counted"].cast(pl.Int64).cum_sum(), part["group"].gather(at)
+    first_nth = nth.gather(of_day["begin"]) - part["counted"].gather(of_day["begin"]).cast(pl.Int64)
+    seen = pl.DataFrame({
+        "inside": part["group"].gather(last) == group, "moved_at": part["at"].gather(last), "nth": nth.gather(at), "moved_nth": nth.gather(last),
+        "first_nth": first_nth.gather(group), "past_at": of_day["past_changed_us"].gather(group),
+        "past_unchanged": of_day["past_unchanged"].gather(group),
+    })
+    count_inside, count_all = pl.col("nth") - pl.col("moved_nth") + 1, pl.col("nth") - pl.col("first_nth") + pl.col("past_unchanged")
+    seen = seen.select(
+        changed_us=pl.when("inside").then("moved_at").otherwise("past_at"),
+        unchanged=pl.when("inside").then(count_inside).otherwise(count_all),
     )
+    nothing = pl.repeat(None, part.height, dtype=pl.Int64, eager=True)
+    return [still, *(nothing.scatter(at, seen[name].cast(pl.Int64)).alias(name) for name in ("changed_us", "unchanged"))]
 
 
 def _unit_factors(asked: _Asked) -> pl.Series:
@@ -730,24 +854,19 @@ def _unit_factors(asked: _Asked) -> pl.Series:
     return nothing.scatter(chosen["place"], chosen["by"]) if chosen.height else nothing
 
 
-def _severities(broken: pl.Series, asked: _Asked) -> pl.Series:
-    """The worst severity of the rules that each reading broke; null where it broke none."""
-    rows = (broken > 0).arg_true()
-    worst = pl.repeat(None, len(broken), dtype=pl.Int8, eager=True)
-    if not len(rows):
-        return worst.replace_strict({}, default=None, return_dtype=pl.String())
-    some = broken.gather(rows)
+def _severities(rows: pl.Series, broken: pl.Series, asked: _Asked) -> pl.Series:
+    """The worst severity (its place) of the rules that some readings broke, by their bits."""
     position, at = (asked.frame[name].gather(rows) for name in ("position", "at"))
     found = pl.repeat(-1, len(rows), dtype=pl.Int8, eager=True)
     for name, bit in _BITS.items():
-        hit = some // bit % 2 == 1
+        hit = broken // bit % 2 == 1
         if hit.any():
             own = pl.repeat(len(SEVERITIES) - 1, len(rows), dtype=pl.Int8, eager=True)  # of a rule without a row
             if name in asked.limits:
                 dated = asked.limits[name]
                 own = dated.rows["severity"].gather(dated.at(position, at)).fill_null(len(SEVERITIES) - 1)
             found = pl.select(pl.max_horizontal(found, own.set(~hit, -1))).to_series()
-    return worst.scatter(rows, found).replace_strict(dict(enumerate(SEVERITIES)), default=None, return_dtype=pl.String())
+    return found
 
 
 def _named(bits: pl.Series) -> pl.Series:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import polars as pl
 
 from config import calendar, tables
-from config.schemas import FAILED, WINDOW, conform
+from config.schemas import WINDOW, conform
 from monitors import vee, vee_periods
 from pipeline.site import Site
 
@@ -47,14 +47,9 @@ def validate(
     kept = site.derived.read("history", first - reach, last + reach).filter(pl.col("register_key").is_in(keys.implode())).collect()
     stood, others = kept.join(days, on=_DAY, how="semi"), kept.join(days, on=_DAY, how="anti")
     done = vee.validated(readings, registers, events, rules, set_aside, others, days, zone=zone)
-    read_at = pl.col("read_at")
-    failed = done.verdicts.filter(pl.col("verdict") == "failed").with_columns(
-        start=read_at, day=vee.day_of("read_at", zone), broken_rules=pl.col("broken_rules").list.join(" "),
-        unknown_rules=pl.col("unknown_rules").list.join(" "),
-    )
     starts = vee_periods.day_starts(readings, set_aside, registers, rules, zone=zone).with_columns(day=vee.day_of("start", zone))
-    site.derived.replace("verdicts", conform(failed, FAILED), days)
-    site.derived.replace("verdict_counts", vee.counts(done.verdicts, zone=zone), days)
+    site.derived.replace("verdicts", done.failed, days)
+    site.derived.replace("verdict_counts", done.counts, days)
     site.derived.replace("day_starts", starts.join(days, on=_DAY, how="semi"), days)
     changed = pl.concat([one.join(other, on=one.columns, how="anti", nulls_equal=True) for one, other in (
         (stood, done.history), (done.history, stood),

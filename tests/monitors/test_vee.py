@@ -424,8 +424,10 @@ def test_a_day_judged_alone_with_the_history_of_those_before_gets_the_same_verdi
 
 
 def test_counts_add_up_to_the_verdicts_by_day() -> None:
-    verdicts = judged(MESSY)
-    counts = vee.counts(verdicts, zone=ZONE)
+    aside = counted(MESSY, register(), empty(EVENT), zone=ZONE).set_aside
+    done = vee.validated(MESSY, register(), empty(EVENT), SHIPPED, aside, empty(HISTORY), zone=ZONE)
+    verdicts, counts = done.verdicts, done.counts
+    assert done.failed.height == verdicts.filter(verdict="failed").height > 0
     for rule in ("rating", "negative", "duplicate"):
         assert counts.filter(rule=rule, verdict="failed")["readings"].sum() == len(broken(verdicts, rule))
     assert counts.filter(verdict="passed")["readings"].sum() == verdicts.filter(verdict="passed").height
