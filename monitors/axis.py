@@ -6,10 +6,16 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Final, cast
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from config import calendar
 from config.schemas import EVENT, INSTANT
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Truths = npt.NDArray[np.bool_]
 
 HOUR_US: Final = 3_600_000_000
 CHUNK_READINGS: Final = 4_000_000  # worked on at once: bounds the memory
@@ -170,3 +176,10 @@ def grain_bounds(zone: str, grain: str, first_year: int, last_year: int) -> pl.S
     days = [first + timedelta(days=ahead) for ahead in range((last - first).days + 1)]
     chosen = [day for day in days if grain == "day" or (day.day == 1 and (grain == "month" or day.month == 1))]
     return pl.Series([calendar.day_span(day, zone)[0] for day in chosen], dtype=INSTANT).to_physical()
+
+
+def ragged(low: Ints, high: Ints) -> tuple[Ints, Ints]:
+    """The numbers of ranges one after the other, ends not included, and before them to which range each belongs."""
+    length = np.maximum(high - low, 0)
+    owner = np.repeat(np.arange(len(length)), length)
+    return owner, np.arange(len(owner)) + (low - (np.cumsum(length) - length))[owner]

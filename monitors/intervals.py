@@ -64,13 +64,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Final, TypeVar, cast
+from typing import Final, NamedTuple, TypeVar, cast
 
+import numpy as np
 import polars as pl
 
 from config.schemas import FLAG, INTERVAL, SET_ASIDE, WINDOW, empty
 from config.units import quantity_unit
-from monitors.axis import HOUR_US, Axis, Rows, axis_of, chunks, position_of, rows_on
+from monitors.axis import HOUR_US, Axis, Floats, Ints, Rows, axis_of, chunks, position_of, rows_on
 from monitors.editing import unconfirmed
 from monitors.falls import NONE_LEFT, RATE_ROUNDING, judge, on_floor
 from monitors.spreading import Grain, Part, by_grain, by_reading, gaps
@@ -164,8 +165,7 @@ def counted(
             if last - first < len(keys):
                 mine = position.is_between(first, last - 1)
                 given, place = readings.filter(mine), position.filter(mine) - first
-            frame = _frame(given, place, axis)
-            halves = _halves(frame, replace(axis, keys=keys.slice(first, last - first)))
+            halves = _halves(given, place, replace(axis, keys=keys.slice(first, last - first)))
             for part, left in _side_by_side(partial(_count, given, registers, events), halves):
                 parts.append(part if confirmed is None else _without_confirmed(part, confirmed))
                 aside.extend(left)
@@ -218,14 +218,39 @@ def _without_confirmed(part: Part, confirmed: pl.DataFrame) -> Part:
 
 # --- what counts ------------------------------------------------------------------------------------------------------
 
-def _halves(frame: pl.DataFrame, axis: Axis) -> list[tuple[pl.DataFrame, Axis]]:
-    """Sorted readings of an axis in two, each on its own registers; whole where they are few."""
-    middle = int(frame["k"][frame.height // 2]) // axis.span
-    cut = int(frame["k"].search_sorted(middle * axis.span, side="left"))
-    if frame.height < ALONE_READINGS or not 0 < cut < frame.height:
-        return [(frame, axis)]
-    later = frame.slice(cut).with_columns(_k - middle * axis.span)
-    return [(frame.slice(0, cut), replace(axis, keys=axis.keys.slice(0, middle))), (later, replace(axis, keys=axis.keys.slice(middle)))]
+class _Half(NamedTuple):
+    """The readings of neighbouring registers among all of an axis."""
+
+    k: Ints  # packed instants of all readings
+    v: Floats
+    rows: Ints  # the places of its own, register after register
+    first: int  # the position of its first register
+    axis: Axis  # of its own registers
+
+    def frame(self) -> pl.DataFrame:
+        """Its readings sorted by packed instant: k, v, row."""
+        k, rows = self.k[self.rows], self.rows
+        if (k[1:] < k[:-1]).any():
+            again = np.argsort(k, kind="stable")
+            k, rows = k[again], rows[again]
+        return pl.DataFrame({"k": k - self.first * self.axis.span, "v": self.v[rows], "row": rows.astype(np.uint32)})
+
+
+def _halves(readings: pl.DataFrame, position: pl.Series, axis: Axis) -> list[_Half]:
+    """The readings in two, each with its own registers; whole where they are few."""
+    place = position.to_numpy()
+    k, v = axis.pack(position, readings["read_at"]).to_numpy(), readings["value"].to_numpy()
+    if (k[1:] >= k[:-1]).all():
+        rows = np.arange(len(k))
+    else:  # by register only: that takes one pass, and within a register most come in order
+        rows = np.argsort(place.astype(np.uint16) if len(axis.keys) <= 2**16 else place, kind="stable")
+    if len(k) >= ALONE_READINGS:
+        middle = int(place[rows[len(k) // 2]])
+        cut = int(np.count_nonzero(place < middle))
+        if cut:
+            lower, upper = axis.keys.slice(0, middle), axis.keys.slice(middle)
+            return [_Half(k, v, rows[:cut], 0, replace(axis, keys=lower)), _Half(k, v, rows[cut:], middle, replace(axis, keys=upper))]
+    return [_Half(k, v, rows, 0, axis)]
 
 
 def _side_by_side(work: Callable[[_Given], _Made], given: Sequence[_Given]) -> list[_Made]:
@@ -237,10 +262,10 @@ def _side_by_side(work: Callable[[_Given], _Made], given: Sequence[_Given]) -> l
 
 
 def _count(
-    readings: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, half: tuple[pl.DataFrame, Axis],
+    readings: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, half: _Half,
 ) -> tuple[Part, list[pl.DataFrame]]:
-    """The counted part of readings in order (k, v, row of `readings`), all of registers of their axis, and what was set aside (SET_ASIDE)."""
-    frame, axis = half
+    """The counted part of a half of the readings, and what was set aside (SET_ASIDE)."""
+    frame, axis = half.frame(), half.axis
     events = events.filter(pl.col("register_key").is_in(axis.keys.implode()))
     rows = rows_on(axis, registers, events)
     passed, aside = _by_own_value(frame, readings, rows)
@@ -275,17 +300,10 @@ def _count(
     return Part(axis, points, pl.concat(steps), pl.concat(flags).sort("a", "b", "flag"), passed), aside
 
 
-def _frame(readings: pl.DataFrame, position: pl.Series, axis: Axis) -> pl.DataFrame:
-    """The readings sorted by packed instant: k, v, row (of the readings)."""
-    packed = axis.pack(position, readings["read_at"])
-    frame = pl.DataFrame({"k": packed, "v": readings["value"], "row": pl.int_range(readings.height, dtype=pl.UInt32, eager=True)})
-    return frame if (packed.diff() > 0).all() else frame.sort("k")
-
-
 def _by_own_value(frame: pl.DataFrame, readings: pl.DataFrame, rows: Rows) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Rule 1. A bound is first held against all readings at its tightest, and looked at more closely only where that is broken."""
     table, k, v = rows.frame, frame["k"], frame["v"]
-    broken = {"not_finite": (~v.is_finite()).fill_null(True).arg_true(), "no_register_row": _outside_rows(k, rows)}
+    broken = {"not_finite": pl.Series(np.flatnonzero(~np.isfinite(v.to_numpy()))), "no_register_row": _outside_rows(k, rows)}
     if len(broken["not_finite"]):
         v = v.clone().scatter(broken["not_finite"], None)
 
@@ -417,8 +435,8 @@ def _runs(
     if (rows.multiplier != 1).any():
         # A run has one multiplier: that of its first reading.
         begun = points["k"].filter(points["start"])
-        run = points["start"].cast(pl.UInt32).cum_sum() - 1
-        points = points.with_columns(v=_v * rows.multiplier_of(begun).gather(run))
+        length = np.diff(np.append(np.flatnonzero(points["start"].to_numpy()), points.height))
+        points = points.with_columns(v=_v * pl.Series(np.repeat(rows.multiplier_of(begun).to_numpy(), length)))
     steps = _flagged_steps(points, instants, rows, doubted, axis)
     falls = [fall.select("a", "b", flag=pl.lit(flag)) for flag, fall in
              (("wrap", judged.wraps), ("reset", judged.resets), ("jitter", judged.jitter))]
@@ -428,9 +446,9 @@ def _runs(
 
 def _flagged_steps(points: pl.DataFrame, instants: pl.Series, rows: Rows, doubted: pl.Series, axis: Axis) -> list[pl.DataFrame]:
     """Steps (a, b, flag) that are too fast, have an uncertain end, or bridge a gap in the instants of readings."""
-    k, v, start = points["k"], points["v"], points["start"]
-    length, no_step = k.diff(), start
-    places = {"over_rating": _too_fast(k, v, length, rows)}
+    k, start = points["k"], points["start"]
+    length = np.diff(k.to_numpy())
+    places = {"over_rating": _too_fast(k, points["v"], length, rows)}
     if len(doubted):
         ends = k.search_sorted(doubted, side="left"), k.search_sorted(doubted, side="right")
         met = pl.DataFrame({"low": ends[0], "high": ends[1]}).select(pl.int_ranges("low", pl.col("high") + 1).alias("at"))
@@ -439,26 +457,26 @@ def _flagged_steps(points: pl.DataFrame, instants: pl.Series, rows: Rows, doubte
     found = []
     for flag, place in places.items():
         at = place.cast(pl.Int64).filter(place < points.height)
-        real = at.filter(~no_step.gather(at))
+        real = at.filter(~start.gather(at))
         found.append(pl.DataFrame({"a": k.gather(real - 1), "b": k.gather(real)}).filter(_b > _a).with_columns(flag=pl.lit(flag)))
     return found
 
 
-def _too_fast(k: pl.Series, v: pl.Series, length: pl.Series, rows: Rows) -> pl.Series:
+def _too_fast(k: pl.Series, v: pl.Series, length: Ints, rows: Rows) -> pl.Series:
     """The places of steps above max_rate_per_h. Only those are looked at closely that may be, by the least rate of all registers."""
     least = rows.frame["max_rate_per_h"].min()
     if least is None or len(k) < 2:
         return pl.Series(dtype=pl.UInt32)
-    usual = cast(float, length.gather_every(max(1, len(k) // 1000), offset=1).median())
-    rise, allowed = v.diff(), cast(float, least) * usual / HOUR_US
-    at = ((rise > allowed) | (rise < -allowed) | (length < usual)).fill_null(False).arg_true().cast(pl.Int64)
+    rise, usual = np.diff(v.to_numpy()), np.median(length[:: max(1, len(k) // 1000)])
+    allowed = cast(float, least) * usual / HOUR_US
+    at = pl.Series(np.flatnonzero((rise > allowed) | (rise < -allowed) | (length < usual)) + 1)
     rate = rows.of("max_rate_per_h", k.gather(at - 1)) * ((1 + RATE_ROUNDING) / HOUR_US)
-    return at.filter((rise.gather(at).abs() > length.gather(at) * rate).fill_null(False)).cast(pl.UInt32)
+    return at.filter(((v.gather(at) - v.gather(at - 1)).abs() > (k.gather(at) - k.gather(at - 1)) * rate).fill_null(False)).cast(pl.UInt32)
 
 
-def _gaps(length: pl.Series, points: pl.DataFrame, instants: pl.Series, axis: Axis) -> pl.Series:
+def _gaps(length: Ints, points: pl.DataFrame, instants: pl.Series, axis: Axis) -> pl.Series:
     """The places of steps that are longer than an hour and than 1.5 times the lower median of the spacings around."""
-    at = (length > HOUR_US).fill_null(False).arg_true().cast(pl.Int64)
+    at = pl.Series(np.flatnonzero(length > HOUR_US) + 1)
     at = at.filter(~points["start"].gather(at))
     if not len(at):
         return at
@@ -475,7 +493,7 @@ def _gaps(length: pl.Series, points: pl.DataFrame, instants: pl.Series, axis: Ax
     six = pl.DataFrame(spacings).select(beside=pl.concat_list(pl.all()).list.drop_nulls().list.sort())
     count = pl.col("beside").list.len().cast(pl.Int64)
     usual = six.select(pl.when(count >= 3).then(pl.col("beside").list.get((count - 1) // 2, null_on_oob=True))).to_series()
-    return at.filter((length.gather(at) > USUAL_TOLERANCE * usual).fill_null(False))
+    return at.filter((pl.Series(length[at.to_numpy() - 1]) > USUAL_TOLERANCE * usual).fill_null(False))
 
 
 def _with_values(flags: pl.DataFrame, points: pl.DataFrame, shown: pl.DataFrame) -> pl.DataFrame:
@@ -559,14 +577,16 @@ def _multiplier_changes(points: pl.DataFrame, rows: Rows, axis: Axis) -> tuple[p
 
 def _inserted(points: pl.DataFrame, wraps: pl.DataFrame, changed: pl.Series) -> pl.DataFrame:
     """Start a run before each wrap, one modulus lower; and end one where the multiplier changes, at the value the next begins with."""
-    order = pl.col("order")
-    lower = points[wraps["at"] - 1].with_columns(v=_v - wraps["modulus"], start=pl.lit(True), order=wraps["at"] * 4 - 2)
-    ended = points[changed].with_columns(start=pl.lit(False), order=changed * 4 - 1)
-    begun = points["start"].clone().scatter(changed, True)
-    return (
-        points.with_columns(start=begun, order=pl.int_range(pl.len(), dtype=pl.Int64) * 4)
-        .merge_sorted(pl.concat([lower, ended]).sort(order), key="order").drop("order")
-    )
+    k, v, start = (points[name].to_numpy() for name in ("k", "v", "start"))
+    at, changes = wraps["at"].to_numpy(), changed.to_numpy()
+    begun = start.copy()
+    begun[changes] = True
+    return pl.DataFrame({
+        name: np.insert(old, np.append(at, changes), np.append(lower, ended)) for name, old, lower, ended in (
+            ("k", k, k[at - 1], k[changes]), ("v", v, v[at - 1] - wraps["modulus"].to_numpy(), v[changes]),
+            ("start", begun, np.ones(len(at), np.bool_), np.zeros(len(changes), np.bool_)),
+        )
+    })
 
 
 # --- interval and rate registers --------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+import numpy as np
 import polars as pl
 
 from config.schemas import INTERVAL, QUALITY, WINDOW
-from monitors.axis import HOUR_US, Axis, Slots
+from monitors.axis import HOUR_US, Axis, Floats, Ints, Slots, Truths, ragged
 
 Grain = Literal["reading", "hour", "day", "month", "year"]
 
@@ -50,10 +51,14 @@ def by_grain(part: Part, grain: str) -> pl.DataFrame:
     """INTERVAL: one row for each hour, day, ... of which something is known."""
     slots, long = Slots(part.axis, grain), round(LONG_IN_GRAINS * GRAIN_US[grain])
     points = part.points
-    runs = [_pieces(points["k"], points["v"], points["start"], points["k"].diff(), slots, long)] if points.height else []
+    runs = []
+    if points.height:
+        k, v, start = (points[name].to_numpy() for name in ("k", "v", "start"))
+        runs.append(_pieces(k, v, start, np.diff(k, prepend=k[0]), slots, long))
     if part.steps.height:
         steps = _runs_of_steps(part.steps, part.axis)
-        runs.append(_pieces(steps["k"], steps["v"], steps["start"], steps["length"], slots, long))
+        k, v, start = (steps[name].to_numpy() for name in ("k", "v", "start"))
+        runs.append(_pieces(k, v, start, steps["length"].to_numpy(), slots, long))
     pieces = pl.concat([piece for run in runs for piece in run]) if runs else _NO_PIECES
     slot = pieces["slot"]
     if not (slot.diff() > 0).all():
@@ -64,7 +69,8 @@ def by_grain(part: Part, grain: str) -> pl.DataFrame:
             several = again | again.shift(-1, fill_value=False)
             # Running sums keep the order of the pieces, so that a day alone and among others is the same to the last bit.
             summed = pieces.filter(several).group_by("slot", maintain_order=True).agg(pl.col("quantity", "us", "estimated").cum_sum().last())
-            pieces = pieces.filter(~several).merge_sorted(summed, key="slot")
+            first = (several & ~again).arg_true()
+            pieces = pieces.with_columns(pieces[name].scatter(first, summed[name]) for name in ("quantity", "us", "estimated")).filter(~again)
             slot = pieces["slot"]
     low, high = slots.low(slot), slots.high(slot)
     quality = (pieces["estimated"] > 0).cast(pl.UInt8)
@@ -75,9 +81,9 @@ def by_grain(part: Part, grain: str) -> pl.DataFrame:
         touched_slots = touched.select(slot=pl.int_ranges("first", pl.col("last") + 1)).explode("slot")["slot"].unique()
         at = slot.search_sorted(touched_slots, side="left")
         quality = quality.scatter(at.filter(slot.extend_constant(-1, 1).gather(at) == touched_slots), 2)
-    key, start, end = part.axis.key_and_instant(low, high)
+    key, begin, end = part.axis.key_and_instant(low, high)
     return pl.DataFrame({
-        "register_key": key, "start": start, "end": end,
+        "register_key": key, "start": begin, "end": end,
         "quantity": pieces["quantity"], "quality": quality.cat.to(QUALITY),
         "covered_ratio": pieces["us"] / (high - low), "estimated_ratio": pieces["estimated"] / pieces["us"],
     }, schema=INTERVAL)
@@ -102,50 +108,45 @@ def gaps(part: Part, spans: pl.DataFrame) -> pl.DataFrame:
 _NO_PIECES: Final = pl.DataFrame(schema={"slot": pl.Int64, "quantity": pl.Float64, "us": pl.Int64, "estimated": pl.Int64})
 
 
-def _pieces(k: pl.Series, v: pl.Series, start: pl.Series, length: pl.Series, slots: Slots, long: int) -> list[pl.DataFrame]:
+def _pieces(k: Ints, v: Floats, start: Truths, length: Ints, slots: Slots, long: int) -> list[pl.DataFrame]:
     """What each run gives to each slot (slot, quantity, us, estimated). Arithmetic only where the slot changes or a run starts.
 
     `length` is that of the whole step that ends at each point; one longer than `long` is estimated.
     """
-    slot, s0, k0, v0 = pl.col("slot"), pl.col("s0"), pl.col("k0"), pl.col("v0")
-    slot_of = slots.of(k)
-    is_long = (length > long).fill_null(False)
-    at = ((slot_of != slot_of.shift(1)) | start | is_long).fill_null(True).arg_true()
-    before = at.cast(pl.Int64).clip(1) - 1  # of the first one, which starts a run, it is not looked at
-    edges = pl.DataFrame({
-        "k": k.gather(at), "v": v.gather(at), "slot": slot_of.gather(at), "start": start.gather(at),
-        "long": is_long.gather(at),
-        "k0": k.gather(before), "v0": v.gather(before), "s0": slot_of.gather(before),
-    })
-    edges = edges.with_columns(
-        pl.col("long") & ~pl.col("start"), slope=(_v - v0) / (_k - k0), shut=slots.high(edges["s0"]), open=slots.low(edges["slot"]),
-        least=pl.min_horizontal("v", "v0"), most=pl.max_horizontal("v", "v0"),
-    )
+    slot_of, is_long = slots.of(pl.Series(k)).to_numpy(), length > long
+    at = np.append(0, np.flatnonzero((slot_of[1:] != slot_of[:-1]) | start[1:] | is_long[1:]) + 1)
+    before = np.maximum(at, 1) - 1  # of the first one, which starts a run, it is not looked at
+    here, there, slot, s0, v1, v0 = k[at], k[before], slot_of[at], slot_of[before], v[at], v[before]
+    begins = start[at]
+    is_long = is_long[at] & ~begins
+    shut, opens = slots.high(pl.Series(s0)).to_numpy(), slots.low(pl.Series(slot)).to_numpy()
+    with np.errstate(all="ignore"):
+        slope = (v1 - v0) / (here - there)
+        least, most = np.minimum(v1, v0), np.maximum(v1, v0)
 
-    def at_bound(bound: str) -> pl.Expr:
-        """The value at a bound between two points; never beyond theirs by rounding."""
-        return (_v - pl.col("slope") * (_k - pl.col(bound))).clip("least", "most")
+        def at_bound(bound: Ints) -> Floats:
+            """The value at a bound between two points; never beyond theirs by rounding."""
+            shown: Floats = np.minimum(np.maximum(v1 - slope * (here - bound), least), most)
+            return shown
 
-    begins, inside = pl.col("start"), slot == s0  # inside: a long step of which this part, cut at midnight, lies in one slot
-    edges = edges.with_columns(
-        shut_k=pl.when(begins).then(k0).when(inside).then(_k).otherwise("shut"),
-        shut_v=pl.when(begins).then(v0).when(inside).then(_v).otherwise(at_bound("shut")),
-        open_k=pl.when(begins | inside).then(_k).otherwise("open"), open_v=pl.when(begins | inside).then(_v).otherwise(at_bound("open")),
-    )
-    main = edges.select(
-        "slot",
-        quantity=pl.col("shut_v").shift(-1, fill_value=v[-1]) - pl.col("open_v"),
-        us=pl.col("shut_k").shift(-1, fill_value=k[-1]) - pl.col("open_k"),
-        estimated=pl.when("long").then(_k - pl.col("open_k")).otherwise(0)
-        + pl.when("long").then(pl.col("shut_k") - k0).otherwise(0).shift(-1, fill_value=0),
-    ).filter(pl.col("us") > 0)
-    across = edges.filter(~begins & (slot - s0 > 1))
-    if not across.height:
+        inside = slot == s0  # a long step of which this part, cut at midnight, lies in one slot
+        whole = begins | inside
+        shut_k, shut_v = np.where(inside, here, shut), np.where(inside, v1, at_bound(shut))
+        shut_k, shut_v = np.where(begins, there, shut_k), np.where(begins, v0, shut_v)
+        open_k, open_v = np.where(whole, here, opens), np.where(whole, v1, at_bound(opens))
+        us = np.append(shut_k[1:], k[-1]) - open_k
+        quantity = np.append(shut_v[1:], v[-1]) - open_v
+        estimated = np.where(is_long, here - open_k, 0)
+        estimated[:-1] += np.where(is_long, shut_k - there, 0)[1:]
+        known = us > 0
+        main = pl.DataFrame({"slot": slot[known], "quantity": quantity[known], "us": us[known], "estimated": estimated[known]})
+    across = np.flatnonzero(~begins & (slot - s0 > 1))
+    if not len(across):
         return [main]
-    inner = across.select(slot=pl.int_ranges(s0 + 1, slot), slope="slope", long="long").explode("slot")
-    width = slots.high(inner["slot"]) - slots.low(inner["slot"])
-    between = inner.select("slot", quantity=pl.col("slope") * width, us=width, estimated=pl.when("long").then(width).otherwise(0))
-    return [main, between]
+    owner, inner = ragged(s0[across] + 1, slot[across])
+    of, between = across[owner], pl.Series(inner)
+    width = (slots.high(between) - slots.low(between)).to_numpy()
+    return [main, pl.DataFrame({"slot": inner, "quantity": slope[of] * width, "us": width, "estimated": np.where(is_long[of], width, 0)})]
 
 
 def _runs_of_steps(steps: pl.DataFrame, axis: Axis) -> pl.DataFrame:
