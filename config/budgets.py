@@ -17,7 +17,7 @@ MEASURES: Final = {  # what a site's own results tell, with the unit
     "calorific_tce": "tce", "equivalent_tce": "tce", "coal_tce": "tce", "electricity_kwh": "kWh", "fresh_water_m3": "m3", "carbon_tco2": "tCO2",
     "calorific_tce_per_10k_cny": "tce/10^4 CNY", "equivalent_tce_per_10k_cny": "tce/10^4 CNY", "water_m3_per_10k_cny": "m3/10^4 CNY",
 }
-_LEVELS: Final = re.compile(r"_per_|intensity|_ratio$")
+LEVEL_PATTERN: Final = r"_per_|intensity|_ratio$"  # in the name of a measure
 
 
 def is_level(measure: str) -> bool:
@@ -26,7 +26,7 @@ def is_level(measure: str) -> bool:
     >>> is_level("energy"), is_level("calorific_tce_per_10k_cny"), is_level("energy_intensity")
     (False, True, True)
     """
-    return _LEVELS.search(measure) is not None
+    return re.search(LEVEL_PATTERN, measure) is not None
 
 
 def parsed_shares(text: str) -> list[float]:
@@ -35,8 +35,8 @@ def parsed_shares(text: str) -> list[float]:
     Raises:
         ValueError: they are not twelve numbers from 0 up that add up to 1 (within 0.001).
 
-    >>> parsed_shares("0.1;0.1;0.1;0.08;0.07;0.07;0.07;0.07;0.07;0.07;0.1;0.1")[2]
-    0.1
+    >>> parsed_shares("0.25;0.25;0;0;0;0;0;0;0;0;0.25;0.25")[1]
+    0.25
     """
     shares = [float(part) for part in text.replace("；", ";").split(";")]
     if len(shares) != 12 or not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 0.001:

@@ -271,29 +271,6 @@ ADDON: Final = pl.Schema({  # the step of a scheme and its add-on; null with the
     "step": pl.String(), "addon_cny_per_kwh": pl.Float64(), "addon_cny": pl.Float64(), "edition": pl.String(),
     "source": pl.String(), "confidence": pl.String(), "missing": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
 })
-PRICE_STEP: Final = pl.Schema({  # a step of an edition of a scheme of add-ons to the price of electricity
-    "scheme": pl.String(), "kind": pl.String(),  # excess, consumption, class, grade
-    "edition": pl.String(), "step": pl.String(), "category": pl.String(),  # category: class or grade
-    "from_value": pl.Float64(), "above": pl.Float64(), "up_to": pl.Float64(), "below": pl.Float64(),  # the first and third belong to the step
-    "unit": pl.String(), "indicator": pl.String(),
-    "addon_cny_per_kwh": pl.Float64(), "per_started": pl.Float64(),  # once for every started unit of that size above `above`
-    "unpaid_days_above": pl.Float64(), "unpaid_factor": pl.Float64(),
-    "renewable_above_ratio": pl.Float64(), "renewable_cut_ratio": pl.Float64(), "incentive_ratio": pl.Float64(),
-    "name_zh": pl.String(), "name_en": pl.String(),
-    "valid_from": pl.Date(), "valid_to": pl.Date(),  # valid_to: the first day on which it no longer holds
-    "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
-})
-PRICED: Final = pl.Schema({  # what a price add-on is asked for
-    "scheme": pl.String(), "billing_period": pl.String(), "period": pl.String(), "period_start": pl.Date(), "period_end": pl.Date(),
-    "excess_ratio": pl.Float64(), "catalogue_class": pl.String(), "grade": pl.String(),
-    "indicator": pl.String(), "actual": pl.Float64(), "value": pl.Float64(), "unit": pl.String(),
-    "excess": pl.Float64(), "limit": pl.Float64(), "verdict": pl.String(),
-    "electricity_kwh": pl.Float64(), "days_unpaid": pl.Float64(), "renewable_ratio": pl.Float64(), "incentive_ratio": pl.Float64(),
-})
-ADDON: Final = pl.Schema({  # the step of a scheme and its add-on; null with the reason in `missing`
-    "step": pl.String(), "addon_cny_per_kwh": pl.Float64(), "addon_cny": pl.Float64(), "edition": pl.String(),
-    "source": pl.String(), "confidence": pl.String(), "missing": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
-})
 CONFIRMATION: Final = pl.Schema({  # a named person has checked a limit row against the standard's text (decisions.md 3)
     "product": pl.String(), "indicator": pl.String(), "standard": pl.String(),
     "confirmed_by": pl.String(), "confirmed_on": pl.Date(), "copy": pl.String(), "remark": pl.String(),
@@ -550,6 +527,11 @@ PROJECT: Final = pl.Schema({  # a new plant, from its approval to its operation
 QUOTA: Final = pl.Schema({  # energy of a year that is granted to a project, used by it, or taken back
     "project": pl.String(), "day": pl.Date(), "kind": pl.String(),  # granted, used, reclaimed
     "document": pl.String(), "calorific_tce": pl.Float64(),
+})
+MINUTES: Final = pl.Schema({  # of a consultation about a project
+    "project": pl.String(), "enterprise": pl.String(), "held_on": pl.Date(), "subject": pl.String(),
+    "evidence": pl.String(),  # SHA-256 of the file
+    "kept_by": pl.String(), "kept_at": INSTANT,
 })
 PROJECT_STATE: Final = pl.Schema({  # a project on a day
     **PROJECT,
