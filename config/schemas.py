@@ -533,6 +533,11 @@ MINUTES: Final = pl.Schema({  # of a consultation about a project
     "evidence": pl.String(),  # SHA-256 of the file
     "kept_by": pl.String(), "kept_at": INSTANT,
 })
+MINUTES: Final = pl.Schema({  # of a consultation about a project
+    "project": pl.String(), "enterprise": pl.String(), "held_on": pl.Date(), "subject": pl.String(),
+    "evidence": pl.String(),  # SHA-256 of the file
+    "kept_by": pl.String(), "kept_at": INSTANT,
+})
 PROJECT_STATE: Final = pl.Schema({  # a project on a day
     **PROJECT,
     "state": pl.String(),  # not_approved, approved, overdue (not begun in time), building, operating, ended

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from store.ledger import Ledger
     from store.outbox import Outbox
     from store.people import People
+    from store.projects import Minutes
     from store.quarantine import Quarantine
     from store.readings import ReadingStore
     from store.register import RegisterStore
@@ -97,6 +98,12 @@ class Site:
         from store.signs import SignNotes
 
         return SignNotes(self.database)
+
+    @cached_property
+    def minutes(self) -> Minutes:
+        from store.projects import Minutes
+
+        return Minutes(self.database, self.edits)
 
     @cached_property
     def quarantine(self) -> Quarantine:

@@ -47,7 +47,8 @@ def _parameter(cell: Any) -> float | str:
 
 _FIELDS: Final[Mapping[str, Field]] = {
     "enterprise": Field(credit_code, required=True), "park": Field(sheets.identifier), "period": Field(period, required=True),
-    "figure": Field(sheets.choice(*MONEY, TAX, *ENERGY, OUTPUT), required=True), "value": Field(sheets.number(), required=True), "unit": Field(sheets.text(64)),
+    "figure": Field(sheets.choice(*MONEY, TAX, *ENERGY, OUTPUT), required=True),
+    "value": Field(sheets.number(), required=True), "unit": Field(sheets.text(64)),
     "product": Field(sheets.text()), "indicator": Field(sheets.text()), "line": Field(sheets.text(64)),
     "plant_status": Field(sheets.choice(*PLANT_STATUSES)), "feedstock": Field(sheets.choice(*FEEDSTOCK)), "price_basis": Field(sheets.text(64)),
     "base_year": Field(sheets.integer), "source": Field(sheets.text(500)),
@@ -122,9 +123,12 @@ class Figures(Reports):
             if figure["value"] < 0:
                 tell("value", f"{figure['value']:.15g} is below 0", "An output is never negative.")
             return figure
-        figure["unit"] = figure["unit"] or MONEY_UNIT
-        if figure["unit"] != MONEY_UNIT:
-            tell("unit", f"{figure['unit']!r} does not fit", f"{figure['figure']} is in {MONEY_UNIT}; convert the value, or leave the cell empty.")
+        unit = ENERGY_UNIT if figure["figure"] in ENERGY else MONEY_UNIT
+        figure["unit"] = figure["unit"] or unit
+        if figure["unit"] != unit:
+            tell("unit", f"{figure['unit']!r} does not fit", f"{figure['figure']} is in {unit}; convert the value, or leave the cell empty.")
+        if figure["figure"] in ENERGY and len(figure["period"]) != len("2025"):
+            tell("period", f"{figure['period']} is no year", "The energy of a legal person is reported for a whole year: write 2025.")
         for name in sorted(parameters):
             tell(name, f"is not a column of {figure['figure']}", "Only outputs have further columns: the parameters of their limits.")
         return figure
