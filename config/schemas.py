@@ -202,6 +202,21 @@ ENERGY_SUM: Final = pl.Schema({  # one row for each group of `--sum` (the group 
     "feedstock_equivalent_tce": pl.Float64(),  # feedstock_tce and renewable_tce are calorific
     "new_renewable_tce": pl.Float64(), "new_renewable_equivalent_tce": pl.Float64(),  # electricity; null where it is not said what is new
 })
+ENERGY_BALANCE: Final = pl.Schema({  # energy of an enterprise and period: supply + conversion - use = residual, for each carrier and in all
+    "enterprise": pl.String(), "period": pl.String(),
+    "block": pl.String(),  # supply, conversion, use, closing
+    "row": pl.String(),  # purchased, own_primary, opening_stock, closing_stock, sold, recovered, supplied, passed_on; converted_in,
+    # converted_out, recovered, loss; consumed, stock_difference, figure_difference; total, residual, comprehensive_energy
+    "process": pl.String(), "product": pl.String(), "carrier": pl.String(),  # a null carrier: all of them
+    "quantity": pl.Float64(), "unit": pl.String(), "calorific_tce": pl.Float64(), "equivalent_tce": pl.Float64(),
+    "known_by": pl.String(),  # given; difference: nothing is measured there, it is what the other rows leave; sum
+    "missing": pl.String(),
+})
+ENERGY_LINK: Final = pl.Schema({  # the same as flows from node to node; a node is a kind and a name
+    "enterprise": pl.String(), "period": pl.String(),
+    "source_kind": pl.String(), "source": pl.String(), "target_kind": pl.String(), "target": pl.String(),  # supply, carrier, process, outlet, ...
+    "carrier": pl.String(), "calorific_tce": pl.Float64(), "equivalent_tce": pl.Float64(),
+})
 ENERGY_FIGURE: Final = pl.Schema({  # which parts of the energy a named figure leaves out, by day
     "figure": pl.String(),  # gross, assessment, limit, limit_excluded
     "name_zh": pl.String(), "name_en": pl.String(),
@@ -270,6 +285,26 @@ PRICED: Final = pl.Schema({  # what a price add-on is asked for
 ADDON: Final = pl.Schema({  # the step of a scheme and its add-on; null with the reason in `missing`
     "step": pl.String(), "addon_cny_per_kwh": pl.Float64(), "addon_cny": pl.Float64(), "edition": pl.String(),
     "source": pl.String(), "confidence": pl.String(), "missing": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
+})
+CARBON_FACTOR: Final = pl.Schema({  # CO2 for one unit of a carrier; a null number was not found
+    "carrier": pl.String(), "region": pl.String(), "region_zh": pl.String(),  # of grid electricity
+    "unit": pl.String(), "kgco2_per_unit": pl.Float64(), "lhv_kj_per_unit": pl.Float64(),  # heating value that the factor was computed with
+    "year": pl.Int32(),  # null: a guide's default
+    "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
+})
+CARBON_LEVEL: Final = pl.Schema({  # a level (t CO2 / 10,000 yuan) or grade (over the sector's mean) of a carbon code: above < value <= up_to
+    "measure": pl.String(), "code": pl.String(), "above": pl.Float64(), "up_to": pl.Float64(), "name_zh": pl.String(), "name_en": pl.String(),
+    "valid_from": pl.Date(), "valid_to": pl.Date(), "superseded_by": pl.String(), "superseded_from": pl.Date(),
+    "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
+})
+CARBON: Final = pl.Schema({  # CO2 of an enterprise in a year; null with the reason in `missing`
+    "enterprise": pl.String(), "year": pl.Int32(), "emissions_t": pl.Float64(),
+    "fuel_t": pl.Float64(), "electricity_t": pl.Float64(), "heat_t": pl.Float64(), "process_t": pl.Float64(),  # net: what is passed on is negative
+    "covered_ratio": pl.Float64(),  # of the year, of the carrier that is covered worst
+    "factor_year": pl.String(), "source": pl.String(),  # of the grid electricity; of all factors
+    "sector": pl.String(), "value_added_10k_cny": pl.Float64(), "intensity": pl.Float64(),  # t CO2 / 10,000 yuan
+    "sector_intensity": pl.Float64(), "relative_intensity": pl.Float64(), "level": pl.String(), "grade": pl.String(), "level_source": pl.String(),
+    "missing": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
 })
 CONFIRMATION: Final = pl.Schema({  # a named person has checked a limit row against the standard's text (decisions.md 3)
     "product": pl.String(), "indicator": pl.String(), "standard": pl.String(),
@@ -341,6 +376,24 @@ FORECAST: Final = pl.Schema({  # of a year, from the months of a series; the col
     "back_tests": pl.UInt32(), "error_ratio": pl.Float64(),  # the largest error among them, by what was forecast for the rest of the year
     "coverage_ratio": pl.Float64(),  # how often the next error of its kind lies within the interval
     "reason": pl.String(), "reason_zh": pl.String(),
+})
+RUNNING: Final = pl.Schema({  # VERDICT of months, the year so far, twelve months, closed years and the forecast of the running year
+    **VERDICT,
+    "period_kind": pl.String(),  # month, year_to_date, rolling_12_months, calendar_year, year_forecast
+    "may_find": pl.Boolean(),  # only a closed calendar year makes a finding; the others warn
+    "limit": pl.Float64(), "near_limit": pl.Boolean(),  # of the binding level; complies, but within 5 % of it
+    "output": pl.Float64(), "output_unit": pl.String(),
+    "low": pl.Float64(), "high": pl.Float64(), "reason": pl.String(), "reason_zh": pl.String(),  # of a forecast
+})
+WHAT_IF: Final = pl.Schema({  # what brings a level; with a carrier what it alone would have to save
+    "enterprise": pl.String(), "product": pl.String(), "indicator": pl.String(), "line": pl.String(),
+    "period_start": pl.Date(), "period_end": pl.Date(), "standard": pl.String(), "actual": pl.Float64(), "unit": pl.String(),
+    "level": pl.String(), "limit": pl.Float64(), "reached": pl.Boolean(),
+    "saving": pl.Float64(), "saving_ratio": pl.Float64(),  # in the limit's unit; by the actual figure
+    "saving_energy": pl.Float64(), "saving_energy_unit": pl.String(),  # for the same output
+    "output": pl.Float64(), "output_needed": pl.Float64(), "output_unit": pl.String(),  # for the same energy
+    "carrier": pl.String(), "carrier_saving": pl.Float64(), "carrier_unit": pl.String(), "carrier_quantity": pl.Float64(),
+    "carrier_suffices": pl.Boolean(),  # whether as much of it is used at all
 })
 SETTLEMENT: Final = pl.Schema({  # what became of one journal message
     "message": pl.Int64(), "outcome": pl.String(),  # decoded, undecodable, state, lost, sandbox, replayed
@@ -527,11 +580,6 @@ PROJECT: Final = pl.Schema({  # a new plant, from its approval to its operation
 QUOTA: Final = pl.Schema({  # energy of a year that is granted to a project, used by it, or taken back
     "project": pl.String(), "day": pl.Date(), "kind": pl.String(),  # granted, used, reclaimed
     "document": pl.String(), "calorific_tce": pl.Float64(),
-})
-MINUTES: Final = pl.Schema({  # of a consultation about a project
-    "project": pl.String(), "enterprise": pl.String(), "held_on": pl.Date(), "subject": pl.String(),
-    "evidence": pl.String(),  # SHA-256 of the file
-    "kept_by": pl.String(), "kept_at": INSTANT,
 })
 MINUTES: Final = pl.Schema({  # of a consultation about a project
     "project": pl.String(), "enterprise": pl.String(), "held_on": pl.Date(), "subject": pl.String(),

@@ -1,4 +1,4 @@
-"""`tcewatch calc warning|forecast`: goals against what was used, and the rest of the year, on files."""
+"""`tcewatch calc warning|forecast|whatif`: goals against what was used, the rest of the year, and what brings a level, on files."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,6 +12,7 @@ from config import schemas
 from config.errors import Problem
 from monitors import budgets as core
 from monitors import forecast as future
+from monitors.running import what_if
 from portal.cli.calc_energy import at, site_tables, twice
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
@@ -64,6 +65,28 @@ MONTHS: Final = (
     *SUBJECT, Column("period", "period", "month of the year"), Column("value", "number", "what was used, or is forecast", nullable=True),
     Column("known", "flag", "whether it is known"),
 )
+VERDICTS: Final = (
+    Column("enterprise", "text", "any id", nullable=True), Column("product", "text", "code of the limit table"),
+    *(Column(name, "text", "as `calc limits` says it", required=False) for name in ("indicator", "line", "basis", "standard")),
+    *(Column(name, "day", "of the period that was judged", required=False) for name in ("period_start", "period_end")),
+    Column("actual", "number", "unit consumption; rows without one are left out", unit="column unit", nullable=True),
+    Column("unit", "text", "its unit", nullable=True),
+    *(Column(f"level_{level}", "number", "the limit of that level", unit="column unit", nullable=True) for level in (1, 2, 3)),
+    Column("output", "number", "output of the period, for amounts", required=False), Column("output_unit", "text", "its unit", required=False),
+)
+USED: Final = (
+    *(Column(name, "text", "as `calc energy` says it", nullable=name == "product") for name in ("enterprise", "product")),
+    Column("period", "period", "year, month or day within the period of the verdict"), Column("carrier", "text", "code of the carrier"),
+    Column("quantity", "number", "what was used", unit="column unit", nullable=True), Column("unit", "text", "its unit"),
+    Column("flow", "text", "only what is consumed counts", required=False, default="consumed"),
+    *(Column(f"{basis}_tce", "number", "its energy", unit="tce", nullable=True) for basis in ("calorific", "equivalent")),
+)
+_OF_WHAT_IF: Final = {
+    "level": "3, 2 or 1; each that the limit has", "limit": "the limit of that level", "reached": "whether the figure complies with it",
+    "saving": "how much less for one unit of output", "saving_ratio": "by the actual figure", "saving_energy": "for the same output",
+    "output_needed": "for the same energy", "carrier_saving": "what this carrier alone would have to save",
+    "carrier_quantity": "what is used of it", "carrier_suffices": "whether there is as much of it",
+}
 OnOption = Annotated[datetime, typer.Option("--on", formats=["%Y-%m-%d"], help="The day as of which, included.")]
 
 
@@ -123,4 +146,18 @@ def forecast_command(
         write_table(future.forecast_months(used, names, on.date()), months)
 
 
-COMMANDS: Final = {"warning": warning_command, "forecast": forecast_command}
+def what_if_command(
+    verdicts: str = typer.Option(..., "--verdicts", help="Output of `calc limits`."),
+    out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
+    energy: str | None = typer.Option(None, "--energy", help="Output of `calc energy`, not summed: then what each carrier alone would have to save."),
+    schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
+        "--verdicts": VERDICTS, "--energy": USED, "--out": columns_of(schemas.WHAT_IF, _OF_WHAT_IF),
+    }),
+) -> None:
+    """Say for each level that a limit has which saving, or which output at the same energy, brings it."""
+    check_output(out)
+    read = read_tables({"verdicts": (verdicts, VERDICTS), "energy": (energy, USED)})
+    write_table(what_if(read["verdicts"].frame, read["energy"].frame if energy else None), out)
+
+
+COMMANDS: Final = {"warning": warning_command, "forecast": forecast_command, "whatif": what_if_command}
