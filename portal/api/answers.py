@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote
 
 import polars as pl
 from fastapi import Depends, Query, Request
@@ -78,6 +79,12 @@ def bulk(frame: pl.DataFrame, form: str, name: str) -> Response:
         frame.write_parquet(file)
     headers = {"Content-Disposition": f'attachment; filename="{name}.{form}"'}
     return Response(file.getvalue(), media_type=MEDIA_TYPES[form] + ("; charset=utf-8" if form == "csv" else ""), headers=headers)
+
+
+def attached(name: str, content: bytes) -> Response:
+    """A file as it was kept; never shown inside the browser."""
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+    return Response(content, media_type="application/octet-stream", headers=headers)
 
 
 def rows(frame: pl.DataFrame) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Edits of meter data: proposed by one person, checked by another; and the files that show why."""
 
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import quote
 
 import polars as pl
 from fastapi import APIRouter, Path, Query, Request
@@ -10,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from portal import edits as models
-from portal.api.answers import PagingOf, listed, rows
+from portal.api.answers import PagingOf, attached, listed, rows
 from portal.api.measured import Name
 from portal.api.problems import ProblemError
 from portal.api.push import body_of
@@ -132,9 +131,7 @@ def download(portal: PortalOf, scope: ApiScope, sha256: Sha256) -> Response:
     scope.require("evidence")
     if scope.rows(portal.site.edits.rows(evidence=sha256)).is_empty() or (found := portal.site.edits.evidence(sha256)) is None:
         raise NotFoundError
-    name, content = found
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
-    return Response(content, media_type="application/octet-stream", headers=headers)
+    return attached(*found)
 
 
 def act(portal: PortalOf, scope: Scope, action: str, numbers: list[int], reason: str) -> None:
