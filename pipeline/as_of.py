@@ -2,7 +2,8 @@
 
 import inspect
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,13 +13,18 @@ import polars as pl
 
 from config import calendar, schemas, tables
 from config.schemas import INSTANT
+from monitors.completeness import received_runs
+from monitors.data_quality import Level
 from monitors.reach import REACH
+from monitors.vee import LOOK_BACK
+from pipeline import quality
 from pipeline.evaluate import evaluated
 from pipeline.roll import Roller
 from pipeline.site import Site
 from store.derived import PassingTables
 from store.readings import ReadingStore
 
+Judged = Literal["verdicts", "verdict_counts", "day_starts", "balances"]  # derived tables of validation
 Table = Literal["hourly", "daily", "energy", "carriers", "intensity", "park_intensity", "verdicts"]
 KINDS: Final[Mapping[str, str]] = {  # where an input is asked for -> what a difference that comes from it is called
     "readings": "reading", "edits": "edit", "register.registers": "register", "register.events": "event", "register.assignments": "assignment",
@@ -108,9 +114,49 @@ def known_at(
     return _known(site, lambda _kind: as_of, table, first, last, enterprises)
 
 
-def _known(site: Site, when: When, table: Table, first: date, last: date, enterprises: Collection[str] | None) -> pl.DataFrame:
-    today = calendar.local_day(when("day"), site.settings.site.zone)
-    begin, until = (date(first.year, 1, 1), date(last.year, 12, 31)) if table == "verdicts" else (first, last)
+def judged_at(
+    site: Site, as_of: datetime, tables: Iterable[Judged], first: date, last: date, enterprises: Collection[str] | None = None,
+) -> pl.DataFrame:
+    """What validation said of the local days first..last, both included, from what was known at an instant; arguments as for `known_at`.
+
+    Args:
+        site: its live tables are neither read nor changed.
+        as_of: the instant.
+        tables: derived tables of one shape, which are put together.
+        first: first local day.
+        last: last local day, included.
+        enterprises: only these; None: all.
+
+    Raises:
+        StoreUnavailableError: the readings cannot be asked here and now.
+    """
+    with _rolled(site, lambda _kind: as_of, first - timedelta(days=LOOK_BACK), last, enterprises) as past:
+        return pl.concat([past.derived.read(table, first, last).collect() for table in tables])
+
+
+def index_at(
+    site: Site, as_of: datetime, first: date, last: date, levels: Iterable[Level], grain: Literal["month", "span"] = "month",
+) -> dict[Level, pl.DataFrame]:
+    """QUALITY_INDEX by level, as `quality.index` gives it, from what was known at an instant; until then readings are due.
+
+    A message that was replayed from quarantine after the instant was not refused: when it was replayed is not kept.
+
+    Raises:
+        StoreUnavailableError: the readings cannot be asked here and now.
+    """
+    zone = site.settings.site.zone
+    begin = first - timedelta(days=LOOK_BACK)
+    with _rolled(site, lambda _kind: as_of, begin, last, None) as past:
+        start = calendar.day_span(begin, zone)[0]  # registers that sent before it owe readings from `first` on
+        before = past.readings().span(None, start, start, pad=1).filter(pl.col("read_at") < start)
+        runs = received_runs(before, zone)
+        past.derived.replace("received", runs, runs.select("register_key", "day"))
+        return quality.index(past, first, last, as_of, levels, grain)
+
+
+@contextmanager
+def _rolled(site: Site, when: When, begin: date, until: date, enterprises: Collection[str] | None) -> Iterator[Site]:
+    """A site beside this one with the derived tables of some days and enterprises, from the inputs of the instants."""
     names = site.register.names()
     if enterprises is not None:
         names = names.filter(pl.col("enterprise").is_in(sorted(enterprises)))
@@ -122,11 +168,18 @@ def _known(site: Site, when: When, table: Table, first: date, last: date, enterp
             roller = Roller(past, alone=True)
             while roller.once():
                 pass
-            if table in ("hourly", "daily"):
-                return past.derived.read(table, first, last).drop("day").collect()
-            found = evaluated(past, today)[table]
+            yield past
         finally:
             past.ledger.close()
+
+
+def _known(site: Site, when: When, table: Table, first: date, last: date, enterprises: Collection[str] | None) -> pl.DataFrame:
+    today = calendar.local_day(when("day"), site.settings.site.zone)
+    begin, until = (date(first.year, 1, 1), date(last.year, 12, 31)) if table == "verdicts" else (first, last)
+    with _rolled(site, when, begin, until, enterprises) as past:
+        if table in ("hourly", "daily"):
+            return past.derived.read(table, first, last).drop("day").collect()
+        found = evaluated(past, today)[table]
     if enterprises is not None and "enterprise" in found.columns:
         found = found.filter(pl.col("enterprise").is_in(sorted(enterprises)))
     if table == "verdicts":
@@ -353,7 +406,7 @@ def _law(site: Site, earlier: datetime, later: datetime) -> pl.DataFrame:
         named = " ".join(filter(None, (rule.rule, rule.carrier, rule.flow, rule.kind)))
         rows.append({"kind": "rule", "known_at": rule.known_from, "id": named, "what": f"{rule.value:.15g}, {rule.source}"})
     for limit in limits:
-        named = f"{limit.standard} {limit.product} {limit.indicator}"
+        named = " ".join(filter(None, (limit.standard, limit.product, limit.indicator, getattr(limit, "parameter", None))))
         rows.append({"kind": "limit", "known_at": limit.known_from, "id": named, "product": limit.product, "what": limit.source})
     before, after = (site.confirmations.frame(as_of=at) for at in (earlier, later))
     for product, indicator, standard, by in after.join(before, on=after.columns, how="anti", nulls_equal=True).select(after.columns[:4]).iter_rows():

@@ -1,7 +1,7 @@
 """Read models of data quality: the index, verifications, repairs and exchanges that a principal may see."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -10,6 +10,7 @@ from config.schemas import QUALITY_PARTS
 from monitors.calibration import DUE_WITHIN_DAYS
 from monitors.data_quality import Level
 from pipeline import quality
+from pipeline.as_of import index_at
 from portal.context import Portal
 from portal.scope import Scope
 
@@ -20,14 +21,21 @@ _SUBJECT: Final = {"meter": ("enterprise", "meter"), "enterprise": ("enterprise"
 _WEIGHT: Final = {"overdue": 0, "due_soon": 1, "no_due_date": 2, "never": 3, "valid": 4}
 
 
-def index(portal: Portal, scope: Scope, by: Level, first: date, last: date, grain: Grain = "month") -> pl.DataFrame:
-    """QUALITY_INDEX without the names that are not the subject's, of the visible subjects."""
-    return indices(portal, scope, (by,), first, last, grain)[by]
+def index(
+    portal: Portal, scope: Scope, by: Level, first: date, last: date, grain: Grain = "month", as_of: datetime | None = None,
+) -> pl.DataFrame:
+    """QUALITY_INDEX without the names that are not the subject's, of the visible subjects; with `as_of`, from what was known then."""
+    return indices(portal, scope, (by,), first, last, grain, as_of)[by]
 
 
-def indices(portal: Portal, scope: Scope, levels: Sequence[Level], first: date, last: date, grain: Grain = "month") -> dict[Level, pl.DataFrame]:
+def indices(
+    portal: Portal, scope: Scope, levels: Sequence[Level], first: date, last: date, grain: Grain = "month", as_of: datetime | None = None,
+) -> dict[Level, pl.DataFrame]:
     """`index` at several levels at once."""
-    found = quality.index(portal.site, first, last, portal.clock(), levels, grain)
+    if as_of is None:
+        found = quality.index(portal.site, first, last, portal.clock(), levels, grain)
+    else:
+        found = index_at(portal.site, as_of, first, last, levels, grain)
     return {by: scope.rows(rows.drop(name for name in ("park", "enterprise", "meter") if name not in _SUBJECT[by])) for by, rows in found.items()}
 
 

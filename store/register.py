@@ -502,11 +502,17 @@ class RegisterStore:
         """Current meters: enterprise, meter, gateway, medium, name_zh, name_en, site, accuracy_class, calibrated_on, calibration_due."""
         return self._rows("meter", as_of)
 
-    def meter_history(self) -> pl.DataFrame:
-        """All versions of the rows of meters: enterprise, meter, medium, accuracy_class, calibrated_on, calibration_due, known_from, known_to."""
+    def meter_history(self, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """All versions of the rows of meters, or those known at an instant, when nobody knew of a later one (`known_to` is null).
+
+        Columns: enterprise, meter, medium, accuracy_class, calibrated_on, calibration_due, known_from, known_to.
+        """
         names = ("enterprise", "meter", "medium", "accuracy_class", "calibrated_on", "calibration_due", "known_from", "known_to")
         columns = {name: INSTANT if name.startswith("known") else _DTYPES.get(name, pl.String()) for name in names}
-        return self._db.frame(select(*(models.METER.c[name] for name in names)).order_by(models.METER.c.id), columns)
+        rows = self._db.frame(select(*(models.METER.c[name] for name in names)).order_by(models.METER.c.id), columns)
+        if as_of is None:
+            return rows
+        return rows.filter(pl.col("known_from") <= as_of).with_columns(known_to=pl.when(pl.col("known_to") <= as_of).then("known_to"))
 
     def exchange_entries(self) -> pl.DataFrame:
         """Exchanges of meters that stand in the register, with when each was first entered: enterprise, meter, register, at, entered_at."""

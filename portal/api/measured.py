@@ -1,6 +1,6 @@
 """What was measured and what follows from it: readings, consumption, energy, intensities, verdicts."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date, datetime, timedelta
 from typing import Annotated, Final, Literal
 
@@ -32,10 +32,11 @@ READING_ROW: Final = pl.Schema({
 READING_KEYS: Final = ("register_key", "read_at", "copy")
 Name = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Period = Annotated[str | None, Query(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$", description="2025, 2025-03 or 2025-03-07, and the periods within it.")]
+AsOf = Annotated[AwareDatetime | None, Query(description="What was known at that instant, with offset, in place of what is known now.")]
 
 
 def _asked(
-    as_of: Annotated[AwareDatetime | None, Query(description="What was known at that instant, with offset, in place of what is known now.")] = None,
+    as_of: AsOf = None,
     against: Annotated[AwareDatetime | None, Query(description="What differs between as_of and this instant, with the causes.")] = None,
 ) -> Asked | None:
     """What `as_of` and `against` ask for.
@@ -97,33 +98,41 @@ def consumption(
 @router.get("/data-quality", summary="Completeness, quality index, repairs, exchanges", tags=["measured"])
 def data_quality(
     portal: PortalOf, scope: ApiScope, paging: PagingOf,
-    first: Annotated[date, Query(alias="from", description="First local day.")],
-    last: Annotated[date, Query(alias="to", description="Last local day, included.")],
+    first: Annotated[date | None, Query(alias="from", description="First local day; needed but for repairs and exchanges.")] = None,
+    last: Annotated[date | None, Query(alias="to", description="Last local day, included; needed but for repairs and exchanges.")] = None,
     of: Literal["readings", "messages", "index", "repairs", "exchanges"] = "readings", enterprise: Name = None,
     by: Annotated[Level, Query(description="of=index: whose index.")] = "enterprise",
     grain: Annotated[quality.Grain, Query(description="of=index: month by month, or all days together.")] = "month",
+    as_of: AsOf = None,
 ) -> Response:
     """Of each register: slots (15, 30 or 60 minutes) that were due and received. Of each gateway (`of=messages`): messages by its own count.
 
     `of=index`: the data-quality index with its six parts. A part that is not known makes it `incomplete`: `index_ratio` is null, `missing`
-    names the part, `known_index_ratio` is that over the known ones. `of=repairs`: meters that were out, of the last six months, and whether
-    they were repaired within three working days. `of=exchanges`: whether exchanges of meters were entered within three working days.
+    names the part, `known_index_ratio` is that over the known ones; `as_of` gives that of then. `of=repairs`: meters that were out, of the
+    last six months, and whether they were repaired within three working days. `of=exchanges`: whether exchanges of meters were entered
+    within three working days, of all that stand in the register. Both may be asked without `from` and `to`.
     """
     scope.require("readings")
-    _check_days(first, last, views.registers(portal.site, scope).height, MAX_REGISTER_DAYS["day"])
-    match of:
-        case "readings" | "messages":
-            frame = views.data_quality(portal, scope, of, first, last)
-            keys = ["enterprise", "meter", "register", "day"] if of == "readings" else ["enterprise", "gateway", "day"]
-        case "index":
-            frame = quality.index(portal, scope, by, first, last, grain)
-            keys = [*(name for name in ("park", "enterprise", "meter") if name in frame.columns), "period"]
-            if by == "park" and enterprise is not None:
-                raise ProblemError(400, "no-such-filter", "A park's index has no enterprise. Leave `enterprise` out, or ask `by=enterprise`.")
-        case "repairs":
-            frame, keys = quality.repairs(portal, scope, first, last), ["enterprise", "meter", "opened_at"]
-        case "exchanges":
-            frame, keys = quality.exchanges(portal, scope, first, last), ["enterprise", "meter", "register", "at"]
+    if as_of is not None and of != "index":
+        raise ProblemError(400, "no-as-of", "Only the index is told as of an instant. Leave `as_of` out, or ask `of=index`.")
+    if of == "repairs":
+        frame, keys = quality.repairs(portal, scope, first, last), ["enterprise", "meter", "opened_at"]
+    elif of == "exchanges":
+        frame, keys = quality.exchanges(portal, scope, first, last), ["enterprise", "meter", "register", "at"]
+    elif first is None or last is None:
+        raise ProblemError(400, "no-days", f"of={of} is told by local days. Give `from` and `to`.")
+    elif of == "index":
+        if by == "park" and enterprise is not None:
+            raise ProblemError(400, "no-such-filter", "A park's index has no enterprise. Leave `enterprise` out, or ask `by=enterprise`.")
+        _check_days(first, last, views.registers(portal.site, scope).height, MAX_REGISTER_DAYS["day"])
+        if as_of is not None:
+            _check_then(portal, first, last, portal.site.register.names().height)
+        frame = quality.index(portal, scope, by, first, last, grain, as_of)
+        keys = [*(name for name in ("park", "enterprise", "meter") if name in frame.columns), "period"]
+    else:
+        _check_days(first, last, views.registers(portal.site, scope).height, MAX_REGISTER_DAYS["day"])
+        frame = views.data_quality(portal, scope, of, first, last)
+        keys = ["enterprise", "meter", "register", "day"] if of == "readings" else ["enterprise", "gateway", "day"]
     return listed(frame if enterprise is None else frame.filter(pl.col("enterprise") == enterprise), keys, paging, "data-quality")
 
 
@@ -195,15 +204,29 @@ def _result(portal: Portal, scope: Scope, then: Asked | None, table: Table, peri
 
 
 def _known(portal: Portal, scope: Scope, then: Asked, table: Table, first: date, last: date, enterprise: str | None) -> pl.DataFrame:
-    if not views.readings_are_here(portal):
-        raise ProblemError(503, "readings-elsewhere", "The process that collects holds the DuckDB file. Ask its own portal, or use InfluxDB.")
+    enterprises = enterprises_then(portal, scope, first, last, enterprise)
+    return scope.rows(then.frame(portal.site, table, first, last, enterprises))
+
+
+def enterprises_then(portal: Portal, scope: Scope, first: date, last: date, enterprise: str | None) -> Collection[str] | None:
+    """The enterprises whose days are computed as of an instant; None: all.
+
+    Raises:
+        NotFoundError: the one that is named is not theirs to see.
+        ProblemError: the readings are not at hand, or so many days are not computed at once.
+    """
     if enterprise is not None:
         scope.check(enterprise)
     enterprises = scope.only if enterprise is None else {enterprise}
     names = portal.site.register.names()
-    count = names.height if enterprises is None else names.filter(pl.col("enterprise").is_in(sorted(enterprises))).height
-    _check_days(first, last, count, MAX_REGISTER_DAYS_THEN)
-    return scope.rows(then.frame(portal.site, table, first, last, enterprises))
+    _check_then(portal, first, last, names.height if enterprises is None else names.filter(pl.col("enterprise").is_in(sorted(enterprises))).height)
+    return enterprises
+
+
+def _check_then(portal: Portal, first: date, last: date, registers: int) -> None:
+    if not views.readings_are_here(portal):
+        raise ProblemError(503, "readings-elsewhere", "The process that collects holds the DuckDB file. Ask its own portal, or use InfluxDB.")
+    _check_days(first, last, registers, MAX_REGISTER_DAYS_THEN)
 
 
 def _of_period(frame: pl.DataFrame, enterprise: str | None, period: str | None, grain: str | None) -> pl.DataFrame:

@@ -64,6 +64,22 @@ def test_verdicts_as_of_are_those_of_the_year_that_is_asked_for(api: Any) -> Non
     assert api.get(f"/api/v1/verdicts?closed=true&as_of={AFTER}").json()["items"] == [], "of 2026 none is closed"
 
 
+@pytest.mark.parametrize("path", [
+    f"data-quality/verdicts?{DAYS}&enterprise={CARBIDE}&of=counts", f"data-quality/verdicts?{DAYS}&enterprise={CARBIDE}&of=periods",
+    f"data-quality/verdicts?{DAYS}&enterprise={CARBIDE}", "data-quality?of=index&by=meter&from=2026-03-01&to=2026-03-10&grain=span",
+])
+def test_what_validation_said_and_how_good_the_data_were_is_known_as_of_an_instant(api: Any, path: str) -> None:
+    now, then, before = (api.get(f"/api/v1/{path}{more}&limit=5000").json()["items"] for more in ("", f"&as_of={AFTER}", f"&as_of={BEFORE}"))
+    assert then == now
+    if "index" in path:
+        assert now
+        assert {row["completeness_good"] for row in before} <= {None, 0}
+        assert any(row["completeness_good"] for row in now)
+    else:
+        assert before == []
+        assert now or path.endswith(CARBIDE), "the seeded readings break no rule"
+
+
 def test_what_differs_between_two_instants_names_the_readings_that_arrived(api: Any) -> None:
     items = api.get(f"/api/v1/consumption?{DAYS}&meter=E-1&enterprise={CARBIDE}&as_of={BEFORE}&against={AFTER}&limit=5000").json()["items"]
     quantities = [item for item in items if item["measure"] == "quantity"]
@@ -80,6 +96,10 @@ def test_what_cannot_be_asked_is_told(api: Any) -> None:
     for path, kind in (
         (f"consumption?{DAYS}&against={AFTER}", "no-as-of"), (f"energy?period=2025-13&as_of={AFTER}", "bad-period"),
         (f"consumption?from=0001-01-01&to=9999-12-31&as_of={AFTER}", "range-too-large"),
+        (f"data-quality?{DAYS}&as_of={AFTER}", "no-as-of"), (f"data-quality?of=repairs&as_of={AFTER}", "no-as-of"),
+        (f"data-quality?of=index&from=0001-01-01&to=9999-12-31&as_of={AFTER}", "range-too-large"),
+        (f"data-quality/verdicts?from=0001-01-01&to=9999-12-31&as_of={AFTER}", "range-too-large"),
+        ("data-quality?from=2026-03-01", "no-days"), ("data-quality?of=index&to=2026-03-01", "no-days"), ("data-quality?of=messages", "no-days"),
     ):
         answer = api.get(f"/api/v1/{path}")
         assert (answer.status_code, answer.json()["type"]) == (400, f"urn:tcewatch:problem:{kind}")
@@ -118,7 +138,21 @@ def test_the_command_shows_what_was_known_and_why_it_differs(run: Run, folder: P
     assert pl.read_parquet(target).filter(pl.col("closed"))["enterprise"].to_list() == [CARBIDE]
 
 
+@pytest.mark.parametrize(("shown", "instant", "rows"), [
+    ("quality_index", AFTER, {("2026-03-01/2026-03-05", "incomplete")}), ("validation_counts", AFTER, {("E-1", "active_import")}),
+    ("validation_periods", AFTER, {("E-1", "day_start"), ("C-1", "day_start")}), ("validation_counts", BEFORE, set()), ("validation", AFTER, set()),
+])
+def test_the_command_shows_the_index_and_what_validation_said_then(run: Run, folder: Path, shown: str, instant: str, rows: set[Any]) -> None:
+    days = ("--from", "2026-03-01", "--to", "2026-03-05", "--enterprise", CARBIDE)
+    code, out, err = run("as-of", instant, "--table", shown, "--settings", folder / "tcewatch.toml", *days)
+    assert code == 0, err
+    names = {"quality_index": ("period", "state"), "validation_periods": ("meter", "rule")}.get(shown, ("meter", "register"))
+    assert {tuple(row[name] for name in names) for row in table(out)} >= rows
+    assert bool(table(out)) == bool(rows)
+
+
 @pytest.mark.parametrize(("words", "code", "told"), [
+    ((BEFORE, "--against", AFTER, "--table", "quality_index"), 3, "--against: quality_index has no differences that are explained"),
     (("yesterday", "--table", "energy"), 2, "is no instant"), ((AFTER, "--table", "weather"), 2, "weather"),
     ((AFTER, "--table", "energy", "--from", "2026-03-02", "--to", "2026-03-01"), 3, "before --from"),
     ((AFTER, "--table", "energy", "--enterprise", "nobody"), 3, "not in the register"), ((AFTER, "--table", "energy", "--out", "x.doc"), 3, "x.doc"),

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from config import settings as site_settings
-from config.schemas import QUALITY_PARTS
+from config.schemas import EXCHANGE, OUTAGE, QUALITY_PARTS, conform
+from pipeline import quality
 from pipeline.site import Site
 from portal.cli.main import build
 from portal.i18n import LANGUAGES, Language
@@ -83,6 +84,22 @@ def test_an_index_of_some_days_is_named_by_them_and_days_to_come_have_none(log_i
     some = api.get("/api/v1/data-quality?of=index&by=park&from=2026-01-20&to=2026-02-10").json()["items"]
     assert {row["period"] for row in some} == {"2026-01-20/2026-01-31", "2026-02-01/2026-02-10"}
     assert api.get("/api/v1/data-quality?of=index&from=2026-03-11&to=2026-03-12").json()["items"] == []
+
+
+@pytest.mark.parametrize(("days", "found"), [
+    ("", 1), ("&from=2026-02-01", 1), ("&from=2026-02-02", 0), ("&to=2026-01-31", 0), ("&to=2026-02-01", 1), ("&from=2026-01-31&to=2026-02-02", 1),
+])
+def test_repairs_and_exchanges_are_told_without_days_too(
+    log_in: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, days: str, found: int,
+) -> None:
+    at = datetime(2026, 2, 1, 4, tzinfo=UTC)
+    meter = {"enterprise": CARBIDE, "meter": "E-1"}
+    outage = conform(pl.DataFrame([{**meter, "opened_at": at, "repaired_at": at + timedelta(hours=1), "state": "repaired_in_time"}]), OUTAGE)
+    exchange = conform(pl.DataFrame([{**meter, "register": "total", "at": at}]), EXCHANGE)
+    monkeypatch.setattr(quality, "repairs", lambda _site, _now: outage)
+    monkeypatch.setattr(quality, "exchanges", lambda _site: exchange)
+    for of in ("repairs", "exchanges"):
+        assert len(log_in("admin").get(f"/api/v1/data-quality?of={of}{days}").json()["items"]) == found
 
 
 def test_a_park_is_not_asked_for_one_enterprise(log_in: Callable[[str], Any]) -> None:
