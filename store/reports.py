@@ -120,7 +120,7 @@ class Reports(ABC):
         places: dict[str, str] = {}
         count = {"added": 0, "changed": 0, "unchanged": 0}
         for row, values in written:
-            if values["enterprise"] not in enterprises:
+            if values["enterprise"] is not None and values["enterprise"] not in enterprises:
                 where = f"{row.where} column enterprise"
                 problems.append(Problem(where, f"{values['enterprise']} is not in the register", "Add the enterprise to the register first."))
             report = self.stored(row.where, values, parks, problems)

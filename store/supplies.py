@@ -13,6 +13,7 @@ from config.schemas import BATCH as BATCH_SHAPE
 from config.schemas import MONTHLY_FIGURE as MONTHLY_SHAPE
 from config.units import heating_value_in, known_units
 from store import sheets
+from store.budgets import Budgets
 from store.database import Database
 from store.figures import Figures, period
 from store.models import BATCH, MONTHLY_FIGURE
@@ -28,8 +29,8 @@ USUAL_FLOW: Final[Mapping[str, str]] = {  # what a figure of a kind says where i
 ORIGINS: Final = ("laboratory", "supplier")
 BASES: Final = ("as_received", "dry")
 LONGEST_DAYS: Final = 366  # of a figure or a batch: a longer one has a wrong year
-_TOLD_BY: Final = {"batches": "lhv", "monthly": "quantity"}
-_NUMERIC: Final = frozenset({"value", "base_year", "quantity", "lhv", "moisture_ratio", "mass_t"})
+_TOLD_BY: Final = {"batches": "lhv", "monthly": "quantity", "budgets": "target"}
+_NUMERIC: Final = frozenset({"value", "base_year", "quantity", "lhv", "moisture_ratio", "mass_t", "target", "base"})
 
 
 def _said(shape: pl.Schema) -> dict[str, pl.DataType]:
@@ -108,12 +109,14 @@ class Batches(Reports):
 
 
 class Reported:
-    """All reports of a site: figures, monthly figures and batches."""
+    """All reports of a site: figures, monthly figures, batches and budgets."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self.figures, self.monthly, self.batches = Figures(db), MonthlyFigures(db), Batches(db)
-        self.kinds: Mapping[str, Reports] = {"figures": self.figures, "monthly": self.monthly, "batches": self.batches}
+        self.figures, self.monthly, self.batches, self.budgets = Figures(db), MonthlyFigures(db), Batches(db), Budgets(db)
+        self.kinds: Mapping[str, Reports] = {
+            "figures": self.figures, "monthly": self.monthly, "batches": self.batches, "budgets": self.budgets,
+        }
 
     def import_file(self, path: Path, *, maker: str, at: datetime) -> ImportCount:
         """Enter reports from a workbook (every sheet), a CSV file or a folder of them, as reported by `maker`.
@@ -121,7 +124,7 @@ class Reported:
         What a table holds is told by its columns. With `figure`: enterprise, period, figure (value_added_10k_cny,
         output_value_10k_cny, tax_10k_cny, output), value, [park, unit, product, indicator, line, plant_status, feedstock, price_basis, base_year,
         source], and any further column of an output row is a parameter of its limit. With `quantity`: a monthly figure, the columns
-        of MonthlyFigures. With `lhv`: a batch, the columns of Batches.
+        of MonthlyFigures. With `lhv`: a batch, the columns of Batches. With `target`: a budget, the columns of Budgets.
 
         Raises:
             BadInputError: every problem with file, row and column; nothing was written.

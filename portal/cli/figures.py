@@ -11,14 +11,18 @@ from portal.cli.common import JsonOption, SettingsOption, settings_from, show_js
 from store.database import opened
 from store.supplies import Reported
 
-app = typer.Typer(help="Reported figures: value added, outputs of products, monthly quantities of carriers, batches of fuel.", no_args_is_help=True)
-Kind = Literal["figures", "monthly", "batches"]
+app = typer.Typer(
+    help="Reported figures: value added, outputs of products, monthly quantities of carriers, batches of fuel, budgets.", no_args_is_help=True,
+)
+Kind = Literal["figures", "monthly", "batches", "budgets"]
 _SHOWN: Final = {
     "figures": ("id", "state", "enterprise", "period", "figure", "value", "unit", "product", "line", "maker", "checker"),
     "monthly": ("id", "state", "enterprise", "carrier", "flow", "kind", "first_day", "last_day", "quantity", "unit", "document", "withdrawn", "maker",
                 "checker"),
     "batches": ("id", "state", "enterprise", "carrier", "batch", "origin", "first_day", "last_day", "mass_t", "lhv", "lhv_unit", "basis",
                 "moisture_ratio", "withdrawn", "maker", "checker"),
+    "budgets": ("id", "state", "region", "park", "enterprise", "measure", "kind", "period", "target", "base", "source", "withdrawn", "maker",
+                "checker"),
 }
 
 
@@ -26,7 +30,7 @@ _SHOWN: Final = {
 def import_(
     file: Annotated[Path, typer.Argument(help=(
         "CSV or a workbook. With a column `figure`: enterprise, period, figure, value, [unit, product, ...]; with `quantity`: monthly figures of "
-        "carriers; with `lhv`: batches of fuel."
+        "carriers; with `lhv`: batches of fuel; with `target`: budgets."
     ))],
     maker: Annotated[str, typer.Option(help="Who enters the figures.")],
     settings: SettingsOption = None,
@@ -42,7 +46,7 @@ def import_(
 def check(
     checker: Annotated[str, typer.Option(help="Who has compared the figures with the report; not their maker.")],
     ids: Annotated[list[int] | None, typer.Argument(help="Ids from `figures list` (default: all that wait and are of others).")] = None,
-    of: Annotated[Kind | None, typer.Option(help="Only figures, monthly quantities or batches; ids are of figures unless it says else.")] = None,
+    of: Annotated[Kind | None, typer.Option(help="Only these; without it ids are of figures.")] = None,
     maker: Annotated[str | None, typer.Option(help="Only the figures of this maker.")] = None,
     settings: SettingsOption = None,
     as_json: JsonOption = False,
@@ -61,7 +65,7 @@ def check(
 
 @app.command("list")
 def list_(
-    of: Annotated[Kind, typer.Option(help="Figures, monthly quantities of carriers, or batches of fuel.")] = "figures",
+    of: Annotated[Kind, typer.Option(help="Figures, monthly quantities of carriers, batches of fuel, or budgets.")] = "figures",
     state: Annotated[str | None, typer.Option(help="unchecked, checked or superseded.")] = None,
     settings: SettingsOption = None,
     as_json: JsonOption = False,

@@ -123,15 +123,15 @@ def test_a_batch_that_cannot_be_meant_is_refused(reported: Reported, others: dic
         reported.batches.apply(batch(**others), maker="Li", at=AT)
 
 
-def test_one_workbook_may_hold_figures_monthly_figures_and_batches(reported: Reported, database: Database, tmp_path: Path) -> None:
+def test_one_workbook_may_hold_figures_monthly_figures_batches_and_budgets(reported: Reported, database: Database, tmp_path: Path) -> None:
     value_added = pl.DataFrame([{"enterprise": STEEL, "period": "2025", "figure": "value_added_10k_cny", "value": 100.0}])
-    sheets.write_workbook(tmp_path / "all.xlsx", {
-        name: (frame.columns, frame.rows()) for name, frame in {"money": value_added, "bills": bill(123456.789012345), "lab": batch()}.items()
-    })
-    assert reported.import_file(tmp_path / "all.xlsx", maker="Li", at=AT) == ImportCount(added=3)
+    goal = {"enterprise": STEEL, "measure": "calorific_tce", "kind": "ceiling", "period": "2025", "target": 9000.0, "source": "鄂发改〔2025〕1号"}
+    tables = {"money": value_added, "bills": bill(123456.789012345), "lab": batch(), "goals": pl.DataFrame([goal])}
+    sheets.write_workbook(tmp_path / "all.xlsx", {name: (frame.columns, frame.rows()) for name, frame in tables.items()})
+    assert reported.import_file(tmp_path / "all.xlsx", maker="Li", at=AT) == ImportCount(added=4)
     assert reported.monthly.rows()["quantity"].to_list() == [123456.789012345]
-    assert [one.check_all(checker="Wang", at=AT) for one in reported.kinds.values()] == [1, 1, 1]
-    assert AuditLog(database).entries()["action"].to_list()[-3:] == ["figures.check", "monthly_figures.check", "batches.check"]
+    assert [one.check_all(checker="Wang", at=AT) for one in reported.kinds.values()] == [1, 1, 1, 1]
+    assert AuditLog(database).entries()["action"].to_list()[-4:] == ["figures.check", "monthly_figures.check", "batches.check", "budgets.check"]
 
 
 def test_a_problem_in_one_sheet_keeps_all_of_them_out_and_all_are_told(reported: Reported, tmp_path: Path) -> None:

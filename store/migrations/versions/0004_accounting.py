@@ -166,11 +166,33 @@ def upgrade() -> None:
         sa.Column('looked_at', sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint('id', name=op.f('pk_sign_note'))
     )
+    op.create_table('budget',
+        sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+        sa.Column('key', sa.String(length=500), nullable=False),
+        sa.Column('region', sa.String(length=64), nullable=True),
+        sa.Column('park', sa.String(length=64), nullable=True),
+        sa.Column('enterprise', sa.String(length=64), nullable=True),
+        sa.Column('measure', sa.String(length=64), nullable=False),
+        sa.Column('kind', sa.String(length=64), nullable=False),
+        sa.Column('period', sa.String(length=64), nullable=False),
+        sa.Column('target', sa.Double(), nullable=True),
+        sa.Column('base', sa.Double(), nullable=True),
+        sa.Column('shares', sa.String(length=200), nullable=True),
+        sa.Column('source', sa.String(length=500), nullable=False),
+        sa.Column('withdrawn', sa.Boolean(), nullable=False),
+        sa.Column('maker', sa.String(length=200), nullable=False),
+        sa.Column('made_at', sa.DateTime(timezone=True), nullable=False),
+        sa.Column('checker', sa.String(length=200), nullable=True),
+        sa.Column('checked_at', sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint('id', name=op.f('pk_budget'))
+    )
+    with op.batch_alter_table('budget', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_budget_key'), ['key'], unique=False)
 
 
 def downgrade() -> None:
     with op.batch_alter_table('assignment', schema=None) as batch_op:
         for column in ('key_register', 'key_meter', 'allocation'):
             batch_op.drop_column(column)
-    for table in ('holding', 'block', 'sign_note', 'metering_point', 'stop', 'minutes', 'quota', 'project', 'medium_use', 'designation'):
+    for table in ('budget', 'holding', 'block', 'sign_note', 'metering_point', 'stop', 'minutes', 'quota', 'project', 'medium_use', 'designation'):
         op.drop_table(table)
