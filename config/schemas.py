@@ -297,6 +297,9 @@ CARBON_LEVEL: Final = pl.Schema({  # a level (t CO2 / 10,000 yuan) or grade (ove
     "valid_from": pl.Date(), "valid_to": pl.Date(), "superseded_by": pl.String(), "superseded_from": pl.Date(),
     "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
 })
+CARBON_QUANTITY: Final = pl.Schema({  # what CO2 is asked for; a row without a carrier gives process_t only
+    **QUANTITY, "lhv": pl.Float64(), "lhv_unit": pl.String(), "renewable_ratio": pl.Float64(), "grid_region": pl.String(), "process_t": pl.Float64(),
+})
 CARBON: Final = pl.Schema({  # CO2 of an enterprise in a year; null with the reason in `missing`
     "enterprise": pl.String(), "year": pl.Int32(), "emissions_t": pl.Float64(),
     "fuel_t": pl.Float64(), "electricity_t": pl.Float64(), "heat_t": pl.Float64(), "process_t": pl.Float64(),  # net: what is passed on is negative

@@ -26,7 +26,7 @@ def quantities(
     An interval that crosses the end of a period or a date of an assignment is divided by time, and its parts count as
     estimated. Periods are those in which the enterprise has any interval; each assignment in force then is expected to deliver
     over all of its days in the period, so that a register without data shows as not covered, and a carrier without any as a
-    null quantity, never as zero.
+    null quantity, never as zero. So does an assignment whose share of a shared register is not known (`monitors.allocation`).
 
     Args:
         intervals: INTERVAL of one grain (a row per hour or day, or between readings), not overlapping for a register.
@@ -117,7 +117,7 @@ def _assigned(registers: pl.DataFrame, assignments: pl.DataFrame) -> pl.DataFram
 def _divided(intervals: pl.DataFrame, assigned: pl.DataFrame, by: str, zone: str) -> pl.DataFrame:
     """Intervals of assigned registers, cut at the ends of periods and at the dates of assignments; `_start` of each one's period."""
     rows = intervals.join(
-        assigned.select("register_key", "_assignment", "enterprise", "share_ratio", "_from", "_to"), on="register_key", how="inner"
+        assigned.select("register_key", "_assignment", "enterprise", "share_ratio", "allocation", "_from", "_to"), on="register_key", how="inner"
     ).filter((pl.col("end") > pl.col("_from")).fill_null(value=True), (pl.col("start") < pl.col("_to")).fill_null(value=True))
     rows = rows.with_columns(
         _whole=pl.col("end") - pl.col("start"), start=pl.max_horizontal("start", "_from"), end=pl.min_horizontal("end", "_to")
@@ -134,7 +134,7 @@ def _divided(intervals: pl.DataFrame, assigned: pl.DataFrame, by: str, zone: str
     rows = pl.concat([rows.filter(within), cut]).sort("_assignment", "start")
     share = (pl.col("end") - pl.col("start")) / pl.col("_whole")
     return rows.with_columns(
-        quantity=pl.col("quantity") * share,
+        quantity=pl.when(pl.col("allocation").is_null()).then(pl.col("quantity") * share),
         # Where within an interval the consumption lay is not known: a part of one is an estimate.
         estimated_ratio=pl.when(share < 1).then(1.0).otherwise(pl.col("estimated_ratio")),
-    ).drop("_whole", "_from", "_to")
+    ).drop("_whole", "_from", "_to", "allocation")

@@ -1,4 +1,4 @@
-"""`tcewatch calc quantities|energy|intensity`: the accounts on files (GB/T 2589-2020)."""
+"""`tcewatch calc quantities|energy|balance|intensity`: the accounts on files (GB/T 2589-2020)."""
 
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -8,9 +8,12 @@ import polars as pl
 import typer
 
 from config import schemas, tables
+from config.energy_figures import energy_figures
 from config.errors import Problem
 from config.units import known_units
+from monitors import accounts
 from monitors import energy as core
+from monitors.allocation import UNKNOWN, divided, held
 from monitors.intensity import intensity
 from monitors.quantities import quantities
 from portal.cli.calc_energy import ENTERPRISE, PERIOD, PLACES, RATIOS, SUMS, above_one, at, site_tables, twice, without_empty
@@ -35,9 +38,24 @@ ASSIGNMENTS: Final = (
     Column("register", "text", "register of the meter", required=False, default="main"),
     Column("carrier", "text", "code of the coefficient table, or water_tap, water_ground, ..."),
     FLOW, USE, *PLACES,
-    Column("share_ratio", "number", "share of the register that belongs here", required=False, default=1.0, low=0),
+    Column("share_ratio", "number", "share of the register that belongs here, or that the key divides", required=False, default=1.0, low=0),
     Column("valid_from", "day or instant", "first day on which it holds", required=False),
     Column("valid_to", "day or instant", "first day on which it no longer holds", required=False),
+    Column("allocation", "text", "key by which it is divided, month by month, among the register's rows with this key; left out: by share_ratio",
+           required=False, allowed=("output", "register")),
+    Column("key_meter", "text", "of allocation register: the meter whose quantity is this row's part of the key", required=False),
+    Column("key_register", "text", "its register", required=False, default="main"),
+)
+OUTPUTS: Final = (
+    ENTERPRISE, Column("product", "text", "code of the product"), PERIOD,
+    Column("output", "number", "what was made of it", low=0),
+    Column("output_unit", "text", "its unit", required=False),
+)
+HOLDINGS: Final = (
+    ENTERPRISE, Column("site", "text", "site as the assignments name it"),
+    Column("owner", "text", "enterprise for which the site counts"),
+    Column("valid_from", "day or instant", "first day on which it does", required=False),
+    Column("valid_to", "day or instant", "first day on which it no longer does", required=False),
 )
 QUANTITIES: Final = (
     ENTERPRISE, PERIOD,
@@ -46,6 +64,7 @@ QUANTITIES: Final = (
     Column("unit", "text", "unit of the quantity", allowed=known_units()),
     FLOW, USE,
     Column("renewable_ratio", "number", "renewable share of it", required=False, low=0),
+    Column("new_renewable_ratio", "number", "of electricity: newly added renewable share; no part of the region's assessment", required=False, low=0),
     Column("lhv", "number", "measured lower heating value, before any coefficient", required=False, above=0),
     Column("lhv_unit", "text", "its unit: kJ/kg, MJ/m3, GJ/t, ...", required=False),
     Column("lhv_source", "text", "whose value it is, as `calc heating-value` says it", required=False),
@@ -75,6 +94,44 @@ ENERGY_OUT: Final = (
     Column("equivalent_source", "text", "where the coefficient is from"),
     Column("missing", "text", "why a basis is empty"),
 )
+SUM_PARTS: Final = (
+    Column("feedstock_equivalent_tce", "number", "feedstock_tce on the equivalent basis", unit="tce", nullable=True),
+    Column("new_renewable_tce", "number", "calorific part that is newly added renewable electricity; empty: not said", unit="tce", nullable=True),
+    Column("new_renewable_equivalent_tce", "number", "the same on the equivalent basis", unit="tce", nullable=True),
+)
+NAMED_FIGURES: Final = (  # where period is one of the sum's columns
+    *(
+        column for figure, what in (
+            ("gross", "all of it"), ("assessment", "without feedstock and newly added renewable power"),
+            ("limit", "as unit-product limits compare it"),
+            ("limit_excluded", "the same for limits without feedstock"),
+        ) for column in (
+            Column(f"{figure}_calorific_tce", "number", f"energy, {what}, calorific", unit="tce", nullable=True),
+            Column(f"{figure}_equivalent_tce", "number", "the same on the equivalent basis", unit="tce", nullable=True),
+            Column(f"{figure}_source", "text", "the rule by which it is so", nullable=True),
+        )
+    ),
+    Column("figures_missing", "text", "why a named figure is empty though the energy is not", nullable=True),
+)
+BALANCED: Final = (
+    ENTERPRISE, PERIOD,
+    Column("block", "text", "supply + conversion - use = closing", allowed=("supply", "conversion", "use", "closing")),
+    Column("row", "text", "flow, or loss, total, residual, comprehensive_energy; supplied and passed_on follow by difference"),
+    Column("process", "text", "process of a conversion or use", nullable=True), Column("product", "text", "product of a use", nullable=True),
+    Column("carrier", "text", "empty: all carriers", nullable=True),
+    Column("quantity", "number", "with its sign", nullable=True), Column("unit", "text", "the carrier's first unit", nullable=True),
+    Column("calorific_tce", "number", "energy on the calorific basis, with its sign", unit="tce", nullable=True),
+    Column("equivalent_tce", "number", "energy on the equivalent basis, with its sign", unit="tce", nullable=True),
+    Column("known_by", "text", "how it is known", allowed=("given", "difference", "sum")),
+    Column("missing", "text", "why a basis is empty, or what differs", nullable=True),
+)
+LINKED: Final = (
+    ENTERPRISE, PERIOD,
+    *(Column(name, "text", "kind or name of the node at that end") for name in ("source_kind", "source", "target_kind", "target")),
+    Column("carrier", "text", "what flows; empty: loss", nullable=True),
+    Column("calorific_tce", "number", "energy on the calorific basis", unit="tce", nullable=True),
+    Column("equivalent_tce", "number", "energy on the equivalent basis", unit="tce", nullable=True),
+)
 ENTERPRISE_SUMS: Final = (ENTERPRISE, PERIOD, *SUMS)
 INTENSITIES: Final = columns_of(schemas.INTENSITY, {
     "water_m3_per_10k_cny": "fresh water", "all_water_m3_per_10k_cny": "mine and reclaimed water too", "missing": "why a figure is empty",
@@ -102,7 +159,11 @@ def quantities_command(
     out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
     by: Literal["month", "day", "year"] = typer.Option("month", "--by", help="Length of a period."),
     zone: str = typer.Option("Asia/Shanghai", "--zone", callback=_place, help="Time zone of the calendar, and of times without an offset."),
-    schema: bool = schema_option({"--intervals": INTERVALS, "--assignments": ASSIGNMENTS, "--out": QUANTITIES_OUT}),  # noqa: ARG001 - acts when it is read
+    outputs: str | None = typer.Option(None, "--outputs", help="Output of products by month or year: the key of allocation `output`."),
+    holdings: str | None = typer.Option(None, "--holdings", help="For which enterprise each site counts, from when on."),
+    schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
+        "--intervals": INTERVALS, "--assignments": ASSIGNMENTS, "--outputs": OUTPUTS, "--holdings": HOLDINGS, "--out": QUANTITIES_OUT,
+    }),
 ) -> None:
     """Sum intervals to quantities of carriers by enterprise, site, process, product and period."""
     check_output(out)
@@ -112,19 +173,28 @@ def quantities_command(
         return [
             *above_one(measured, "covered_ratio", "estimated_ratio"), *above_one(assigned, "share_ratio"),
             *at(measured, pl.col("end") <= pl.col("start"), "end", "is not after start", "Write the end of the interval, which is not included"),
-            *at(assigned, pl.col("valid_to") <= pl.col("valid_from"), "valid_to", "is not after valid_from", "Leave it empty or write a later day"),
-            *_several_units(measured),
+            *_order(assigned), *_several_units(measured), *_keys(assigned, with_outputs=outputs is not None),
+            *(twice(read["outputs"], ["enterprise", "product", "period"], "Keep one row for each product and period") if outputs else ()),
+            *((*_order(read["holdings"]), *_overlaps(read["holdings"])) if holdings else ()),
         ]
 
-    read = read_tables({"intervals": (intervals, INTERVALS), "assignments": (assignments, ASSIGNMENTS)}, zone=zone, day_zone=zone, check=check)
+    read = read_tables({
+        "intervals": (intervals, INTERVALS), "assignments": (assignments, ASSIGNMENTS),
+        "outputs": (outputs, OUTPUTS), "holdings": (holdings, HOLDINGS),
+    }, zone=zone, day_zone=zone, check=check)
     measured, assigned = read["intervals"], read["assignments"]
     by_enterprise = measured.frame["enterprise"].is_not_null().any()
     keys = ["enterprise", "meter", "register"] if by_enterprise else ["meter", "register"]
     names = pl.concat([assigned.frame.select(keys), measured.frame.select(keys)]).unique(maintain_order=True).with_row_index("register_key")
     found = measured.frame.join(names, on=keys, nulls_equal=True)
-    taken = assigned.frame.join(names, on=keys, nulls_equal=True)
+    keyed = names.rename({"meter": "key_meter", "register": "key_register", "register_key": "key_register_key"})
+    taken = assigned.frame.join(names, on=keys, nulls_equal=True).join(
+        keyed, on=[f"key_{name}" if name != "enterprise" else name for name in keys], how="left", nulls_equal=True,
+    )
     units = found.group_by("register_key").agg(pl.col("unit").first())
-    stray = found.join(taken, on="register_key", how="anti").select(keys).unique(maintain_order=True)
+    stray = found.filter(~pl.col("register_key").is_in(taken["key_register_key"].drop_nulls().implode())).join(
+        taken, on="register_key", how="anti"
+    ).select(keys).unique(maintain_order=True)
     if not stray.is_empty():
         listed = ", ".join("/".join(str(part) for part in row) for row in stray.head(5).iter_rows())
         typer.echo(f"{stray.height} registers have intervals but no assignment and are in no sum: {listed}", err=True)
@@ -135,10 +205,15 @@ def quantities_command(
     units = pl.concat([units, silent.select(
         "register_key", unit=pl.col("carrier").replace_strict(defaults, default=None, return_dtype=pl.String())
     ).unique("register_key")])
-    result = quantities(
-        found.with_columns(quality=pl.lit(None, dtype=schemas.QUALITY)).select(*schemas.INTERVAL.names()),
-        schemas.conform(units, schemas.REGISTER), schemas.conform(taken, schemas.ASSIGNMENT), by=by, zone=zone,
-    )
+    consumed = found.with_columns(quality=pl.lit(None, dtype=schemas.QUALITY)).select(*schemas.INTERVAL.names())
+    owned = held(taken, read["holdings"].frame) if "holdings" in read else schemas.conform(taken, schemas.ASSIGNMENT)
+    made = read["outputs"].frame if "outputs" in read else pl.DataFrame(schema={**dict.fromkeys(("enterprise", "product", "period"), pl.String()),
+                                                                                 "output": pl.Float64()})
+    shared = divided(schemas.conform(owned, schemas.ASSIGNMENT), consumed, made, zone=zone)
+    if (open_shares := shared.filter(pl.col("allocation") == UNKNOWN)).height:
+        listed = ", ".join(open_shares["valid_from"].dt.convert_time_zone(zone).dt.strftime("%Y-%m").unique(maintain_order=True).head(5))
+        typer.echo(f"{open_shares.height} shares by a key are not known and count as not covered: {listed}", err=True)
+    result = quantities(consumed, schemas.conform(units, schemas.REGISTER), shared, by=by, zone=zone)
     write_table(without_empty(result, PLACES, assigned), out)
 
 
@@ -150,29 +225,12 @@ def energy_command(
     as_of: str | None = typer.Option(None, "--as-of", metavar="INSTANT", help="Only coefficients that were known then (known_from)."),
     schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
         "--quantities": QUANTITIES, "--coefficients": COEFFICIENTS,
-        "--out, after the columns of the quantities": ENERGY_OUT, "--out of --sum, after its columns": SUMS,
+        "--out, after the columns of the quantities": ENERGY_OUT, "--out of --sum, after its columns": (*SUMS, *SUM_PARTS, *NAMED_FIGURES),
     }),
 ) -> None:
     """Convert quantities to coal equivalent on both bases; with --sum, add them up by flow."""
     check_output(out)
-    then = None if as_of is None else instant_of(as_of, ZoneInfo("Asia/Shanghai"), "--as-of")
-    shipped = tables.coefficients(site_tables(), then)
-
-    def law_of(read: Mapping[str, Table]) -> pl.DataFrame:
-        return tables.overlay(shipped, read["coefficients"].frame) if "coefficients" in read else shipped
-
-    def check(read: Mapping[str, Table]) -> list[Problem]:
-        rows = read["quantities"]
-        order = pl.col("valid_to") <= pl.col("valid_from")
-        return [
-            *(at(read["coefficients"], order, "valid_to", "is not after valid_from", "Leave it empty or write a later day") if coefficients else ()),
-            *above_one(rows, "covered_ratio", "estimated_ratio", "renewable_ratio"),
-            *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, law_of(read))),
-        ]
-
-    read = read_tables({"quantities": (quantities, QUANTITIES), "coefficients": (coefficients, COEFFICIENTS)}, check=check, as_of=then)
-    rows, coefficient_table = read["quantities"], law_of(read)
-    result = core.energy(rows.frame, coefficient_table)
+    rows, result = _converted(quantities, coefficients, as_of)
     if by is None:
         given = [name for name in rows.frame.columns if name in rows.given]
         write_table(result.select(*given, *(column.name for column in ENERGY_OUT)), out)
@@ -182,7 +240,66 @@ def energy_command(
         raise typer.BadParameter(f"{', '.join(unknown)} is no column; the rows have {', '.join(rows.frame.columns)}", param_hint="--sum")
     if summed := [name for name in groups if name in schemas.ENERGY_SUM]:
         raise typer.BadParameter(f"{', '.join(summed)} is what is summed; name what the sums are for, such as enterprise,period", param_hint="--sum")
-    write_table(core.sum_energy(result, groups), out)
+    for row in _taken_off_twice(result):
+        typer.echo(row, err=True)
+    sums = core.sum_energy(result, groups)
+    write_table(core.figures(sums, energy_figures(site_tables())) if "period" in groups else sums, out)
+
+
+def balance_command(
+    quantities: str = typer.Option(..., "--quantities", help="Quantities of carriers by flow, process and product."),
+    out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
+    coefficients: str | None = typer.Option(None, "--coefficients", help="Further dated coefficients; they come before the shipped ones."),
+    links: str | None = typer.Option(None, "--links", help="Where the same goes as flows from node to node, for a Sankey diagram."),
+    as_of: str | None = typer.Option(None, "--as-of", metavar="INSTANT", help="Only coefficients that were known then (known_from)."),
+    schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
+        "--quantities": QUANTITIES, "--coefficients": COEFFICIENTS, "--out": BALANCED, "--links": LINKED,
+    }),
+) -> None:
+    """Arrange the energy of enterprises as a balance: what came in, was converted, was used, and what does not close."""
+    check_output(out, *(path for path in (links,) if path is not None))
+    _, result = _converted(quantities, coefficients, as_of)
+    found = accounts.balance(result)
+    write_table(found, out)
+    if links is not None:
+        write_table(accounts.links(found), links)
+
+
+def _converted(quantities: str, coefficients: str | None, as_of: str | None) -> tuple[Table, pl.DataFrame]:
+    """The quantities as they were read, and their ENERGY with all of their columns."""
+    then = None if as_of is None else instant_of(as_of, ZoneInfo("Asia/Shanghai"), "--as-of")
+    shipped = tables.coefficients(site_tables(), then)
+
+    def law_of(read: Mapping[str, Table]) -> pl.DataFrame:
+        return tables.overlay(shipped, read["coefficients"].frame) if "coefficients" in read else shipped
+
+    def check(read: Mapping[str, Table]) -> list[Problem]:
+        rows = read["quantities"]
+        more = pl.col("new_renewable_ratio") > pl.col("renewable_ratio").fill_null(0.0)
+        return [
+            *(_order(read["coefficients"]) if coefficients else ()),
+            *above_one(rows, "covered_ratio", "estimated_ratio", "renewable_ratio"),
+            *at(rows, more, "new_renewable_ratio", "is above renewable_ratio", "It is the newly added part of it"),
+            *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, law_of(read))),
+        ]
+
+    read = read_tables({"quantities": (quantities, QUANTITIES), "coefficients": (coefficients, COEFFICIENTS)}, check=check, as_of=then)
+    return read["quantities"], core.energy(read["quantities"].frame, law_of(read))
+
+
+def _taken_off_twice(energy_rows: pl.DataFrame) -> list[str]:
+    """Sentences on carriers whose own output is taken off beside what was sold of it, or though it came in bought as well."""
+    flow = pl.col("flow")
+    other_way = flow.is_in([*core.INPUT_FLOWS, "sold"])
+    found = energy_rows.group_by("enterprise", "period", "carrier", maintain_order=True).agg(
+        made=(flow == "converted_out").any(), used=flow.fill_null("consumed").is_in(core.CONSUMED).any(),
+        beside=flow.filter(other_way).unique(maintain_order=True).str.join(", "),
+    ).filter("made", ~pl.col("used"), pl.col("beside") != "")
+    return [
+        f"{enterprise} {period}: {carrier} has converted_out beside {beside} and no consumed: its output is taken off as passed on; "
+        "give what of it was used as consumed, or leave converted_out away where sold and stock say it" for enterprise, period, carrier, _, _, beside
+        in found.iter_rows()
+    ]
 
 
 def intensity_command(
@@ -224,4 +341,32 @@ def _several_units(table: Table) -> list[Problem]:
     return at(table, other, "unit", "differs from the register's unit in its first row", "Convert the quantities of a register to one unit")
 
 
-COMMANDS: Final = {"quantities": quantities_command, "energy": energy_command, "intensity": intensity_command}
+def _order(table: Table) -> list[Problem]:
+    wrong = pl.col("valid_to") <= pl.col("valid_from")
+    return at(table, wrong, "valid_to", "is not after valid_from", "Leave it empty or write a later day")
+
+
+def _keys(assigned: Table, *, with_outputs: bool) -> list[Problem]:
+    """What a key lacks: the product and its outputs, or the meter whose quantity it is."""
+    by_output, by_register = pl.col("allocation") == "output", pl.col("allocation") == "register"
+    group = ["enterprise", "meter", "register", "carrier", "flow", "allocation"]
+    several = pl.col("allocation").is_not_null() & (pl.col("share_ratio") != pl.col("share_ratio").first().over(group))
+    return [
+        *at(assigned, by_output & pl.col("product").is_null(), "product", "the cell is empty", "Name the product whose output is the key"),
+        *at(assigned, by_register & pl.col("key_meter").is_null(), "key_meter", "the cell is empty", "Name the meter whose quantity is the key"),
+        *(() if with_outputs else at(assigned, by_output, "allocation", "asks for outputs", "Give --outputs with the output of the products")),
+        *at(assigned, several, "share_ratio", "differs among the rows of one key", "Give each of them what the key divides"),
+    ]
+
+
+def _overlaps(table: Table) -> list[Problem]:
+    """Rows of a site that hold on the same day."""
+    rows = table.frame.with_row_index("_row").sort("enterprise", "site", "valid_from", nulls_last=False)
+    site = ["enterprise", "site"]
+    before, follows = pl.col("valid_to").shift(1).over(site), pl.int_range(pl.len()).over(site) > 0
+    wrong = rows.filter(follows & (before.is_null() | pl.col("valid_from").is_null() | (before > pl.col("valid_from"))))["_row"]
+    remedy = "End the earlier row (valid_to) where the later one begins"
+    return [Problem(table.where(row, "valid_from"), "the site has another row for the same time", remedy) for row in wrong]
+
+
+COMMANDS: Final = {"quantities": quantities_command, "energy": energy_command, "balance": balance_command, "intensity": intensity_command}

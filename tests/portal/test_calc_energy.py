@@ -12,7 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 from config import schemas
+from config.energy_figures import energy_figures
 from config.errors import BadInputError
+from monitors.energy import figures
 from portal.cli.calc import app
 
 SUFFIXES = ["csv", "csv.zst", "parquet", "xlsx"]
@@ -214,10 +216,15 @@ def test_intensity_of_an_enterprise_brings_the_further_columns_of_its_figures_al
     assert kept.rows() == [(2.0, "P", 5.0, "steel")]
 
 
+FIGURED = [name for name in figures(schemas.empty(pl.Schema({"period": pl.String(), **schemas.ENERGY_SUM})), energy_figures()).columns
+           if name != "period"]
+
+
 @pytest.mark.parametrize(("command", "tables", "written"), [
-    ("quantities", ["--intervals", "--assignments", "--out"], schemas.QUANTITY),
+    ("quantities", ["--intervals", "--assignments", "--outputs", "--holdings", "--out"], schemas.QUANTITY),
     ("energy", ["--quantities", "--coefficients", "--out, after the columns of the quantities", "--out of --sum, after its columns"],
-     schemas.ENERGY_SUM),
+     FIGURED),
+    ("balance", ["--quantities", "--coefficients", "--out", "--links"], schemas.ENERGY_LINK),
     ("intensity", ["--energy", "--figures", "--out, after the enterprise or park"], schemas.INTENSITY),
     ("limits", ["--products", "--energy", "--confirmations", "--out"], schemas.VERDICT),
 ])
