@@ -117,7 +117,7 @@ def _month_shares(texts: pl.Series) -> pl.Series:
 def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions: bool) -> pl.DataFrame:
     """Add `actual`, `base`, `through`, `progress_ratio`, `progress_target`, `_figure`, `_goal` and `missing`."""
     named = used.rename({"period": "_a_period", "_first": "_a_first", "_last": "_a_last", "base": "_a_base", "missing": "_a_missing"})
-    inside = rows.select("_b", *_SUBJECT, "period", "_first", "_last", "_upto").join(named, on=_SUBJECT, nulls_equal=False).filter(
+    inside = rows.select("_b", *_SUBJECT, "kind", "period", "_first", "_last", "_upto").join(named, on=_SUBJECT, nulls_equal=False).filter(
         pl.col("_a_first") >= pl.col("_first"), pl.col("_a_last") <= pl.col("_last"), pl.col("_a_first") <= pl.col("_upto"),
     )
     own = (pl.col("_a_period") == pl.col("period")) & pl.col("actual").is_not_null()
@@ -128,8 +128,9 @@ def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions:
         _before=pl.format("{}{}", pl.col("_a_period").str.slice(0, 4).cast(pl.Int32) - 1, pl.col("_a_period").str.slice(4)),
     )
     earlier = named.select(*_SUBJECT, pl.col("_a_period").alias("_before"), _then=pl.col("actual"), _then_per=pl.col("per"))
-    # A year that still runs has nothing to stand beside it: the row of the year before is that of the whole year.
+    # What still runs has nothing to stand beside it: the row of the year before is that of the whole month or year.
     whole = pl.col("_a_upto") == pl.col("_a_last")
+    inside = inside.filter(whole | (pl.col("_grain") == 0) | (pl.col("kind") != "reduction_ratio"))
     inside = inside.join(earlier, on=[*_SUBJECT, "_before"], how="left").with_columns(
         pl.when(whole).then(name).alias(name) for name in ("_then", "_then_per")
     )

@@ -43,6 +43,7 @@ def running_periods(outputs: pl.DataFrame, today: date) -> pl.DataFrame:
     shape = pl.Schema({name: schemas.PRODUCT.get(name, pl.String()) for name in SUBJECT})
     further = [name for name in outputs.columns if name not in {*SUBJECT, "period", "output"}]
     rows = pl.concat([schemas.conform(outputs, shape), outputs.select("period", pl.col("output").cast(pl.Float64()), *further)], how="horizontal")
+    own = [name for name in further if name not in schemas.PRODUCT]
     subject, length = list(SUBJECT), pl.col("period").str.len_chars()
     year = pl.col("period").str.slice(0, 4).cast(pl.Int32)
     months = rows.filter(length == 7, pl.col("output").is_not_null()).with_columns(
@@ -91,7 +92,7 @@ def running_periods(outputs: pl.DataFrame, today: date) -> pl.DataFrame:
         period_start=_first_day("_from"), period_end=_first_day(pl.col("_to") + 1) - pl.duration(days=1),
         may_find=pl.col("period_kind") == "calendar_year",
     )
-    return pl.concat([schemas.conform(dated, schemas.PRODUCT), dated.select("period_kind", "may_find", *further)], how="horizontal").sort(
+    return pl.concat([schemas.conform(dated, schemas.PRODUCT), dated.select("period_kind", "may_find", *own)], how="horizontal").sort(
         *subject, "period_end", "period_start", nulls_last=False
     )
 

@@ -1,0 +1,104 @@
+"""What regions, parks and enterprises used by month, measure by measure, for their budgets."""
+
+from collections.abc import Collection
+from typing import Final
+
+import polars as pl
+
+from config import schemas
+from config.budgets import LEVEL_PATTERN
+from monitors.energy import FRESH_WATER, sum_energy
+
+VALUE_ADDED: Final = "value_added_10k_cny"
+NAMED: Final = 3  # enterprises that a reason names; the rest is counted
+_DIVIDED: Final = {
+    "calorific_tce_per_10k_cny": "calorific_tce", "equivalent_tce_per_10k_cny": "equivalent_tce", "water_m3_per_10k_cny": "fresh_water_m3",
+}
+
+
+def subjects(budgets: pl.DataFrame, enterprises: pl.DataFrame, parks: pl.DataFrame) -> pl.DataFrame:
+    """level, subject, enterprise: whose figures add up to those of each subject of a budget.
+
+    A region has the parks whose code begins with its own, less the zeros that stand for "all of it": 150000 has all of 15, 150400 all of 1504.
+
+    Args:
+        budgets: BUDGET.
+        enterprises: enterprise, park.
+        parks: park, region.
+
+    >>> goal = pl.DataFrame({"level": ["region"], "subject": ["150400"]})
+    >>> inside = pl.DataFrame({"enterprise": ["E1", "E2"], "park": ["a", "b"]}), pl.DataFrame({"park": ["a", "b"], "region": ["150402", "150602"]})
+    >>> subjects(goal, *inside)["enterprise"].to_list()
+    ['E1']
+    """
+    wanted = budgets.select("level", "subject").unique(maintain_order=True)
+    homes = enterprises.select("enterprise", "park").join(parks.select("park", "region"), on="park", how="left")
+    own = wanted.filter(pl.col("level") == "enterprise").with_columns(enterprise="subject")
+    of_park = wanted.filter(pl.col("level") == "park").join(homes.select("enterprise", subject="park"), on="subject")
+    of_region = wanted.filter(pl.col("level") == "region").join(homes.filter(pl.col("region").is_not_null()), how="cross").filter(
+        pl.col("region").str.starts_with(pl.col("subject").str.replace(r"(00)+$", "")),
+    )
+    return pl.concat(part.select("level", "subject", "enterprise") for part in (own, of_park, of_region)).unique(maintain_order=True)
+
+
+def actuals(
+    budgets: pl.DataFrame, members: pl.DataFrame, sums: pl.DataFrame, carriers: pl.DataFrame, figures: pl.DataFrame, coal: Collection[str],
+    carbon: pl.DataFrame,
+) -> pl.DataFrame:
+    """The measures of all budgets by subject and month. A sum of which one member's part is not known is not known, and says whose.
+
+    Args:
+        budgets: BUDGET.
+        members: level, subject, enterprise.
+        sums: enterprise, period and ENERGY_SUM; only months are taken.
+        carriers: ENERGY; only months are taken.
+        figures: FIGURE; value added by month. A month without value added is left out of levels.
+        coal: the carriers that are coal.
+        carbon: enterprise, period, emissions_t.
+
+    Returns:
+        ACTUAL.
+    """
+    wanted = budgets.select("level", "subject", "measure").unique(maintain_order=True)
+    by_enterprise = _by_enterprise(sums, carriers, coal, carbon)
+    months = by_enterprise.select("period").unique()
+    value = figures.filter(pl.col("period").str.len_chars() == 7).group_by("enterprise", "period").agg(
+        per=pl.when(pl.col(VALUE_ADDED).is_not_null().all()).then(pl.col(VALUE_ADDED).sum())
+    )
+    grid = wanted.join(members, on=["level", "subject"]).join(months, how="cross").with_columns(
+        _of=pl.col("measure").replace(_DIVIDED), _is_level=pl.col("measure").str.contains(LEVEL_PATTERN),
+    )
+    rows = grid.join(by_enterprise.rename({"measure": "_of"}), on=["enterprise", "period", "_of"], how="left").join(
+        value, on=["enterprise", "period"], how="left"
+    )
+    unknown = pl.col("enterprise").filter(pl.col("actual").is_null()).sort()
+    more = pl.when(unknown.len() > NAMED).then(pl.format(" and {} more", unknown.len() - NAMED)).otherwise(pl.lit(""))
+    weight = pl.col("actual").abs()
+    summed = rows.group_by("subject", "measure", "period", maintain_order=True).agg(
+        actual=pl.when(pl.col("actual").is_not_null().all()).then(pl.col("actual").sum()),
+        per=pl.when(pl.col("per").is_not_null().all()).then(pl.col("per").sum()), _is_level=pl.col("_is_level").first(),
+        covered_ratio=pl.when(weight.sum() > 0).then((weight * pl.col("covered_ratio").fill_null(1.0)).sum() / weight.sum()),
+        missing=pl.when(unknown.len() > 0).then(pl.concat_str(pl.lit("no figure of "), unknown.head(NAMED).str.join(", "), more)),
+    ).with_columns(per=pl.when("_is_level").then("per"))
+    told = summed.filter(~pl.col("_is_level") | (pl.col("per") > 0)).with_columns(
+        missing=pl.when(pl.col("missing").is_not_null()).then(pl.format("{} in {}", "missing", "period")),
+    )
+    return schemas.conform(told.sort("subject", "measure", "period"), schemas.ACTUAL)
+
+
+def _by_enterprise(sums: pl.DataFrame, carriers: pl.DataFrame, coal: Collection[str], carbon: pl.DataFrame) -> pl.DataFrame:
+    """enterprise, measure, period, actual, covered_ratio."""
+    keys = ["enterprise", "period"]
+    month = pl.col("period").str.len_chars() == 7
+    burnt = sum_energy(carriers.filter(month, pl.col("carrier").is_in(list(coal))), keys).select(*keys, coal_tce="calorific_tce")
+    of_measure = {"electricity_kwh": ("electricity",), "fresh_water_m3": FRESH_WATER, "coal_tce": coal}
+    used = carriers.filter(month).group_by(keys).agg(
+        pl.col("carrier").is_in(list(names)).any().alias(f"_{name}") for name, names in of_measure.items()
+    )
+    wide = sums.filter(month).select(*keys, "calorific_tce", "equivalent_tce", "electricity_kwh", "fresh_water_m3", "covered_ratio").join(
+        burnt, on=keys, how="left"
+    ).join(carbon.select(*keys, carbon_tco2="emissions_t"), on=keys, how="left").join(used, on=keys, how="left").with_columns(
+        # Where the energy is known, what has no row was not used.
+        pl.when(pl.col(f"_{name}").fill_null(value=False)).then(name).otherwise(pl.col(name).fill_null(0.0)).alias(name) for name in of_measure
+    ).drop(f"_{name}" for name in of_measure)
+    return wide.unpivot(index=[*keys, "covered_ratio"], variable_name="measure", value_name="actual")
