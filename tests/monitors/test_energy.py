@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import schemas, tables
-from monitors.energy import FLOW_SIGNS, energy, misfits, sum_energy
+from config.energy_figures import energy_figures
+from config.units import dimension, factor, known_units
+from monitors.energy import FLOW_SIGNS, GAS_CONDITIONS, energy, figures, misfits, sum_energy
 
 TABLE = tables.coefficients()
 RATES = pl.DataFrame({  # an equivalent electricity coefficient for each of two years, as a site brings it
@@ -94,6 +96,22 @@ def test_a_unit_of_another_kind_is_an_error_and_gives_no_value(carrier: str, uni
     given = rows({"carrier": carrier, "unit": unit})
     assert energy(given, TABLE)["calorific_tce"].to_list() == [None]
     assert [(row, column) for row, column, _, _ in misfits(given, TABLE)] == [(0, "unit")]
+
+
+def test_every_row_of_the_table_takes_every_unit_of_its_kind_with_its_scale_and_refuses_all_others() -> None:
+    dated = TABLE.filter(pl.col("kgce_per_unit").is_not_null())
+    pairs = dated.select("carrier", "basis", pl.col("unit").alias("_own"), "kgce_per_unit", period=pl.col("valid_from").dt.strftime("%Y-%m-%d")).join(
+        pl.DataFrame({"unit": known_units()}), how="cross",
+    )
+    found = energy(pairs.select("carrier", "period", "unit", enterprise=pl.lit("E"), quantity=pl.lit(1.0)), TABLE)
+    got = pl.concat([pairs, found.select(f"{basis}_kgce_per_unit" for basis in ("calorific", "equivalent"))], how="horizontal")
+    wrong = {row for row, *_ in misfits(found, TABLE)}
+    for place, (carrier, basis, own, kgce, _, unit, calorific, equivalent) in enumerate(got.iter_rows()):
+        scale, value = factor(unit, own), calorific if basis == "calorific" else equivalent
+        assert value == (None if scale is None else pytest.approx(kgce * scale, rel=1e-12)), (carrier, unit)
+        another_condition = own in GAS_CONDITIONS and unit in GAS_CONDITIONS
+        assert (place in wrong) == (scale is None and not another_condition), (carrier, unit)
+        assert scale is None or dimension(unit) == dimension(own)
 
 
 def test_a_bare_m3_of_gas_takes_the_coefficient_and_a_stated_condition_needs_a_heating_value() -> None:
@@ -187,6 +205,67 @@ def test_consumed_beside_purchased_would_count_twice_and_gives_no_sum() -> None:
         {"carrier": "diesel", "unit": "t", "flow": "purchased"},
     )
     assert fine["calorific_tce"] == pytest.approx(0.7143 - 0.9714 + 1.4571)
+
+
+GATE = {"carrier": "raw_coal", "unit": "t", "flow": "purchased", "quantity": 100.0}
+KILN = {"carrier": "raw_coal", "unit": "t", "process": "kiln", "quantity": 90.0}
+
+
+def test_what_processes_use_of_a_carrier_that_is_bought_is_no_second_input() -> None:
+    assert total(GATE, KILN)["calorific_tce"] == pytest.approx(71.43)
+    assert total(GATE, KILN | {"covered_ratio": 0.5})["covered_ratio"] == 1.0
+    by_process = sum_energy(energy(rows(GATE, KILN), WITH_RATES), ["enterprise", "process"])
+    assert by_process.select("process", "calorific_tce").rows() == [(None, pytest.approx(71.43)), ("kiln", pytest.approx(64.287))]
+
+
+@pytest.mark.parametrize("apart", [{"period": "2024"}, {"enterprise": "F"}, {"site": "north"}])
+def test_what_processes_use_elsewhere_counts(apart: dict[str, Any]) -> None:
+    gate = GATE | ({"site": "south"} if "site" in apart else {})
+    found = sum_energy(energy(rows(gate, KILN | apart), WITH_RATES).with_columns(park=pl.lit("P")), ["park"])
+    assert found["calorific_tce"][0] == pytest.approx(190 * 0.7143)
+
+
+def test_own_output_that_processes_use_and_sell_leaves_once() -> None:
+    heat = {"carrier": "heat", "unit": "GJ", "quantity": 60.0}
+    found = total(
+        {"carrier": "raw_coal", "unit": "t", "quantity": 10.0, "process": "boiler"}, heat | {"flow": "converted_out", "process": "boiler"},
+        heat | {"process": "drying", "quantity": 40.0}, heat | {"flow": "sold", "quantity": 20.0},
+    )
+    assert found["calorific_tce"] == pytest.approx(10 * 0.7143 - 20 * 0.03412)
+
+
+def test_feedstock_is_known_from_the_processes_where_the_gate_does_not_say_it() -> None:
+    gas = {"carrier": "coke", "unit": "t", "flow": "purchased", "quantity": 100.0}
+    inside = {"carrier": "coke", "unit": "t", "process": "synthesis", "use": "feedstock", "quantity": 60.0}
+    assert total(gas, inside)["feedstock_tce"] == pytest.approx(60 * 0.9714)
+    assert total(gas, gas | {"use": "feedstock", "quantity": 50.0}, inside)["feedstock_tce"] == pytest.approx(50 * 0.9714)
+    assert total(gas, inside)["calorific_tce"] == pytest.approx(100 * 0.9714)
+
+
+def test_gross_assessment_and_limit_figures_are_three_figures_each_with_its_source() -> None:
+    power = {"carrier": "electricity", "unit": "MWh", "quantity": 1000.0, "renewable_ratio": 0.4, "new_renewable_ratio": 0.1}
+    coal = {"carrier": "raw_coal", "unit": "t", "quantity": 100.0}
+    found = figures(sum_energy(energy(rows(power, coal, coal | {"use": "feedstock", "quantity": 50.0}), WITH_RATES), ["enterprise", "period"]),
+                    energy_figures()).row(0, named=True)
+    gross, equivalent = 150 * 0.7143 + 122.9, 150 * 0.7143 + 300.0
+    assert (found["gross_calorific_tce"], found["gross_equivalent_tce"]) == pytest.approx((gross, equivalent))
+    assert (found["assessment_calorific_tce"], found["assessment_equivalent_tce"]) == pytest.approx(
+        (gross - 50 * 0.7143 - 12.29, equivalent - 50 * 0.7143 - 30.0))
+    assert (found["limit_calorific_tce"], found["limit_excluded_calorific_tce"]) == pytest.approx((gross, gross - 50 * 0.7143))
+    assert "803" in found["assessment_source"]
+    assert "GB/T 2589-2020" in found["limit_source"]
+    assert found["figures_missing"] is None
+
+
+@pytest.mark.parametrize(("given", "reason"), [
+    ({"renewable_ratio": 0.4}, "assessment: it is not said how much is new_renewable"),
+    ({"period": "2019"}, "assessment: no rule of this figure is in force in all of 2019"),
+])
+def test_a_figure_of_which_a_part_is_unknown_is_empty_and_says_why(given: dict[str, Any], reason: str) -> None:
+    sums = sum_energy(energy(rows({"carrier": "electricity", "unit": "MWh"} | given), TABLE), ["period"])
+    found = figures(sums, energy_figures()).row(0, named=True)
+    assert (found["assessment_calorific_tce"], found["gross_calorific_tce"]) == (None, pytest.approx(0.1229))
+    assert reason in found["figures_missing"]
 
 
 def test_water_counted_twice_gives_no_sum_of_water_but_leaves_the_energy() -> None:
