@@ -181,16 +181,16 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     counts = ~water & pl.col("use").ne_missing("medium")
     new_part = pl.when((pl.col("carrier") != "electricity") | (renewable.fill_null(0.0) == 0)).then(0.0).otherwise(new)
     is_feedstock = pl.col("use") == "feedstock"
-    sorted_out = energy_rows.with_columns(_inner=_inner(flow, by))
+    sorted_out = energy_rows.with_columns(_inner=is_inner(flow, by))
     # Of a carrier whose rows of the enterprise do not say what is feedstock, its processes do.
-    said = _anywhere(is_feedstock & ~pl.col("_inner"), by)
+    said = anywhere(is_feedstock & ~pl.col("_inner"), by)
     rows = sorted_out.filter(~pl.col("_inner") | (is_feedstock & ~said)).with_columns(
         _feedstock=pl.when(is_feedstock).then(signed * pl.col("calorific_tce")),
         _feedstock_equivalent=pl.when(is_feedstock).then(signed * pl.col("equivalent_tce")),
     )
     consumed, brought_in = flow.is_in(CONSUMED) & ~pl.col("_inner"), flow.is_in(INPUT_FLOWS)
     rows = rows.with_columns(
-        _twice=(consumed & _anywhere(brought_in, by)) | (brought_in & _anywhere(consumed, by)),
+        _twice=(consumed & anywhere(brought_in, by)) | (brought_in & anywhere(consumed, by)),
     ).with_columns(
         pl.when(~pl.col("_inner")).then(name).alias(name) for name in ("quantity", "calorific_tce", "equivalent_tce", "missing")
     ).with_columns(
@@ -258,18 +258,18 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     ).select(*by, *schemas.ENERGY_SUM)
 
 
-def _inner(flow: pl.Expr, by: Sequence[str]) -> pl.Expr:
+def is_inner(flow: pl.Expr, by: Sequence[str]) -> pl.Expr:
     """Whether a row says what becomes of a carrier inside the enterprise, where other rows of the group say what came in or was sold of it."""
     if {"process", "product"} & set(by):
         return pl.lit(value=False)
     inside = pl.col("process").is_not_null() | pl.col("product").is_not_null()
     comes_in = flow.is_in(["purchased", "own_primary"]) & ~inside
     is_made, is_sold = (flow == "converted_out") & inside, (flow == "sold") & ~inside
-    at_the_gate = _anywhere(comes_in, by) | (_anywhere(is_made, by) & _anywhere(is_sold, by))
+    at_the_gate = anywhere(comes_in, by) | (anywhere(is_made, by) & anywhere(is_sold, by))
     return inside & flow.is_in([*CONSUMED, "converted_out", "recovered"]) & at_the_gate
 
 
-def _anywhere(which: pl.Expr, by: Sequence[str]) -> pl.Expr:
+def anywhere(which: pl.Expr, by: Sequence[str]) -> pl.Expr:
     """Whether such a row is among those of the carrier in an enterprise's period: at the same site, or where one of the two names no site."""
     found, keys = which.fill_null(value=False), [*dict.fromkeys((*by, "enterprise", "period", "carrier"))]
     nowhere = pl.col("site").is_null()
