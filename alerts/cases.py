@@ -17,7 +17,8 @@ def cases_from(verdicts: pl.DataFrame, existing_keys: Collection[str], *, today:
     """The cases that verdicts open as suspected (内政发〔2019〕21号 art. (六); decisions.md 1, 3, 6, 18).
 
     A case needs a national standard, a limit row that the site has confirmed (`binding`), a calendar year that is over, and
-    complete data, or a measured part that exceeds alone. A year that an edition's change divides is judged part by part.
+    complete data, or a measured part that exceeds alone. A limit within the figure's expanded uncertainty is verified first and opens
+    none. A year that an edition's change divides is judged part by part.
 
     Args:
         verdicts: VERDICT, optionally with names (`enterprise_zh`, `product_en`, ...) and `confirmed_by`, `copy` of the confirmation.
@@ -34,6 +35,7 @@ def cases_from(verdicts: pl.DataFrame, existing_keys: Collection[str], *, today:
     exceeded = closed.join(_whole_years(closed), on=_OF_ONE_YEAR, how="semi", nulls_equal=True).filter(
         pl.col("standing") == "binding",
         pl.col("standard").str.starts_with("GB "),  # baseline and local values open no case
+        ~pl.col("within_uncertainty").fill_null(value=False),
         (pl.col("verdict") == "exceeds_measured_alone") | ((pl.col("verdict") == "exceeds") & complete),
     )
     found = []

@@ -309,29 +309,6 @@ CARBON: Final = pl.Schema({  # CO2 of an enterprise in a year; null with the rea
     "sector_intensity": pl.Float64(), "relative_intensity": pl.Float64(), "level": pl.String(), "grade": pl.String(), "level_source": pl.String(),
     "missing": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
 })
-CARBON_FACTOR: Final = pl.Schema({  # CO2 for one unit of a carrier; a null number was not found
-    "carrier": pl.String(), "region": pl.String(), "region_zh": pl.String(),  # of grid electricity
-    "unit": pl.String(), "kgco2_per_unit": pl.Float64(), "lhv_kj_per_unit": pl.Float64(),  # heating value that the factor was computed with
-    "year": pl.Int32(),  # null: a guide's default
-    "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
-})
-CARBON_LEVEL: Final = pl.Schema({  # a level (t CO2 / 10,000 yuan) or grade (over the sector's mean) of a carbon code: above < value <= up_to
-    "measure": pl.String(), "code": pl.String(), "above": pl.Float64(), "up_to": pl.Float64(), "name_zh": pl.String(), "name_en": pl.String(),
-    "valid_from": pl.Date(), "valid_to": pl.Date(), "superseded_by": pl.String(), "superseded_from": pl.Date(),
-    "source": pl.String(), "confidence": pl.String(), "remark": pl.String(),
-})
-CARBON_QUANTITY: Final = pl.Schema({  # what CO2 is asked for; a row without a carrier gives process_t only
-    **QUANTITY, "lhv": pl.Float64(), "lhv_unit": pl.String(), "renewable_ratio": pl.Float64(), "grid_region": pl.String(), "process_t": pl.Float64(),
-})
-CARBON: Final = pl.Schema({  # CO2 of an enterprise in a year; null with the reason in `missing`
-    "enterprise": pl.String(), "year": pl.Int32(), "emissions_t": pl.Float64(),
-    "fuel_t": pl.Float64(), "electricity_t": pl.Float64(), "heat_t": pl.Float64(), "process_t": pl.Float64(),  # net: what is passed on is negative
-    "covered_ratio": pl.Float64(),  # of the year, of the carrier that is covered worst
-    "factor_year": pl.String(), "source": pl.String(),  # of the grid electricity; of all factors
-    "sector": pl.String(), "value_added_10k_cny": pl.Float64(), "intensity": pl.Float64(),  # t CO2 / 10,000 yuan
-    "sector_intensity": pl.Float64(), "relative_intensity": pl.Float64(), "level": pl.String(), "grade": pl.String(), "level_source": pl.String(),
-    "missing": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
-})
 CONFIRMATION: Final = pl.Schema({  # a named person has checked a limit row against the standard's text (decisions.md 3)
     "product": pl.String(), "indicator": pl.String(), "standard": pl.String(),
     "confirmed_by": pl.String(), "confirmed_on": pl.Date(), "copy": pl.String(), "remark": pl.String(),
@@ -438,6 +415,7 @@ DAY_RANGE: Final = pl.Schema({  # what a register showed on a local day, of the 
     "low": pl.Float64(), "high": pl.Float64(), "first": pl.Float64(), "last": pl.Float64(),
     "head": pl.UInt64(), "tail": pl.UInt64(),  # fingerprints of its first and last readings; null where it has too few
     "result": pl.UInt64(),  # fingerprint of its hours and flags
+    "grounds": pl.UInt64(),  # fingerprint of what its verdicts rest on besides its own readings and earlier days
 })
 WINDOW: Final = pl.Schema({"register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT})  # [start, end) without a reading
 COMPLETENESS: Final = pl.Schema({  # slots (of 15, 30 or 60 minutes) that were due and that have a reading, by local day

@@ -129,6 +129,92 @@ class LimitRow(TableRow):
         return self.product, self.standard, self.indicator, self.feedstock
 
 
+class CorrectionRow(TableRow):
+    """How a parameter of a plant changes the levels of a limit row, or the figure held against them; the dates are the limit row's.
+
+    An amount comes from the parameter by `kind`: `by_value` (`values`: value:amount), `by_step` (from:amount, `>` before the bound:
+    only above it), `interpolated` (point:amount, between them on a straight line, never beyond the ends), `linear`: constant +
+    coefficient x (parameter - base) / per, on the `side` of the base and at most `cap` times. By `effect` it is added, multiplied
+    with, or added as a share of the level as printed. With `when_above` it applies only where `when_parameter` is above that.
+    Empty `indicator` and `feedstock` stand for any.
+    """
+
+    standard: Text
+    product: Code
+    indicator: Code | None = None
+    feedstock: Literal["included", "excluded"] | None = None
+    sequence: Annotated[int, Field(ge=1)]
+    parameter: Code
+    parameter_zh: Text
+    parameter_en: Text
+    parameter_unit: str = ""
+    low: Number | None = None
+    high: Number | None = None
+    kind: Literal["by_value", "by_step", "interpolated", "linear"]
+    effect: Literal["add", "multiply", "add_share"]
+    applies_to: Literal["limit", "actual"]
+    levels: Annotated[str, StringConstraints(pattern=r"^[123]( [123])*$")] | None = None
+    values: Text | None = None
+    values_zh: Text | None = None
+    constant: Number = 0.0
+    coefficient: Number | None = None
+    base: Number = 0.0
+    per: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    side: Literal["both", "above", "below"] = "both"
+    cap: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    when_parameter: Code | None = None
+    when_zh: Text | None = None
+    when_en: Text | None = None
+    when_unit: str = ""
+    when_above: Number | None = None
+    when_empty: Literal["incomplete", "not_applied"] = "incomplete"
+    clause: str = ""
+    source: Source
+    confidence: Confidence
+    remark: str = ""
+    known_from: AwareDatetime | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return self.standard, self.product, self.indicator, self.feedstock, self.parameter, self.effect, self.levels
+
+    def fits(self, row: LimitRow) -> bool:
+        """Whether it corrects this limit row."""
+        return (self.standard, self.product) == (row.standard, row.product) and all(
+            mine in (None, its) for mine, its in ((self.indicator, row.indicator), (self.feedstock, row.feedstock))
+        )
+
+    @model_validator(mode="after")
+    def _says_what_its_kind_needs(self) -> Self:
+        if (self.levels is None) == (self.applies_to == "limit"):
+            raise ValueError("a correction of a limit names its levels, one of the actual value names none")
+        if self.applies_to == "actual" and self.effect == "add_share":
+            raise ValueError("a share of the level as printed cannot be added to the actual value")
+        if (self.kind == "linear") != (self.coefficient is not None) or (self.kind == "linear") != (self.values is None):
+            raise ValueError("a linear correction needs a coefficient and no values, every other kind values and no coefficient")
+        if len({self.when_parameter is None, self.when_above is None, self.when_zh is None, self.when_en is None}) > 1:
+            raise ValueError("a condition needs when_parameter, when_zh, when_en and when_above")
+        pairs = correction_values(self.values or "")
+        if self.kind == "by_value" and len(pairs) != len((self.values_zh or "").split()):
+            raise ValueError("values_zh needs a Chinese name for each of the values, in their order, with a space between")
+        bounds = [float(name.removeprefix(">")) for name, _ in pairs] if self.kind in ("by_step", "interpolated") else []
+        if bounds != sorted(set(bounds)) or (self.kind == "interpolated" and len(bounds) < 2):
+            raise ValueError("the bounds of values must rise, and to interpolate takes two of them")
+        return self
+
+
+def correction_values(written: str) -> list[tuple[str, float]]:
+    """The pairs of a correction's `values`.
+
+    Raises:
+        ValueError: a pair that is none.
+
+    >>> correction_values("0:0 >15:2.5 >25:5.5")
+    [('0', 0.0), ('>15', 2.5), ('>25', 5.5)]
+    """
+    return [(name, float(amount)) for name, _, amount in (pair.rpartition(":") for pair in written.split())]
+
+
 class FigureRuleRow(TableRow):
     """How reported figures and batches are used, from `valid_from` up to but not on `valid_to`; empty cells stand for any."""
 
@@ -250,10 +336,10 @@ class VeeRuleRow(TableRow):
 
 
 Row = TypeVar("Row", bound=TableRow)
-Dated = TypeVar("Dated", CoefficientRow, LimitRow, FigureRuleRow)  # rows that may say from when on they were known
+Dated = TypeVar("Dated", CoefficientRow, LimitRow, FigureRuleRow, CorrectionRow)  # rows that may say from when on they were known
 _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)  # of a row that does not say since when it was known
 MODELS: Final[dict[str, type[TableRow]]] = {  # of this module; `config.lawbook` has those of all
-    "coal_equivalent": CoefficientRow, "limits": LimitRow, "quality_weights": WeightRow, "holidays": HolidayRow,
+    "coal_equivalent": CoefficientRow, "limits": LimitRow, "corrections": CorrectionRow, "quality_weights": WeightRow, "holidays": HolidayRow,
     "calibration_intervals": CalibrationRow, "vee_rules": VeeRuleRow, "figure_rules": FigureRuleRow,
 }
 
@@ -307,13 +393,33 @@ def limits(site_dir: Path | None = None, as_of: datetime | None = None) -> pl.Da
     """The limits of the energy-consumption standards and of the site's folder, as LIMIT; with `as_of`, those known then.
 
     `effective_to` is the last day in force, included: the day before the standard that supersedes the row, or a later edition
-    of the same standard number, takes effect. A row without `effective_from` is never in force (decisions.md 2).
+    of the same standard number, takes effect. A row without `effective_from` is never in force (decisions.md 2). `corrections` are
+    the rows of the table of that name that fit, in their sequence.
 
     Raises:
         BadInputError: rows that do not fit, all of them.
     """
     rows = limit_rows(site_dir, as_of)
-    return framed(rows, schemas.LIMIT).with_columns(effective_to=pl.Series(_ends(rows), dtype=pl.Date))
+    dtype = schemas.LIMIT["corrections"]
+    changes = [[each.model_dump(include=set(schemas.CORRECTION)) for each in those] for those in _corrections(rows, site_dir, as_of)]
+    return framed(rows, schemas.LIMIT).with_columns(
+        effective_to=pl.Series(_ends(rows), dtype=pl.Date), corrections=pl.Series(changes, dtype=dtype),
+    )
+
+
+def _corrections(rows: Sequence[LimitRow], site_dir: Path | None, as_of: datetime | None) -> list[list[CorrectionRow]]:
+    """The corrections of each limit row, in their sequence."""
+    base, own = load("corrections", CorrectionRow, site_dir)
+    known = sorted(({row.key: row for row in base} | {row.key: row for row in _known(own, as_of)}).values(), key=lambda row: row.sequence)
+    of_product: dict[tuple[str, str], list[CorrectionRow]] = {}
+    for correction in known:
+        of_product.setdefault((correction.standard, correction.product), []).append(correction)
+    if lost := [each for each in known if not any(map(each.fits, rows))]:
+        raise BadInputError([
+            Problem(f"corrections {each.standard} {each.product} {each.parameter}", "corrects no row of limits",
+                    "Check its standard, product, indicator and feedstock against the limits.") for each in lost
+        ])
+    return [[each for each in of_product.get((row.standard, row.product), ()) if each.fits(row)] for row in rows]
 
 
 def limit_rows(site_dir: Path | None = None, as_of: datetime | None = None) -> list[LimitRow]:
@@ -445,13 +551,14 @@ def in_force(table: pl.DataFrame, day: date, **keys: str) -> pl.DataFrame:
 
 def known_later(
     site_dir: Path | None, after: datetime, until: datetime,
-) -> tuple[list[CoefficientRow], list[LimitRow], list[FigureRuleRow]]:
-    """The rows of the site's folder that became known after one instant and up to another."""
+) -> tuple[list[CoefficientRow], list[LimitRow | CorrectionRow], list[FigureRuleRow]]:
+    """The rows of the site's folder that became known after one instant and up to another: coefficients, limits with corrections, rules."""
     def between(rows: list[Dated]) -> list[Dated]:
         return [row for row in rows if row.known_from is not None and after < row.known_from <= until]
 
     return (
-        between(load("coal_equivalent", CoefficientRow, site_dir)[1]), between(load("limits", LimitRow, site_dir)[1]),
+        between(load("coal_equivalent", CoefficientRow, site_dir)[1]),
+        [*between(load("limits", LimitRow, site_dir)[1]), *between(load("corrections", CorrectionRow, site_dir)[1])],
         between(load("figure_rules", FigureRuleRow, site_dir)[1]),
     )
 

@@ -1,6 +1,6 @@
 """Unit consumption of products against the energy-consumption limits in force, with the derivation (decisions.md 1-7)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import polars as pl
@@ -8,10 +8,11 @@ import polars as pl
 from config import schemas
 from config.calendar import period_days
 from config.units import KGCE_PER_KGOE, factor
+from monitors.corrections import COMPARED_DIGITS, LEVELS, Parameter, corrected, impossible, number, parameters
 
 MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
 MAX_ESTIMATED_RATIO: Final = 0.05
-SIGNIFICANT_DIGITS: Final = 12  # unrounded figures are compared; what floating point adds beyond this is no excess
+SIGNIFICANT_DIGITS: Final = COMPARED_DIGITS
 BINDING_LEVELS: Final[Mapping[str, int]] = {"existing": 3, "new": 2}  # decisions.md 4
 DEFAULT_INDICATOR: Final = "comprehensive_energy"
 TOTAL_INDICATORS: Final = ("comprehensive_energy", "process_energy")  # what the whole energy of a product answers
@@ -24,22 +25,35 @@ _BASE_UNITS: Final[Mapping[str, tuple[str, float]]] = {  # by definition of the 
 _ZH: Final[Mapping[str, str]] = {  # pieces of a derivation; the order of what is put in stays
     "reported {} {}": "填报值 {} {}", "energy {} {}": "能耗 {} {}", " ({} tce used as raw material left out)": "（已扣除用作原料的 {} tce）",
     " / output {} {}": " ÷ 产量 {} {}", "{}{}, level {} ({} plant)": "{}{}，{} 级（{}装置）", ": {} {}": "：{} {}",
-    " is not in the table": "：表中无此级",
+    " is not in the table": "：表中无此级", " is not known": "：未知", ", corrected from {} {} by {}": "，由 {} {} 修正（{}）",
+    ", corrected by {}": "，经修正（{}）",
     ", {} basis, in force from {}": "，{}，自 {} 起施行", "actual - limit = {} {}": "实际 - 限额 = {} {}",
     " ({} % of the limit's absolute value)": "（为限额绝对值的 {} %）", " (the limit is 0: no ratio)": "（限额为 0，无比值）",
     "judged for {} to {} only, where this edition is in force; the figure is that of {} to {}": "本版仅判定其施行的 {} 至 {}；数值为 {} 至 {} 的数值",
     "{} % covered, {} % estimated": "数据覆盖 {} %，估算 {} %", "the measured part alone, {} {}, is above the limit": "仅实测部分（{} {}）已超限额",
-    "missing: {}": "缺少：{}", "the standard's corrections are not applied: {}": "标准规定的修正未计入：{}", "{}, {} confidence": "{}，可信度{}",
+    "missing: {}": "缺少：{}", "{}, {} confidence": "{}，可信度{}",
+    "corrections of the standard are not all carried as data: {}": "标准规定的修正未全部作为数据收录：{}", "see its text": "见标准文本",
+    "expanded uncertainty (k = 2) {} {}": "扩展不确定度（k = 2）{} {}",
+    ": the limit lies inside it, to be verified before any case": "：限额在其范围内，立案前须核实",
+    "benchmark {}, baseline {} {} ({}), no legal finding: {}": "标杆 {}、基准 {} {}（{}），不作执法依据：{}",
+    "leading": "达到标杆", "between": "介于两者之间", "below_baseline": "低于基准水平", "unknown": "未知",
     ", confirmed by {} on {} against {}": "，由{}于 {} 确认，核对文本：{}", "; ": "；",
     "existing": "现有", "new": "新建", "calorific": "当量值", "equivalent": "等价值",
     "binding": "已确认", "unconfirmed": "未确认", "indicative": "仅供参考", "high": "高", "medium": "中", "low": "低",
 }
-_WORDS: Final = ("existing", "new", "calorific", "equivalent", "binding", "unconfirmed", "indicative", "high", "medium", "low")
+_WORDS: Final = (
+    "existing", "new", "calorific", "equivalent", "binding", "unconfirmed", "indicative", "high", "medium", "low",
+    "leading", "between", "below_baseline", "unknown",
+)
+_OF_LAW: Final[Mapping[str, str]] = {  # columns of LIMIT that a product's own further columns must not meet
+    "unit": "_limit_unit", "effective_from": "_from", "effective_to": "_to", "corrections_complete": "_complete", "remark": "_remark",
+}
 LANGUAGES: Final[Mapping[str, Callable[[str], str]]] = {"en": str, "zh": _ZH.__getitem__}
 
 
 def limits(
-    products: pl.DataFrame, table: pl.DataFrame, confirmations: pl.DataFrame, energy_sum: pl.DataFrame | None = None
+    products: pl.DataFrame, table: pl.DataFrame, confirmations: pl.DataFrame, energy_sum: pl.DataFrame | None = None,
+    *, benchmarks: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Judge products by the edition in force on the days of their period, one row for each edition that it touches.
 
@@ -48,22 +62,24 @@ def limits(
     level 2; each present level is compared on its own, equal complies, at 12 significant digits. A figure without
     `covered_ratio` or `estimated_ratio` is a reported one and counts as complete. Where less than 90 % is covered or more than
     5 % estimated the verdict is `incomplete`, or `exceeds_measured_alone` if the measured part of a positive figure is above
-    its positive limit already.
+    its positive limit already. Corrections of a limit row are applied first; one whose parameter is empty, impossible or beyond
+    the standard's table makes the verdict `incomplete`, and its levels null.
 
     Args:
         products: PRODUCT: `value` with `unit`, or `energy` with `energy_unit`, or neither where `energy_sum` has the product's
             energy; `output` with `output_unit`. `indicator` may be null: comprehensive energy, or the only one of the product.
-            Further columns are carried through.
+            Further columns are carried through; those that a correction names are its parameters.
         table: LIMIT.
         confirmations: CONFIRMATION.
         energy_sum: ENERGY_SUM by enterprise, product and `period` (or `period_start` and `period_end`). The limit's basis
             picks the column, less `feedstock_tce` where the limit excludes raw material; only indicators of a product's whole
             energy or electricity can be taken from it.
+        benchmarks: BENCHMARK; shown beside, no part of the verdict.
 
     Returns:
         VERDICT and the further columns, in the order of the rows and of their days. `standing`: `binding` where a confirmation
         names the row and no correction is missing, `indicative` at low confidence or where corrections of the standard are not
-        carried as data, else `unconfirmed`.
+        carried as data, else `unconfirmed`. `uncertainty` is that of `actual`; a limit within it asks for verification.
 
     >>> made = pl.DataFrame({"product": ["p"], "indicator": ["comprehensive_energy"], "period": ["2025"], "value": [940.0], "unit": ["kgce/t"]})
     >>> row = {"product": "p", "indicator": "comprehensive_energy", "standard": "GB 1-2024", "basis": "calorific", "unit": "kgce/t",
@@ -79,13 +95,14 @@ def limits(
         plant_status=pl.col("plant_status").fill_null("existing"),
         _first=pl.col("period_start"), _last=pl.col("period_end"),
     )
-    law = table.rename({"unit": "_limit_unit"}).with_columns(_ruled=pl.lit(value=True))
+    law = _law(table).with_row_index("_law")
     keys = ["product", "indicator", "feedstock"]
     parts = rows.join(law, on=keys, how="inner", nulls_equal=True).filter(
-        pl.col("effective_from") <= pl.col("_last"), (pl.col("effective_to") >= pl.col("_first")).fill_null(value=True)
-    ).with_columns(period_start=pl.max_horizontal("_first", "effective_from"), period_end=pl.min_horizontal("_last", "effective_to"))
+        pl.col("_from") <= pl.col("_last"), (pl.col("_to") >= pl.col("_first")).fill_null(value=True)
+    ).with_columns(period_start=pl.max_horizontal("_first", "_from"), period_end=pl.min_horizontal("_last", "_to"))
     judged = pl.concat([parts, _gaps(rows, parts, table)], how="diagonal").sort("_row", "period_start", "standard", nulls_last=True)
-    judged = _standing(_compared(_actual(judged)), confirmations)
+    judged = _corrected(_actual(judged), table["corrections"] if "corrections" in table.columns else None)
+    judged = _beside(_standing(_compared(judged), confirmations), benchmarks)
     said = judged.with_columns(derivation=_derivation("en"), derivation_zh=_derivation("zh"))
     return said.select(*schemas.VERDICT, *further)
 
@@ -108,7 +125,19 @@ def with_days(products: pl.DataFrame) -> pl.DataFrame:
 
 def with_standing(table: pl.DataFrame, confirmations: pl.DataFrame) -> pl.DataFrame:
     """LIMIT rows with their `standing` (decisions.md 3)."""
-    return _standing(table.with_columns(_ruled=pl.lit(value=True)), confirmations).select(*table.columns, "standing")
+    standing = _standing(_law(table), confirmations)["standing"]
+    return table.with_columns(standing)
+
+
+def _law(table: pl.DataFrame) -> pl.DataFrame:
+    """What verdicts need of LIMIT."""
+    named = ("product", "indicator", "feedstock", "standard", "edition", "basis", *LEVELS, "clause", "source", "confidence")
+    return table.select(*named, *(pl.col(name).alias(own) for name, own in _OF_LAW.items()), _ruled=pl.lit(value=True))
+
+
+def parameter_columns(table: pl.DataFrame) -> list[Parameter]:
+    """The columns of products that corrections of these LIMIT rows ask for."""
+    return parameters(row for those in table["corrections"].to_list() for row in those or ())
 
 
 def misfits(products: pl.DataFrame, table: pl.DataFrame, *, with_energy: bool = False) -> list[tuple[int, str, str, str]]:
@@ -129,8 +158,18 @@ def misfits(products: pl.DataFrame, table: pl.DataFrame, *, with_energy: bool = 
         law.setdefault(product, {}).setdefault(indicator, []).append((feedstock, unit))
     defaults = _default_indicators(table)
     rows = schemas.conform(products, schemas.PRODUCT).iter_rows(named=True)
-    found = ((number, _misfit(row, law, defaults, with_energy=with_energy)) for number, row in enumerate(rows))
-    return [(number, *misfit) for number, misfit in found if misfit is not None]
+    found = ((at, _misfit(row, law, defaults, with_energy=with_energy)) for at, row in enumerate(rows))
+    return [*((at, *misfit) for at, misfit in found if misfit is not None), *_parameter_misfits(products, table)]
+
+
+def _parameter_misfits(products: pl.DataFrame, table: pl.DataFrame) -> Iterator[tuple[int, str, str, str]]:
+    """Cells of parameters that are impossible for the product of their row."""
+    for (product,), rows in products.with_row_index("_at").partition_by("product", as_dict=True).items():
+        for parameter in parameter_columns(table.filter(pl.col("product") == product)):
+            if parameter.name in rows.columns:
+                wrong = rows.filter(impossible(rows[parameter.name], parameter)).select("_at", parameter.name)
+                for at, cell in wrong.iter_rows():
+                    yield at, parameter.name, f"{cell!r} is not possible ({parameter.en})", f"Write {parameter.told}."
 
 
 def _misfit(
@@ -286,14 +325,28 @@ def _actual(judged: pl.DataFrame) -> pl.DataFrame:
     formulas = [_formula(say, left_out).alias(f"_formula_{language}") for language, say in LANGUAGES.items()]
     return rows.with_columns(lacking.alias("_lacking"), *formulas).with_columns(
         actual=pl.when(pl.col("_lacking").is_null()).then(pl.col("_figure") * pl.col("_factor")), unit="_limit_unit",
-    )
+    ).with_columns(_uncorrected="actual")
+
+
+def _corrected(rows: pl.DataFrame, corrections: pl.Series | None) -> pl.DataFrame:
+    """Add `binding_level`; apply the corrections of each limit row to the rows that are held against it."""
+    binding = pl.col("plant_status").replace_strict(dict(BINDING_LEVELS), default=None, return_dtype=pl.Int8())
+    rows = rows.with_columns(binding_level=pl.when("_ruled").then(binding)).with_row_index("_order")
+    rows = rows.with_columns(_printed=_of_binding_level())
+    of_law = {} if corrections is None else {at: own for at, own in enumerate(corrections.to_list()) if own}
+    parts = rows.with_columns(_part=pl.when(pl.col("_law").is_in(list(of_law))).then("_law")).partition_by("_part", as_dict=True, maintain_order=True)
+    done = [corrected(part.drop("_part"), of_law.get(at, ())) for (at,), part in parts.items()]
+    return pl.concat(done).sort("_order") if done else corrected(rows, ())
+
+
+def _of_binding_level() -> pl.Expr:
+    return pl.coalesce(pl.when(pl.col("binding_level") == int(level[-1])).then(level) for level in LEVELS)
 
 
 def _compared(rows: pl.DataFrame) -> pl.DataFrame:
-    """Add binding level, level, verdict, missing and excess."""
-    binding = pl.col("plant_status").replace_strict(dict(BINDING_LEVELS), default=None, return_dtype=pl.Int8())
-    limit = pl.when(binding == 3).then("level_3").when(binding == 2).then("level_2")
-    rows = rows.with_columns(binding_level=pl.when("_ruled").then(binding), _limit=pl.when("_ruled").then(limit))
+    """Add level, verdict, missing and excess."""
+    binding = pl.col("binding_level")
+    rows = rows.with_columns(_limit=_of_binding_level())
 
     def within(figure: pl.Expr, bound: pl.Expr) -> pl.Expr:
         return (figure.round_sig_figs(SIGNIFICANT_DIGITS) <= bound.round_sig_figs(SIGNIFICANT_DIGITS)).fill_null(value=False)
@@ -305,12 +358,13 @@ def _compared(rows: pl.DataFrame) -> pl.DataFrame:
         pl.when(estimated > MAX_ESTIMATED_RATIO).then(pl.format("data: {} % estimated, 5 % allowed", _percent("estimated_ratio"))),
     ).list.drop_nulls()
     no_level = pl.when(pl.col("_ruled") & binding.is_null()).then(pl.format("plant_status existing or new (it is {})", "plant_status")).when(
-        pl.col("_ruled") & bound.is_null()
+        pl.col("_ruled") & pl.col("_printed").is_null()
     ).then(pl.format("level {} of {}, which the table does not have", "binding_level", "standard"))
     # Recoveries that were not measured would lower a figure: only a positive one is bounded from below by what was measured.
     measured_alone = (actual > 0) & (bound > 0) & ~within(actual * (1 - pl.col("estimated_ratio")), bound)
     rows = rows.with_columns(_gaps=pl.when("_ruled").then(gaps).otherwise(pl.lit([], dtype=pl.List(pl.String()))), _no_level=no_level)
-    open_data, lacks = pl.col("_gaps").list.len() > 0, pl.any_horizontal(pl.col("_lacking", "_no_level").is_not_null())
+    open_data = pl.col("_gaps").list.len() > 0
+    lacks = pl.any_horizontal(pl.col("_lacking", "_no_level").is_not_null(), pl.col("_lacks").list.len() > 0)
     verdict = (
         pl.when(pl.col("_ruled").is_null()).then(pl.when(pl.col("_ambiguous")).then(pl.lit("incomplete")).otherwise(pl.lit("no_rule")))
         .when(lacks).then(pl.lit("incomplete"))
@@ -319,7 +373,7 @@ def _compared(rows: pl.DataFrame) -> pl.DataFrame:
         .when(within(actual, bound)).then(pl.lit("complies"))
         .otherwise(pl.lit("exceeds"))
     )
-    missing = pl.concat_list(pl.concat_list("_lacking", "_no_level").list.drop_nulls(), "_gaps")
+    missing = pl.concat_list(pl.concat_list("_lacking", "_no_level").list.drop_nulls(), "_lacks", "_gaps")
     rows = rows.with_columns(verdict=verdict, missing=pl.when(missing.list.len() > 0).then(missing.list.join("; ")))
     compared = pl.col("verdict").is_in(["complies", "exceeds"])
     level = (
@@ -328,8 +382,10 @@ def _compared(rows: pl.DataFrame) -> pl.DataFrame:
     )
     same = actual.round_sig_figs(SIGNIFICANT_DIGITS) == bound.round_sig_figs(SIGNIFICANT_DIGITS)
     excess = pl.when(same).then(0.0).otherwise(actual - bound)
-    return rows.with_columns(level=pl.when(compared).then(level), excess=excess).with_columns(
-        excess_ratio=pl.when(bound != 0).then(pl.col("excess") / bound.abs())
+    return rows.with_columns(
+        level=pl.when(compared).then(level), excess=excess, uncertainty=actual.abs() * pl.col("uncertainty_ratio"),
+    ).with_columns(
+        excess_ratio=pl.when(bound != 0).then(pl.col("excess") / bound.abs()), within_uncertainty=pl.col("excess").abs() <= pl.col("uncertainty"),
     )
 
 
@@ -342,12 +398,33 @@ def _standing(rows: pl.DataFrame, confirmations: pl.DataFrame) -> pl.DataFrame:
     # A confirmation vouches for what the row says, not for a correction that it lacks.
     standing = (
         pl.when(pl.col("_ruled").is_null()).then(None)
-        .when(~pl.col("corrections_complete")).then(pl.lit("indicative"))
+        .when(~pl.col("_complete")).then(pl.lit("indicative"))
         .when(pl.col("_by").is_not_null()).then(pl.lit("binding"))
         .when(pl.col("confidence") == "low").then(pl.lit("indicative"))
         .otherwise(pl.lit("unconfirmed"))
     )
     return rows.with_columns(standing=standing)
+
+
+def _beside(rows: pl.DataFrame, benchmarks: pl.DataFrame | None) -> pl.DataFrame:
+    """Add benchmark, baseline and where the figure stands between them, in the unit of the limit."""
+    keys = ["product", "indicator", "feedstock"]
+    known = schemas.conform(schemas.empty(schemas.BENCHMARK) if benchmarks is None else benchmarks, schemas.BENCHMARK)
+    known = rows.select(*keys, "_limit_unit").unique().join(known, on=keys, nulls_equal=True).drop_nulls(["unit", "_limit_unit"])
+    scale = [unit_factor(unit, to) for unit, to in known.select("unit", "_limit_unit").iter_rows()]
+    known = known.with_columns(_scale=pl.Series(scale, dtype=pl.Float64())).drop_nulls("_scale").select(
+        *keys, "_limit_unit", benchmark=pl.col("benchmark") * pl.col("_scale"), baseline=pl.col("baseline") * pl.col("_scale"), _benchmarks="edition",
+    )
+    rows = rows.join(known, on=[*keys, "_limit_unit"], how="left", nulls_equal=True, maintain_order="left")
+    actual, benchmark, baseline = (pl.col(name).round_sig_figs(SIGNIFICANT_DIGITS) for name in ("actual", "benchmark", "baseline"))
+    position = (
+        pl.when(~pl.col("verdict").is_in(["complies", "exceeds"])).then(pl.lit("unknown"))
+        .when(actual <= benchmark).then(pl.lit("leading"))
+        .when(actual > baseline).then(pl.lit("below_baseline"))
+        .when(benchmark.is_not_null() & baseline.is_not_null()).then(pl.lit("between"))
+        .otherwise(pl.lit("unknown"))
+    )
+    return rows.with_columns(benchmark_position=position)
 
 
 def _formula(say: Callable[[str], str], left_out: pl.Expr) -> pl.Expr:
@@ -366,21 +443,34 @@ def _derivation(language: str) -> pl.Expr:
     What is missing, and remarks of the table, are quoted as they are.
     """
     say = LANGUAGES[language]
+    nothing = pl.lit("")
+    of_limit, of_actual = (pl.col(f"_of_{what}_{language}") for what in ("limit", "actual"))
+
+    def chain(texts: pl.Expr, sentence: pl.Expr) -> pl.Expr:
+        return pl.when(texts.list.len() > 0).then(sentence).otherwise(nothing)
 
     def word(column: str) -> pl.Expr:
         return pl.col(column).cast(pl.String()).replace({each: say(each) for each in _WORDS})
 
-    bound, nothing = pl.col("_limit"), pl.lit("")
-    clause = pl.when(pl.col("clause").fill_null("") != "").then(pl.format(" {}", "clause")).otherwise(nothing)
+    bound = pl.col("_limit")
+    place = pl.col("clause") if language == "en" else pl.col("clause").str.replace_all("table ", "表").str.replace_all("annex ", "附录")
+    clause = pl.when(pl.col("clause").fill_null("") != "").then(pl.format(" {}", place)).otherwise(nothing)
     by = pl.format(say(", confirmed by {} on {} against {}"), "_by", "_on", "_copy")
     confirmed = pl.when(pl.col("_by").is_not_null()).then(by).otherwise(nothing)
     divided = (pl.col("period_start") != pl.col("_first")) | (pl.col("period_end") != pl.col("_last"))
     pieces = [
-        pl.when(pl.col("actual").is_not_null()).then(pl.format("{} = {} {}", f"_formula_{language}", _number("actual"), "unit")),
+        pl.when(pl.col("_uncorrected").is_not_null()).then(pl.concat_str(
+            pl.format("{} = {} {}", f"_formula_{language}", _number("_uncorrected"), "unit"),
+            chain(of_actual, pl.format(say(", corrected by {}"), of_actual.list.join(say("; ")))),
+        )),
         pl.when("_ruled").then(pl.concat_str(
             pl.format(say("{}{}, level {} ({} plant)"), "standard", clause, "binding_level", word("plant_status")),
-            pl.when(bound.is_not_null()).then(pl.format(say(": {} {}"), _number("_limit"), "unit")).otherwise(pl.lit(say(" is not in the table"))),
-            pl.format(say(", {} basis, in force from {}"), word("basis"), "effective_from"),
+            pl.when(bound.is_not_null()).then(pl.format(say(": {} {}"), _number("_limit"), "unit"))
+            .when(pl.col("_printed").is_not_null()).then(pl.lit(say(" is not known"))).otherwise(pl.lit(say(" is not in the table"))),
+            chain(pl.when(bound.is_not_null()).then(of_limit), pl.format(
+                say(", corrected from {} {} by {}"), _number("_printed"), "unit", of_limit.list.join(say("; ")),
+            )),
+            pl.format(say(", {} basis, in force from {}"), word("basis"), "_from"),
         )),
         pl.when(pl.col("excess").is_not_null()).then(pl.concat_str(
             pl.format(say("actual - limit = {} {}"), _number("excess"), "unit"),
@@ -396,15 +486,25 @@ def _derivation(language: str) -> pl.Expr:
             say("the measured part alone, {} {}, is above the limit"), _number(pl.col("actual") * (1 - pl.col("estimated_ratio"))), "unit"
         )),
         pl.when(pl.col("missing").is_not_null()).then(pl.format(say("missing: {}"), "missing")),
-        pl.when(pl.col("corrections_complete").not_()).then(pl.format(say("the standard's corrections are not applied: {}"), "remark")),
+        pl.when(pl.col("_complete").not_()).then(pl.format(
+            say("corrections of the standard are not all carried as data: {}"),
+            pl.when(pl.col("_remark").fill_null("") == "").then(pl.lit(say("see its text"))).otherwise("_remark"),
+        )),
+        pl.when(pl.col("uncertainty").is_not_null()).then(pl.concat_str(
+            pl.format(say("expanded uncertainty (k = 2) {} {}"), _number("uncertainty"), "unit"),
+            pl.when("within_uncertainty").then(pl.lit(say(": the limit lies inside it, to be verified before any case"))).otherwise(nothing),
+        )),
         pl.when("_ruled").then(pl.concat_str(pl.format(say("{}, {} confidence"), word("standing"), word("confidence")), confirmed)),
+        pl.when(pl.any_horizontal(pl.col("benchmark", "baseline").is_not_null())).then(pl.format(
+            say("benchmark {}, baseline {} {} ({}), no legal finding: {}"), _number("benchmark").fill_null("-"), _number("baseline").fill_null("-"),
+            "unit", "_benchmarks", word("benchmark_position"),
+        )),
     ]
     return pl.concat_list(pieces).list.drop_nulls().list.join(say("; "))
 
 
 def _number(of: str | pl.Expr) -> pl.Expr:
-    value = pl.col(of) if isinstance(of, str) else of
-    return value.round_sig_figs(SIGNIFICANT_DIGITS).cast(pl.String()).str.replace(r"\.0$", "")
+    return number(pl.col(of) if isinstance(of, str) else of)
 
 
 def _percent(of: str) -> pl.Expr:

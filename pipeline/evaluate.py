@@ -45,6 +45,7 @@ class _Known(NamedTuple):
     heating: pl.DataFrame  # HEATING_VALUE
     monthly: pl.DataFrame  # MONTHLY_FIGURE
     figure_rules: pl.DataFrame  # FIGURE_RULE
+    benchmarks: pl.DataFrame  # BENCHMARK
 
 
 class _Part(NamedTuple):
@@ -89,7 +90,7 @@ class Evaluator:
 
     def _fingerprint(self, today: date) -> str:
         site = self.site
-        law = [_hash(table) for table in (site.limits(), site.coefficients(), site.confirmations.frame(), site.figure_rules())]
+        law = [_hash(table) for table in (site.limits(), site.coefficients(), site.confirmations.frame(), site.figure_rules(), site.benchmarks())]
         return _print(_code(), site.derived.version("daily"), site.register.version(), site.reported.version(), str(today), law)
 
 
@@ -104,7 +105,7 @@ def _known(site: Site) -> _Known:
     return _Known(
         site.register.registers(), site.register.assignments(), site.figures.values(), site.figures.outputs(),
         site.limits(), site.coefficients(), site.confirmations.frame(),
-        heating_values(site.reported.batches.frame(), rules), site.reported.monthly.frame(), rules,
+        heating_values(site.reported.batches.frame(), rules), site.reported.monthly.frame(), rules, site.benchmarks(),
     )
 
 
@@ -132,7 +133,9 @@ def _results(known: _Known, today: date, carried: Callable[[_Part], Frames], day
         "park_intensity": intensity(sums, known.figures, "park"),
         "reconciliation": reconciled,
         "stock_balance": balances,
-        "verdicts": limits(products, known.limits, known.confirmations, _product_energy(products, carried)),
+        "verdicts": limits(
+            products, known.limits, known.confirmations, _product_energy(products, carried), benchmarks=known.benchmarks,
+        ),
     }
 
 
@@ -271,26 +274,41 @@ def _product_energy(products: pl.DataFrame, carried: Callable[[_Part], Frames]) 
 def _judged_periods(outputs: pl.DataFrame, today: date) -> pl.DataFrame:
     """PRODUCT rows with `closed`: each year's output as far as it is reported (a yearly figure, else January to the last month in a row).
 
-    A yearly figure of a year that is not over judges nothing yet. Further columns of `outputs` (parameters of limits) stay.
+    A yearly figure of a year that is not over judges nothing yet. Further columns of `outputs` are parameters of limits: those of
+    the months that count become one, numbers by their mean weighted with the output, texts where all say the same, else empty.
     """
-    keys = [name for name in outputs.columns if name not in {"period", "output"}]
+    further = {name: dtype for name, dtype in outputs.schema.items() if name not in schemas.PRODUCT and name not in {"period", "output"}}
+    further |= {name: schemas.PRODUCT[name] for name in ("uncertainty_ratio",) if name in outputs.columns}
+    keys = [name for name in outputs.columns if name not in {"period", "output", *further}]
     rows = []
     dated = outputs.with_columns(year=pl.col("period").str.slice(0, 4).cast(pl.Int32))
     for key, group in dated.group_by([*keys, "year"], maintain_order=True):
         year = int(str(key[-1]))
         reported = dict(group.select("period", "output").iter_rows())
+        counted = [str(year)]
         months = list(takewhile(reported.__contains__, (f"{year}-{month:02d}" for month in range(1, 13))))
         if str(year) in reported and year < today.year:
             last, output = date(year, 12, 31), reported[str(year)]
         elif months:
             last, output = calendar.period_days(months[-1])[1], sum(reported[month] for month in months)
+            counted = months
         else:
             continue
         if last < today:
             rows.append({
                 **dict(zip(keys, key, strict=False)), "period_start": date(year, 1, 1), "period_end": last, "output": output,
-                "closed": last == date(year, 12, 31),
+                **_of_the_year(group.filter(pl.col("period").is_in(counted)), further), "closed": last == date(year, 12, 31),
             })
-    further = {name: outputs.schema[name] for name in keys if name not in schemas.PRODUCT}
     shape = pl.Schema({**schemas.PRODUCT, **further, "closed": pl.Boolean()})
     return pl.DataFrame(rows, schema=shape) if rows else schemas.empty(shape)
+
+
+def _of_the_year(months: pl.DataFrame, parameters: Mapping[str, pl.DataType]) -> dict[str, float | str | None]:
+    """A parameter for all of the months (or the one year) of an output."""
+    found: dict[str, float | str | None] = {}
+    for name, dtype in parameters.items():
+        same, empty = months[name].n_unique() == 1, months[name].null_count() > 0
+        mean = (pl.col(name) * pl.col("output")).sum() / pl.col("output").sum()
+        told = pl.col(name).first() if same else pl.lit(None) if empty or dtype == pl.String() else pl.when(pl.col("output").sum() > 0).then(mean)
+        found[name] = months.select(told.alias(name)).item()
+    return found

@@ -190,6 +190,12 @@ class Site:
 
         return tables.limits(self.settings.site.tables_dir, as_of)
 
+    def benchmarks(self) -> pl.DataFrame:
+        """BENCHMARK: the shipped rows and the site's own."""
+        from config import benchmarks
+
+        return benchmarks.benchmarks(self.settings.site.tables_dir)
+
     def coefficients(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """COEFFICIENT: the shipped rows and the site's own; with `as_of`, those known then."""
         from config import tables

@@ -5,7 +5,7 @@ work. What a product takes for a tonne is therefore the quotient of two rows: 51
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from importlib import resources
@@ -43,20 +43,23 @@ class Enterprise:
     value_added_10k_cny: float  # of a year at full work
     measured_by: tuple[str, float]  # meter that stands for its output, and what that meter adds for one tonne of it
     product: tuple[str, str] | None = None  # product and indicator of its limit
+    parameters: Mapping[str, float | str] = field(default_factory=dict)  # what the corrections of its limit ask for
 
 
 ENTERPRISES: Final[Mapping[str, Enterprise]] = {
     "steel": Enterprise(
         "91159901MA0EXAMP1D", "示例一号钢铁有限公司", "Example Steel No. 1 Co.", "炼铁", True, 105_000.0,
         ("C-101", 0.372), ("blast_furnace", "process_energy"),
+        {"rare_earth_ore_ratio": 0.0, "vanadium_titanium_ore_ratio": 0.0, "laterite_nickel_ore_ratio": 0.0, "feed_grade_ratio": 0.61},
     ),
     "coking": Enterprise(
         "91159901MA0EXAMP2G", "示例二号焦化有限公司", "Example Coking No. 2 Co.", "炼焦", True, 21_000.0,
         ("C-202", 1.0), ("coke_top_charged", "comprehensive_energy"),
+        {"mixed_gas_ratio": 0.0, "volatile_matter_ratio": 0.24, "coal_moisture_ratio": 0.105, "wet_quenching": "no", "oven_age_years": 12.0},
     ),
     "cement": Enterprise(
         "91159901MA0EXAMP3K", "示例三号水泥有限公司", "Example Cement No. 3 Co.", "水泥制造", True, 18_000.0,
-        ("C-301", 0.138), ("clinker", "comprehensive_energy"),
+        ("C-301", 0.138), ("clinker", "comprehensive_energy"), {"altitude_m": 1040.0},
     ),
     "carbide": Enterprise(
         "91159901MA0EXAMP4N", "示例四号电石有限公司", "Example Calcium Carbide No. 4 Co.", "电石制造", True, 16_400.0,
@@ -68,10 +71,11 @@ ENTERPRISES: Final[Mapping[str, Enterprise]] = {
     ),
     "washing": Enterprise(
         "91159901MA0EXAMP6W", "示例六号选煤有限公司", "Example Coal Washing No. 6 Co.", "煤炭洗选", True, 12_000.0,
-        ("C-601", 1.0), ("coal_washing_coking", "electricity"),
+        ("C-601", 1.0), ("coal_washing_coking", "electricity"), {"washing_process": "jig_flotation"},
     ),
     "machine": Enterprise("91159901MA0EXAMP70", "示例七号机械厂", "Example Machine Works No. 7", "机械加工", False, 35_000.0, ("E-701", 1.0)),
 }
+_PARAMETERS: Final = tuple(dict.fromkeys(name for one in ENTERPRISES.values() for name in one.parameters))
 CONFIRMED: Final = (  # the others stay unconfirmed, so that both standings are seen
     ("calcium_carbide", "comprehensive_energy", "GB 21343-2023"),
     ("ferrosilicon", "comprehensive_energy", "GB 21341-2022"),
@@ -146,7 +150,7 @@ def figures(today: date, *, seed: int = SEED) -> list[tuple[str, str, pl.DataFra
     by_month = pl.concat(months)
     by_year = (
         by_month.filter(pl.col("period").str.starts_with(str(first.year)))
-        .group_by("enterprise", "figure", "unit", "product", "indicator", "plant_status", maintain_order=True)
+        .group_by("enterprise", "figure", "unit", "product", "indicator", "plant_status", *_PARAMETERS, maintain_order=True)
         .agg(pl.col("value").sum().round(2))
         .with_columns(period=pl.lit(str(first.year)))
     )
@@ -202,6 +206,8 @@ def _monthly(first: date, today: date, seed: int) -> Sequence[pl.DataFrame]:
             measured.select(
                 "enterprise", "period", figure=pl.lit(figure), value=value, unit=pl.lit(unit), product=pl.lit(of, pl.String),
                 indicator=pl.lit(by, pl.String), plant_status=pl.lit(status, pl.String),
+                **{name: pl.lit(str(enterprise.parameters[name]) if of and name in enterprise.parameters else None, pl.String)
+                   for name in _PARAMETERS},
             )
             for figure, value, unit, of, by, status in named
         ]

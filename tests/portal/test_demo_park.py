@@ -15,7 +15,7 @@ from config.calendar import day_span
 from config.settings import RouteSettings
 from config.units import FIVE_MEDIA
 from monitors.energy import energy, sum_energy
-from monitors.limits import limits
+from monitors.limits import limits, parameter_columns
 from portal.demo import generate, model, park
 from portal.demo.generate import EVENTS, GAP_SLOTS, Outgoing, Step
 from store.database import Database
@@ -140,7 +140,10 @@ def test_the_route_of_the_capture_is_a_valid_setting_for_a_registered_gateway() 
 
 def test_carbide_is_clearly_above_its_limit_ferrosilicon_near_it_and_the_others_below(energies: pl.DataFrame, products: pl.DataFrame) -> None:
     year = energies.filter(pl.col("product").is_not_null(), pl.col("period").str.starts_with("2025")).with_columns(period=pl.lit("2025"))
-    made = products.rename({"value": "output", "unit": "output_unit"}).select("enterprise", "product", "indicator", "period", "output", "output_unit")
+    made = products.rename({"value": "output", "unit": "output_unit"}).select(
+        "enterprise", "product", "indicator", "period", "output", "output_unit",
+        *(each.name for each in parameter_columns(tables.limits()) if each.name in products.columns),
+    )
     verdicts = limits(made, tables.limits(), schemas.empty(schemas.CONFIRMATION), energy_sum=sum_energy(year, ["enterprise", "product", "period"]))
     ratios = {product: (verdict, ratio) for product, verdict, ratio in verdicts.select("product", "verdict", 1 + pl.col("excess_ratio")).iter_rows()}
     assert ratios["calcium_carbide"][0] == "exceeds"

@@ -1,0 +1,253 @@
+"""Corrections of limits, and of the figures held against them, by the parameters of a plant: the kinds, and no standard by name."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import polars as pl
+
+from config.tables import correction_values
+
+LEVELS: Final = ("level_1", "level_2", "level_3")
+COMPARED_DIGITS: Final = 12  # unrounded figures are compared; what floating point adds beyond this is no excess
+_SAME: Final[Mapping[str, str]] = {  # other ways to write yes and no
+    "true": "yes", "1": "yes", "1.0": "yes", "是": "yes", "有": "yes", "false": "no", "0": "no", "0.0": "no", "否": "no", "无": "no",
+}
+_NEUTRAL: Final[Mapping[str, float]] = {"add": 0.0, "multiply": 1.0, "add_share": 0.0}
+_EFFECTS: Final[Mapping[str, Callable[[pl.Expr, pl.Expr, pl.Expr], pl.Expr]]] = {
+    "add": lambda before, amount, _printed: before + amount,
+    "multiply": lambda before, amount, _printed: before * amount,
+    "add_share": lambda before, amount, printed: before + printed * amount,
+}
+_ZH: Final[Mapping[str, str]] = {
+    "{} {}: {} {} {} = {}": "{} {}：{} {} {} = {}", " (base {} per {})": "（基准 {}，每 {}）", ", at most {} times": "，至多 {} 倍",
+    "{} {}: not above {}, no correction": "{} {}：未超过 {}，不修正", "{}: not given, not applied": "{}：未填，未计入",
+}
+
+
+class Parameter(NamedTuple):
+    """A column that corrections ask for."""
+
+    name: str
+    zh: str
+    en: str
+    unit: str
+    low: float | None
+    high: float | None
+    allowed: tuple[str, ...]  # empty: a number
+    needed: bool  # without it the verdict is incomplete
+
+    @property
+    def told(self) -> str:
+        """What is right to write into it."""
+        if self.allowed:
+            return " or ".join(self.allowed)
+        unit = {"": "", "share": " (a share, not a percentage)"}.get(self.unit, f" in {self.unit}")
+        low, high = (None if bound is None else f"{bound:.12g}" for bound in (self.low, self.high))
+        span = f" from {low} to {high}" if low and high else f" of at least {low}" if low else f" of at most {high}" if high else ""
+        return f"a number{span}{unit}"
+
+    def label(self, language: str) -> str:
+        return self.en if language == "en" else self.zh
+
+
+def parameters(corrections: Iterable[Mapping[str, Any]]) -> list[Parameter]:
+    """What some rows of CORRECTION ask for, each parameter once, in their order; of one row the condition comes first."""
+    found: dict[str, Parameter] = {}
+    for row in corrections:
+        needed = row["when_empty"] == "incomplete"
+        if row["when_parameter"] is not None:
+            condition = Parameter(row["when_parameter"], row["when_zh"], row["when_en"], row["when_unit"], None, None, (), needed)
+            found.setdefault(condition.name, condition)
+        allowed = tuple(name for name, _ in correction_values(row["values"])) if row["kind"] == "by_value" else ()
+        own = Parameter(
+            row["parameter"], row["parameter_zh"], row["parameter_en"], row["parameter_unit"], row["low"], row["high"], allowed, needed,
+        )
+        known = found.setdefault(own.name, own)
+        found[own.name] = known._replace(allowed=tuple(dict.fromkeys(known.allowed + allowed)), needed=known.needed or needed)
+    return list(found.values())
+
+
+def impossible(cells: pl.Series, parameter: Parameter) -> pl.Series:
+    """Which cells of a parameter's column cannot be meant: no number, outside what is possible, or none of its values."""
+    rows = _with_cells(pl.DataFrame({parameter.name: cells}), [parameter])
+    return rows.select((_given(parameter.name) & ~_possible(parameter)).alias("impossible"))["impossible"]
+
+
+def corrected(rows: pl.DataFrame, corrections: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Apply the corrections of one limit row, in their sequence, to rows that are held against it.
+
+    A level or figure whose correction is not known (a parameter is empty or impossible, or the table has no value for it) is null.
+
+    Args:
+        rows: `level_1` to `level_3` as printed, `actual`, `binding_level`, and the parameters as columns (numbers or texts); a
+            missing column is an empty one.
+        corrections: rows of CORRECTION.
+
+    Returns:
+        The rows with levels and `actual` corrected, and further `_lacks` (texts: which parameters), `_of_limit_en`, `_of_limit_zh`,
+        `_of_actual_en`, `_of_actual_zh` (lists of texts: each correction of the binding level or of the figure with its arithmetic).
+    """
+    texts = [f"_of_{what}_{language}" for what in ("limit", "actual") for language in ("en", "zh")]
+    nothing = pl.lit([], dtype=pl.List(pl.String()))
+    prepared = rows.with_columns(
+        *(pl.col(level).alias(f"_printed_{level}") for level in LEVELS), *(nothing.alias(name) for name in ("_lacks", *texts)),
+    )
+    done = reduce(_apply, corrections, _with_cells(prepared, parameters(corrections)))
+    if corrections:  # what floating point adds to a sum is no part of a level
+        done = done.with_columns(pl.col("actual", *LEVELS).round_sig_figs(COMPARED_DIGITS))
+    return done.select(*rows.columns, pl.col("_lacks").list.unique(maintain_order=True), *texts)
+
+
+def number(value: pl.Expr) -> pl.Expr:
+    """A number as a derivation prints it: 12 significant digits, no empty decimals."""
+    return value.round_sig_figs(COMPARED_DIGITS).cast(pl.String()).str.replace(r"\.0$", "")
+
+
+def _with_cells(rows: pl.DataFrame, asked: Sequence[Parameter]) -> pl.DataFrame:
+    """Add each parameter as it was written (`_text_NAME`) and as number or value (`_cell_NAME`), null where it is neither."""
+    cells = []
+    for parameter in asked:
+        written = pl.col(parameter.name) if parameter.name in rows.columns else pl.lit(None, dtype=pl.String())
+        text = written.cast(pl.String()).str.strip_chars()
+        if parameter.allowed:
+            lower = text.str.to_lowercase()
+            cell = lower.replace(dict(_SAME)) if {"yes", "no"} & set(parameter.allowed) else lower
+        else:
+            is_text = rows.schema.get(parameter.name, pl.String()) == pl.String()
+            cell = text.cast(pl.Float64(), strict=False) if is_text else written.cast(pl.Float64())
+        cells += [pl.when(text != "").then(text).alias(f"_text_{parameter.name}"), cell.alias(f"_cell_{parameter.name}")]
+    return rows.with_columns(cells)
+
+
+def _cell(name: str) -> pl.Expr:
+    return pl.col(f"_cell_{name}")
+
+
+def _given(name: str) -> pl.Expr:
+    return pl.col(f"_text_{name}").is_not_null()
+
+
+def _possible(parameter: Parameter) -> pl.Expr:
+    x = _cell(parameter.name)
+    if parameter.allowed:
+        return x.is_in(parameter.allowed).fill_null(value=False)
+    low, high = (pl.lit(bound, dtype=pl.Float64()) for bound in (parameter.low, parameter.high))
+    return x.is_finite().fill_null(value=False) & (x >= low).fill_null(value=True) & (x <= high).fill_null(value=True)
+
+
+def _apply(rows: pl.DataFrame, row: Mapping[str, Any]) -> pl.DataFrame:
+    *conditions, parameter = parameters([row])
+    optional = row["when_empty"] == "not_applied"
+    lacks, neutral = _lack(parameter, row), ~_given(parameter.name) & optional
+    for condition in conditions:
+        applies = _cell(condition.name) > row["when_above"]
+        lacks = pl.coalesce(_lack(condition, row), pl.when(applies).then(lacks))
+        neutral = neutral | ~applies | (~_given(condition.name) & optional)
+    amount = pl.when(neutral).then(_NEUTRAL[row["effect"]]).otherwise(_amount(row))
+    rows = rows.with_columns(_lack=lacks).with_columns(_amount=pl.when(pl.col("_lack").is_null()).then(amount))
+    change = _EFFECTS[row["effect"]]
+    if row["applies_to"] == "actual":
+        what, before, printed, concerned = "actual", pl.col("actual"), pl.lit(0.0), pl.lit(value=True)
+        changed = [change(before, pl.col("_amount"), printed).alias("actual")]
+    else:
+        levels = row["levels"].split()
+        what, before, printed = "limit", _bound("level_"), _bound("_printed_level_")
+        concerned = pl.col("binding_level").is_in([int(level) for level in levels])
+        changed = [
+            change(pl.col(f"level_{level}"), pl.col("_amount"), pl.col(f"_printed_level_{level}")).alias(f"level_{level}") for level in levels
+        ]
+    told = {f"_of_{what}_{language}": _told(row, conditions, parameter, before, printed, language) for language in ("en", "zh")}
+    return rows.with_columns(
+        pl.col("_lacks").list.concat(pl.concat_list("_lack").list.drop_nulls()),
+        *(pl.col(name).list.concat(pl.concat_list(pl.when(concerned, pl.col("_lack").is_null()).then(text)).list.drop_nulls())
+          for name, text in told.items()),
+        *changed,
+    )
+
+
+def _bound(prefix: str) -> pl.Expr:
+    """The binding one of three levels."""
+    return pl.coalesce(pl.when(pl.col("binding_level") == level).then(f"{prefix}{level}") for level in (1, 2, 3))
+
+
+def _lack(parameter: Parameter, row: Mapping[str, Any]) -> pl.Expr:
+    """What is missing of a parameter: null where nothing is."""
+    empty = None if row["when_empty"] == "not_applied" else f"parameter {parameter.name} ({parameter.en}: {parameter.told})"
+
+    def wrong(what: str) -> pl.Expr:
+        return pl.format("parameter {} {} {}", pl.lit(parameter.name), f"_text_{parameter.name}", pl.lit(what))
+
+    beyond = pl.lit(value=False) if parameter.name == row["when_parameter"] else _amount(row).is_null()
+    return (
+        pl.when(~_given(parameter.name)).then(pl.lit(empty, dtype=pl.String()))
+        .when(~_possible(parameter)).then(wrong(f"is not possible: write {parameter.told}"))
+        .when(beyond).then(wrong(f"has no value in the table, which has {_reach(row)}"))
+    )
+
+
+def _reach(row: Mapping[str, Any]) -> str:
+    names = [name for name, _ in correction_values(row["values"] or "")]
+    return f"{names[0].removeprefix('>')} and above" if row["kind"] == "by_step" else f"{names[0]} to {names[-1]}" if names else "none"
+
+
+def _amount(row: Mapping[str, Any]) -> pl.Expr:
+    """What the parameter gives; null where the table has no value."""
+    x = _cell(row["parameter"])
+    if row["kind"] == "linear":
+        return pl.lit(row["constant"]) + pl.lit(row["coefficient"]) * _times(row)
+    pairs = correction_values(row["values"])
+    if row["kind"] == "by_value":
+        return x.replace_strict(dict(pairs), default=None, return_dtype=pl.Float64())
+    if row["kind"] == "by_step":
+        steps = [(x > float(bound[1:]) if bound[0] == ">" else x >= float(bound), amount) for bound, amount in pairs]
+        return pl.coalesce(pl.when(reached).then(amount) for reached, amount in reversed(steps))
+    points = [(float(point), amount) for point, amount in pairs]
+    return pl.coalesce(
+        *(pl.when(x == point).then(amount) for point, amount in points),
+        *(pl.when(x.is_between(start, end)).then(since + (x - start) * ((till - since) / (end - start)))
+          for (start, since), (end, till) in pairwise(points)),
+    )
+
+
+def _times(row: Mapping[str, Any]) -> pl.Expr:
+    """How many times `per` the parameter lies off its base, on the side that counts, at most `cap` times."""
+    off = (_cell(row["parameter"]) - pl.lit(row["base"])) / pl.lit(row["per"])
+    if row["side"] != "both":
+        off = (off if row["side"] == "above" else -off).clip(0.0)
+    return off if row["cap"] is None else off.clip(-row["cap"], row["cap"])
+
+
+def _told(
+    row: Mapping[str, Any], conditions: Sequence[Parameter], parameter: Parameter, before: pl.Expr, printed: pl.Expr, language: str,
+) -> pl.Expr:
+    """A correction with its arithmetic: what was, what is done, what comes out."""
+    say: Callable[[str], str] = str if language == "en" else _ZH.__getitem__
+    name, amount = parameter.label(language), pl.col("_amount")
+    if not parameter.allowed:
+        value = _with_unit(_cell(parameter.name), "" if parameter.unit == "share" else parameter.unit)
+    elif language == "en":
+        value = _cell(parameter.name)
+    else:
+        value = _cell(parameter.name).replace(dict(zip(parameter.allowed, row["values_zh"].split(), strict=True)))
+    operand = number(amount)
+    if row["effect"] == "add_share":
+        operand = pl.format("{} x {}", number(printed), operand)
+    elif row["kind"] == "linear" and (row["coefficient"] != 1 or row["constant"]):
+        product = pl.format("{} x {}", pl.lit(f"{row['coefficient']:.12g}"), number(_times(row)))
+        operand = pl.format("({} + {})", pl.lit(f"{row['constant']:.12g}"), product) if row["constant"] else product
+    details = say(" (base {} per {})").format(f"{row['base']:.12g}", f"{row['per']:.12g}") if row["base"] else ""
+    details += say(", at most {} times").format(f"{row['cap']:.12g}") if row["cap"] else ""
+    sign, after = "x" if row["effect"] == "multiply" else "+", _EFFECTS[row["effect"]](before, amount, printed)
+    done = pl.format(say("{} {}: {} {} {} = {}"), pl.lit(name + details), value, number(before), pl.lit(sign), operand, number(after))
+    text = pl.when(_given(parameter.name)).then(done).otherwise(pl.lit(say("{}: not given, not applied").format(name)))
+    for condition in conditions:
+        stands, bound = _with_unit(_cell(condition.name), condition.unit), f"{row['when_above']:.12g} {condition.unit}"
+        below = pl.format(say("{} {}: not above {}, no correction"), pl.lit(condition.label(language)), stands, pl.lit(bound))
+        text = pl.when(_cell(condition.name) > row["when_above"]).then(text).otherwise(below)
+    return text
+
+
+def _with_unit(value: pl.Expr, unit: str) -> pl.Expr:
+    return pl.concat_str(number(value), pl.lit(f" {unit}" if unit else ""))
