@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from config import benchmarks, budgets, carbon, key_units, papers, price_schemes, signs, tables
+from config import benchmarks, budgets, carbon, energy_figures, key_units, papers, price_schemes, signs, tables
 from config.tables import TableRow, load
 
 MODELS: Final[Mapping[str, type[TableRow]]] = {
-    **tables.MODELS, **benchmarks.MODELS, **key_units.MODELS, **papers.MODELS, **signs.MODELS, **budgets.MODELS, **price_schemes.MODELS, **carbon.MODELS,
+    **tables.MODELS, **benchmarks.MODELS, **key_units.MODELS, **papers.MODELS, **signs.MODELS, **budgets.MODELS, **energy_figures.MODELS,
+    **price_schemes.MODELS, **carbon.MODELS,
 }
 
 
