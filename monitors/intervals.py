@@ -5,10 +5,10 @@ recomputed with what lies within that reach gives the rows that the whole histor
 how much that is). What a rule sets aside is returned with the name of the rule, what it decides is flagged; nothing is invented,
 zeroed or dropped.
 
-1. A reading counts by itself if its value is a finite number (else `not_finite`), a row of its register is valid at its instant
-   (both ends included; else `no_register_row`), the value is within range_low .. range_high and below the modulus (else
-   `outside_range`), the gateway did not call it bad (else `marked_bad`), and it is not negative where the register is not `net`
-   (else `negative`; a cumulative one may be where range_low says so). Reach 0.
+1. A reading counts by itself if its value is a number, up to GREATEST when multiplied (else `not_finite`), a row of its register is
+   valid at its instant (both ends included; else `no_register_row`), the value is within range_low .. range_high and below the
+   modulus (else `outside_range`), the gateway did not call it bad (else `marked_bad`), and it is not negative where the register is
+   not `net` (else `negative`; a cumulative one may be where range_low says so). Reach 0.
 2. One reading counts for one instant. The same value again is a `duplicate`. Of different values (`conflicting_copy`) of a
    cumulative register that is not `net` one counts that keeps it from falling between the instants before and after, then one
    that is not zero; of any the one received first, then the greatest. Reach 1 instant.
@@ -79,6 +79,7 @@ from monitors.spreading import Grain, Part, by_grain, by_reading, gaps
 __all__ = ["COUNTED_KINDS", "Counted", "Grain", "Intervals", "counted", "intervals", "quantity_unit", "spread", "uncovered"]
 
 COUNTED_KINDS: Final = ("cumulative", "interval", "rate")  # registers whose readings are consumption
+GREATEST: Final = 1e300  # the sum of any number of such values is a number too
 USUAL_TOLERANCE: Final = 1.5  # a spacing longer than this times the usual one is a gap
 LONGEST_INTERVAL: Final = timedelta(days=366)
 LONGEST_RATE_STEP: Final = timedelta(minutes=90)
@@ -303,7 +304,7 @@ def _count(
 def _by_own_value(frame: pl.DataFrame, readings: pl.DataFrame, rows: Rows) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """Rule 1. A bound is first held against all readings at its tightest, and looked at more closely only where that is broken."""
     table, k, v = rows.frame, frame["k"], frame["v"]
-    broken = {"not_finite": pl.Series(np.flatnonzero(~np.isfinite(v.to_numpy()))), "no_register_row": _outside_rows(k, rows)}
+    broken = {"not_finite": _beyond_numbers(k, v, rows), "no_register_row": _outside_rows(k, rows)}
     if len(broken["not_finite"]):
         v = v.clone().scatter(broken["not_finite"], None)
 
@@ -332,6 +333,16 @@ def _by_own_value(frame: pl.DataFrame, readings: pl.DataFrame, rows: Rows) -> tu
     found = found.group_by("at", maintain_order=True).agg("rule").sort("at")
     keep = pl.repeat(True, frame.height, dtype=pl.Boolean, eager=True).scatter(found["at"], False)
     return frame.filter(keep), [_aside(readings, frame["row"].gather(found["at"]), found["rule"])]
+
+
+def _beyond_numbers(k: pl.Series, v: pl.Series, rows: Rows) -> pl.Series:
+    """The places whose value, or value times multiplier, is no number or above GREATEST."""
+    values, largest = v.to_numpy(), max(1.0, cast(float, rows.multiplier.abs().max()))
+    at = np.flatnonzero(~(np.abs(values) <= GREATEST / largest))
+    if len(at):
+        times = np.maximum(1.0, np.abs(rows.multiplier_of(k.gather(pl.Series(at))).to_numpy()))
+        at = at[~(np.abs(values[at]) <= GREATEST / times)]
+    return pl.Series(at)
 
 
 def _outside_rows(k: pl.Series, rows: Rows) -> pl.Series:

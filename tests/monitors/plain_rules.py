@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 H = timedelta(hours=1)
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
+GREATEST = 1e300
 SMALL_SHARE = 1e-3
 SHORT_GLITCH = 4  # readings
 LOOK_AROUND = timedelta(days=31)
@@ -116,7 +117,7 @@ def by_own_value(register: Register, reading: Row) -> bool:
         broken.add("no_register_row")
     if reading["quality"] == 2:
         broken.add("marked_bad")
-    if value is None or not math.isfinite(value):
+    if value is None or not abs(value) <= GREATEST / max(1.0, abs(register.multiplier(at))):
         broken.add("not_finite")
     else:
         low, high, modulus = row["range_low"], row["range_high"], row["modulus"]

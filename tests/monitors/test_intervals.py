@@ -286,6 +286,15 @@ def test_a_value_that_is_no_number_is_set_aside() -> None:
     assert found.set_aside["broken_rules"].to_list() == [["not_finite"], ["not_finite"]]
 
 
+@pytest.mark.parametrize(
+    ("value", "multiplier", "counts"), [(1e300, 1.0, True), (1.01e300, 1.0, False), (1e297, 1000.0, True), (1.01e297, -1000.0, False)],
+)
+def test_a_value_that_is_too_great_when_multiplied_is_no_number(value: float, multiplier: float, counts: bool) -> None:
+    found = run(series(1, value), register(multiplier=multiplier))
+    assert aside(found) == ([] if counts else [(value, ["not_finite"])])
+    assert found.intervals["quantity"].is_finite().all()
+
+
 def test_a_reading_that_the_gateway_called_bad_is_set_aside_and_an_uncertain_one_makes_its_steps_suspect() -> None:
     readings = series(1, 2, 3, 4, 5).with_columns(quality=pl.Series([0, 2, 0, 1, 0], dtype=pl.UInt8))
     found = run(readings)
