@@ -9,12 +9,14 @@ import polars as pl
 from pipeline.site import Site
 from store.people import Principal
 
-# Collections that not every role sees: raw messages and evidence may hold what an enterprise did not mean to publish.
+# Collections that not every role sees: raw messages and evidence may hold what an enterprise did not mean to publish, and a sign that
+# nobody has looked at is nothing to spread.
 _INSIDERS: Final = frozenset({"admin", "operator", "regulator"})
-FOR_ROLES: Final[Mapping[str, frozenset[str]]] = {"quarantine": _INSIDERS, "evidence": _INSIDERS}
+FOR_ROLES: Final[Mapping[str, frozenset[str]]] = {"quarantine": _INSIDERS, "evidence": _INSIDERS, "signs": _INSIDERS}
 # Who makes an edit and who checks it; whoever has both roles still cannot check what is their own (store.edits).
 DOES: Final[Mapping[str, frozenset[str]]] = {
     "propose": frozenset({"admin", "operator"}), "check": frozenset({"admin", "regulator"}), "withdraw": _INSIDERS,
+    "look": _INSIDERS,  # say what was found about a sign
 }
 
 

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
+from io import BytesIO
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -104,7 +105,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
         writer.writerows([_guarded(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
 
 
-def write_workbook(path: Path, tables: Mapping[str, tuple[Sequence[str], Iterable[Sequence[Any]]]]) -> None:
+def write_workbook(path: Path | BytesIO, tables: Mapping[str, tuple[Sequence[str], Iterable[Sequence[Any]]]]) -> None:
     """Write a workbook of typed cells: a text is a text whatever it begins with, a number is a number."""
     with xlsxwriter.Workbook(path, {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}) as workbook:
         bold = workbook.add_format({"bold": True})

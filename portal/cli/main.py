@@ -13,7 +13,8 @@ GROUPS = {
     "register": "portal.cli.register", "figures": "portal.cli.figures", "edits": "portal.cli.edits",
     "quarantine": "portal.cli.quarantine", "user": "portal.cli.user",
     "token": "portal.cli.token", "calc": "portal.cli.calc", "tables": "portal.cli.tables", "gateway": "portal.cli.gateway",
-    "readings": "portal.cli.readings", "audit": "portal.cli.audit", "meters": "portal.cli.meters",
+    "readings": "portal.cli.readings", "audit": "portal.cli.audit", "enterprises": "portal.cli.enterprises", "meters": "portal.cli.meters",
+    "papers": "portal.cli.papers", "signs": "portal.cli.signs",
 }
 COMMANDS = {
     "demo": "portal.cli.demo", "init": "portal.cli.init", "check": "portal.cli.check", "run": "portal.cli.run",

@@ -1,8 +1,24 @@
 """Pages for people: one module for each, templates beside the package."""
 
-from portal.pages import alerts, conformity, docs, edits, enterprise, estimates, gateways, login, overview, quality, quarantine, service
+from portal.pages import (
+    alerts,
+    conformity,
+    docs,
+    edits,
+    enterprise,
+    enterprises,
+    estimates,
+    gateways,
+    login,
+    overview,
+    papers,
+    quality,
+    quarantine,
+    service,
+    signs,
+)
 
 ROUTERS = (
     login.router, overview.router, enterprise.router, alerts.router, quarantine.router, service.router, gateways.router, conformity.router,
-    edits.router, estimates.router, quality.router, docs.router,
+    edits.router, estimates.router, quality.router, enterprises.router, signs.router, papers.router, docs.router,
 )

@@ -1,0 +1,433 @@
+"""Papers of an enterprise as workbooks, filled from register, accounts and reported figures; a sheet `sources` says where each cell comes from.
+
+Meter fitting table (GB 17167), yearly energy utilisation report (Energy Conservation Law, art. 53), and the statistical form of energy purchase,
+consumption and stock. A cell that is not known is empty, and the sheet `sources` says why.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import polars as pl
+
+from config import calendar, schemas
+from config.errors import Problem
+from config.units import dimension, factor
+from monitors.energy import CONSUMED, WATER
+from monitors.limits import MIN_COVERED_RATIO, SIGNIFICANT_DIGITS
+from monitors.metering import fitting
+from pipeline import quality
+from pipeline.site import Site
+from portal.i18n import term
+from store import sheets
+
+Kind = Literal["fitting", "utilisation", "stock"]
+KINDS: Final[tuple[Kind, ...]] = ("fitting", "utilisation", "stock")
+SOURCES: Final = "sources"
+TOTAL_CODE: Final = "40"  # statistical form 205: total of energy
+NOT_SEEN: Final = "表中没有 GB 17167 的要求：未见标准原文 no requirement of GB 17167 is in the tables: its text was not seen"
+_FORM_UNITS: Final[Mapping[str, str]] = {
+    "mass": "t", "volume": "10^4 m3", "volume at 0 degC": "10^4 Nm3", "volume at 20 degC": "10^4 Sm3",
+}
+_TITLES: Final[Mapping[str, str]] = {
+    "level": "级别 level", "medium": "介质 medium", "needed": "应配备数 needed", "fitted": "实配备数 fitted", "fitting_ratio": "配备率 fitting_ratio",
+    "fitting_at_least_ratio": "配备率要求 required ratio", "class_at_most": "准确度等级要求 required class",
+    "class_known": "已登记等级数 classes entered", "class_met": "等级达标数 classes met", "lacking": "缺表点 points without meter",
+    "point": "计量点 point", "name": "名称 name", "meter": "表计 meter",
+    "accuracy_class": "准确度等级 accuracy class", "calibrated_on": "检定日期 verified on", "due_on": "有效期至 valid until",
+    "verification": "检定状态 verification", "item": "项目 item", "value": "内容 value", "unit": "单位 unit", "carrier": "能源 carrier",
+    "flow": "流向 flow", "use": "用途 use", "quantity": "实物量 quantity", "calorific_kgce_per_unit": "当量折标系数 calorific kgce per unit",
+    "calorific_tce": "当量值 calorific tce", "equivalent_kgce_per_unit": "等价折标系数 equivalent kgce per unit",
+    "equivalent_tce": "等价值 equivalent tce", "covered_ratio": "数据覆盖率 covered", "estimated_ratio": "估算占比 estimated",
+    "product": "产品 product", "indicator": "指标 indicator", "actual": "单耗 actual", "level_1": "1级 level 1", "level_2": "2级 level 2",
+    "level_3": "3级 level 3", "binding_level": "适用等级 binding level", "verdict": "判定 verdict", "standing": "效力 standing",
+    "standard": "标准 standard", "period": "期间 period", "target": "目标 target", "description": "说明 description", "saving": "节能量 saving tce",
+    "code": "代码 code", "opening_stock": "年初库存量 opening stock", "purchased": "购进量 purchased", "consumed": "消费量合计 consumed",
+    "feedstock": "用于原材料 as feedstock", "non_industrial": "非工业生产消费 non-industrial", "closing_stock": "期末库存量 closing stock",
+    "coefficient": "采用折标系数 coefficient tce/unit", "tce": "折标准煤 tce",
+}
+_INTENSITIES: Final = (
+    ("calorific_tce_per_10k_cny", "单位增加值能耗（当量值）energy per value added, calorific", "tce/10^4 CNY"),
+    ("equivalent_tce_per_10k_cny", "单位增加值能耗（等价值）energy per value added, equivalent", "tce/10^4 CNY"),
+    ("water_m3_per_10k_cny", "单位增加值新水量 fresh water per value added", "m3/10^4 CNY"),
+)
+_NO_CODE: Final = "统计代码未知 no statistical code is known"
+_NO_LINK: Final = "单位之间无定义换算 no definition links the units"
+_NOT_STORED: Final = "不储存 it is not stored"
+_NOTHING_EVALUATED: Final = "尚无核算结果 nothing is evaluated yet for the year"
+
+
+class Cell(NamedTuple):
+    """A value with its source, or nothing with the reason."""
+
+    value: Any = None
+    source: str = ""
+    missing: str = ""
+
+
+@dataclass
+class Sheet:
+    """One table of a paper."""
+
+    columns: Sequence[str]  # of _TITLES
+    rows: list[Mapping[str, Cell]] = field(default_factory=list)
+
+
+Paper = dict[str, Sheet]
+
+
+def paper(site: Site, kind: Kind, enterprise: str, year: int, now: datetime) -> Paper:
+    """One of KINDS for an enterprise of the register and a year.
+
+    Args:
+        site: the adapters.
+        kind: which.
+        enterprise: its credit code; it is in the register.
+        year: calendar year; what is judged as of a day is judged as of its last one, or of today in the running year.
+        now: the present instant.
+    """
+    today = calendar.local_day(now, site.settings.site.zone)
+    makers: Mapping[Kind, Callable[[Site, str, int, date], Paper]] = {"fitting": _fitting, "utilisation": _utilisation, "stock": _stock}
+    return makers[kind](site, enterprise, year, today)
+
+
+def problems(site: Site, enterprise: str, year: int, now: datetime) -> list[Problem]:
+    """What speaks against a paper for an enterprise and a year."""
+    found = []
+    if site.register.enterprises().filter(enterprise=enterprise).is_empty():
+        found.append(Problem("enterprise", f"{enterprise!r} is not in the register", "`tcewatch register export FILE` lists the enterprises."))
+    running = calendar.local_day(now, site.settings.site.zone).year
+    if not 1990 <= year <= running:
+        found.append(Problem("year", f"{year} is no year with data", f"Write a year up to {running}."))
+    return found
+
+
+def write(one: Paper, file: Path | BytesIO) -> None:
+    """Write a paper as a workbook: its sheets, then `sources`: for each cell under the head its value, source, or why it is empty."""
+    tables: dict[str, tuple[Sequence[str], list[list[Any]]]] = {
+        name: ([_TITLES[column] for column in sheet.columns], [[_digits(row[column].value) for column in sheet.columns] for row in sheet.rows])
+        for name, sheet in one.items()
+    }
+    rows = [
+        [name, f"{_letter(column)}{number}", _TITLES[title], _digits(cell.value), cell.source or None, cell.missing or None]
+        for name, sheet in one.items() for number, row in enumerate(sheet.rows, start=2)
+        for column, title in enumerate(sheet.columns) for cell in [row[title]] if cell != Cell()  # such a cell is not asked for
+    ]
+    tables[SOURCES] = (["sheet", "cell", "column", "value", "source", "why it is empty"], rows)
+    sheets.write_workbook(file, tables)
+
+
+def table(one: Paper) -> pl.DataFrame:
+    """A paper as one table: sheet, row, column, value (as text), source, missing."""
+    rows = [
+        (name, number, title, None if cell.value is None else str(_digits(cell.value)), cell.source, cell.missing)
+        for name, sheet in one.items() for number, row in enumerate(sheet.rows, start=1) for title, cell in row.items() if cell != Cell()
+    ]
+    shape = {"sheet": pl.String(), "row": pl.UInt32(), "column": pl.String(), "value": pl.String(), "source": pl.String(), "missing": pl.String()}
+    return pl.DataFrame(rows, shape, orient="row")
+
+
+# --- meters ---
+
+def _fitting(site: Site, enterprise: str, year: int, today: date) -> Paper:
+    on = min(date(year, 12, 31), today)
+    points = site.register.metering_points().filter(enterprise=enterprise)
+    meters = site.register.meters().filter(enterprise=enterprise)
+    found = fitting(points, meters, site.metering_requirements(), on)
+    summary = Sheet((
+        "level", "medium", "needed", "fitted", "fitting_ratio", "fitting_at_least_ratio", "class_at_most", "class_known", "class_met", "lacking",
+    ))
+    for row in found.to_dicts():
+        law = f"{row['source']}" if row["source"] else ""
+        declared = "登记 register: metering_point"
+        asked = {name: _known(row[name], law, NOT_SEEN if not law else "要求中没有 the requirement names none") for name in
+                 ("fitting_at_least_ratio", "class_at_most", "class_met")}
+        summary.rows.append({
+            "level": Cell(_both("level-of-meter", row["level"]), declared), "medium": Cell(_both("medium", row["medium"]), declared),
+            **{name: Cell(row[name], declared) for name in ("needed", "fitted", "fitting_ratio")}, **asked,
+            "class_known": Cell(row["class_known"], "登记 register: meter"),
+            "lacking": _known("; ".join(row["lacking"]) or None, declared, "无 none"),
+        })
+    if not summary.rows:
+        why = "未登记计量点，无从计算配备率 no metering point is declared: what is needed is not known"
+        summary.rows.append(dict.fromkeys(summary.columns, Cell(missing=why)))
+    verified = quality.verifications(site, on).filter(enterprise=enterprise)
+    listed = points.join(meters.select("meter"), on="meter", how="full", coalesce=True).join(
+        meters.select("meter", "accuracy_class", meter_medium="medium", zh="name_zh", en="name_en"), on="meter", how="left",
+    ).join(verified.select("meter", "calibrated_on", "due_on", "state"), on="meter", how="left")
+    order = pl.col("level").replace_strict({"unit": 0, "sub_unit": 1, "equipment": 2}, default=3, return_dtype=pl.Int8())
+    return {"fitting": summary, "meters": _meters(listed.sort(order, "medium", "point", "meter", nulls_last=True))}
+
+
+def _meters(listed: pl.DataFrame) -> Sheet:
+    sheet = Sheet(("point", "name", "level", "medium", "meter", "accuracy_class", "calibrated_on", "due_on", "verification"))
+    no_point, no_meter = "该表计未登记计量点 no metering point names this meter", "该点无表 no meter is there"
+    for row in listed.to_dicts():
+        of_meter = no_meter if row["meter"] is None else ""
+        medium = row["medium"] or row["meter_medium"]
+        not_entered = of_meter or "未登记 it is not entered"
+        sheet.rows.append({
+            "point": _known(row["point"], "登记 register: metering_point", no_point),
+            "name": _known(_text(row["name_zh"] or row["zh"], row["name_en"] or row["en"]), "登记 register", "未登记 it is not entered"),
+            "level": _known(_both("level-of-meter", row["level"]), "登记 register: metering_point", no_point),
+            "medium": _known(_both("medium", medium), "登记 register", ""), "meter": _known(row["meter"], "登记 register: meter", no_meter),
+            "accuracy_class": _known(row["accuracy_class"], "登记 register: meter", not_entered),
+            "calibrated_on": _known(row["calibrated_on"], "登记 register: meter", not_entered),
+            "due_on": _known(row["due_on"], "登记 register: meter", not_entered),
+            "verification": _known(_both("verification", row["state"]), "登记 register: meter", of_meter),
+        })
+    return sheet
+
+
+# --- yearly energy utilisation report ---
+
+def _utilisation(site: Site, enterprise: str, year: int, today: date) -> Paper:
+    return {
+        "unit": _unit(site, enterprise, year), "consumption": _consumption(site, enterprise, year, today),
+        "efficiency": _efficiency(site, enterprise, year), "goals": _goals(), "measures": _measures(),
+    }
+
+
+def _unit(site: Site, enterprise: str, year: int) -> Sheet:
+    row = site.register.enterprises().filter(enterprise=enterprise).row(0, named=True)
+    said = {
+        "报告年度 year of the report": year, "统一社会信用代码 credit code": enterprise, "名称 name": _text(row["name_zh"], row["name_en"]),
+        "行业 industry": row["industry"], "园区 park": row["park"], "装置状态 plant status": _both("plant", row["plant_status"]),
+        "重点用能单位 key energy user": row["key_unit"],
+    }
+    items = [{"item": Cell(item), "value": _known(value, "登记 register: enterprise", "未登记 it is not entered")} for item, value in said.items()]
+    return Sheet(("item", "value"), list(items))
+
+
+def _consumption(site: Site, enterprise: str, year: int, today: date) -> Sheet:
+    columns = ("carrier", "flow", "use", "unit", "quantity", "calorific_kgce_per_unit", "calorific_tce", "equivalent_kgce_per_unit",
+               "equivalent_tce", "covered_ratio", "estimated_ratio")
+    sheet = Sheet(columns)
+    for row in _carriers(site, enterprise, year).to_dicts():
+        why = _incomplete(row, year, today)
+        cells = {name: Cell(_both(name, row[name])) for name in ("carrier", "flow", "use")} | {"unit": Cell(row["unit"])}
+        cells["quantity"] = _known(None if why else row["quantity"], "核算 accounts", why)
+        for basis in ("calorific", "equivalent"):
+            lacks = row["missing"] or ("水不计入能耗 water carries no energy" if row["carrier"] in WATER else "无系数 no coefficient")
+            source = row[f"{basis}_source"] or ""
+            cells[f"{basis}_kgce_per_unit"] = _known(row[f"{basis}_kgce_per_unit"], source, lacks)
+            cells[f"{basis}_tce"] = _known(None if why else row[f"{basis}_tce"], source, why or lacks)
+        shares = {name: _known(row[name], "核算 accounts", "填报值 a reported figure") for name in ("covered_ratio", "estimated_ratio")}
+        sheet.rows.append(cells | shares)
+    total = _total(site, enterprise, year)
+    why = _NOTHING_EVALUATED if total is None else _incomplete(total, year, today)
+    empty = dict.fromkeys(columns, Cell())
+    if total is None:
+        sheet.rows.append(empty | {"carrier": Cell("综合能耗 total"), "calorific_tce": Cell(missing=why), "equivalent_tce": Cell(missing=why)})
+        return sheet
+    law = "GB/T 2589-2020; 核算 accounts"
+    sheet.rows.append(empty | {"carrier": Cell("综合能耗 total")} | {
+        name: _known(None if why else total[name], law, why or total["missing"] or "") for name in ("calorific_tce", "equivalent_tce")
+    } | {name: _known(total[name], "核算 accounts", "") for name in ("covered_ratio", "estimated_ratio")})
+    return sheet
+
+
+def _efficiency(site: Site, enterprise: str, year: int) -> Sheet:
+    levels = ("level_1", "level_2", "level_3", "binding_level")
+    columns = ("product", "indicator", "period", "actual", "unit", *levels, "verdict", "standing", "standard")
+    sheet = Sheet(columns)
+    verdicts = _result(site, "verdicts", schemas.VERDICT).filter(enterprise=enterprise).filter(pl.col("period_start").dt.year() == year)
+    names = {row["product"]: _text(row["product_zh"], row["product_en"]) for row in site.limits().unique("product", keep="last").to_dicts()}
+    for row in verdicts.to_dicts():
+        why = row["missing"] or "无现行限额 no limit in force"
+        law = " ".join(part for part in (row["standard"], row["clause"], row["source"]) if part)
+        numbers = {name: _known(row[name], law, f"表中无此级 the table has no such level; {why}") for name in levels}
+        sheet.rows.append({
+            "product": Cell(names.get(row["product"], row["product"])), "indicator": Cell(row["indicator"]),
+            "period": Cell(f"{row['period_start']}/{row['period_end']}"), "actual": _known(row["actual"], row["derivation_zh"] or "", why),
+            "unit": _known(row["unit"], law, why), **numbers, "verdict": Cell(_both("verdict", row["verdict"]), law),
+            "standing": _known(_both("standing", row["standing"]), law, why), "standard": _known(row["standard"], law, why),
+        })
+    intensities = _result(site, "intensity", pl.Schema({"enterprise": pl.String(), **schemas.INTENSITY}))
+    for row in intensities.filter(enterprise=enterprise, period=str(year)).to_dicts():
+        for name, title, unit in _INTENSITIES:
+            sheet.rows.append(dict.fromkeys(columns, Cell()) | {
+                "indicator": Cell(title), "period": Cell(str(year)), "unit": Cell(unit),
+                "actual": _known(row[name], "核算与已核对的填报值 accounts, by reported and checked figures", row["missing"] or ""),
+            })
+    if not sheet.rows:
+        why = "无已核对的产量或增加值 no checked output or value added for the year"
+        sheet.rows.append(dict.fromkeys(columns, Cell(missing=why)))
+    return sheet
+
+
+def _goals() -> Sheet:
+    """Which goals an enterprise was given is not among the accounts; it stands in the budgets (`tcewatch calc warning`)."""
+    why = "由用能单位填写：节能目标完成情况 to be filled in by the unit: its goals and how far they are met (Energy Conservation Law art. 53)"
+    return Sheet(("item", "target", "actual", "unit"), [dict.fromkeys(("item", "target", "actual", "unit"), Cell(missing=why))])
+
+
+def _measures() -> Sheet:
+    why = "由用能单位填写：节能效益分析与节能措施 to be filled in by the unit: benefits and measures (Energy Conservation Law art. 53)"
+    return Sheet(("item", "description", "saving"), [dict.fromkeys(("item", "description", "saving"), Cell(missing=why))])
+
+
+# --- energy purchase, consumption and stock ---
+
+def _stock(site: Site, enterprise: str, year: int, today: date) -> Paper:
+    columns = (
+        "code", "name", "carrier", "unit", "opening_stock", "purchased", "consumed", "feedstock", "non_industrial", "closing_stock",
+        "coefficient", "tce",
+    )
+    sheet = Sheet(columns)
+    codes = {row["carrier"]: row for row in site.statistical_codes().to_dicts()}
+    carriers = _carriers(site, enterprise, year)
+    own = (pl.col("enterprise") == enterprise) & pl.col("period").str.starts_with(str(year))
+    reported = _result(site, "reconciliation", schemas.RECONCILIATION).filter(own)
+    stocks = _result(site, "stock_balance", schemas.STOCK_BALANCE).filter(own)
+    known = pl.concat([one["carrier"] for one in (carriers, reported, stocks)]).unique()
+    for carrier in sorted(known, key=lambda one: (codes.get(one, {}).get("code", "99"), one)):
+        if carrier not in WATER:
+            rows = carriers.filter(carrier=carrier)
+            sheet.rows.append(_line(carrier, codes.get(carrier), rows, reported.filter(carrier=carrier), stocks.filter(carrier=carrier), year, today))
+    total = _total(site, enterprise, year)
+    why = _NOTHING_EVALUATED if total is None else _incomplete(total, year, today)
+    tce = None if total is None or why else total["calorific_tce"]
+    missing = why or (str(total["missing"] or "") if total else "")
+    sheet.rows.append(dict.fromkeys(columns, Cell()) | {
+        "code": Cell(TOTAL_CODE, "statistical codes of form 205, recalled, text not seen"), "name": Cell("能源合计 total of energy"),
+        "tce": _known(tce, "GB/T 2589-2020，当量值 calorific basis; 核算 accounts", missing), "unit": Cell("tce"),
+    })
+    return {"stock": sheet}
+
+
+def _line(
+    carrier: str, code: Mapping[str, Any] | None, rows: pl.DataFrame, reported: pl.DataFrame, stocks: pl.DataFrame, year: int, today: date,
+) -> dict[str, Cell]:
+    unit = next(iter([*rows["unit"], *reported["unit"], *stocks["unit"]]), "")
+    form = _form_unit(carrier, unit)
+    scale = factor(unit, form)
+    used, stored = rows.filter(pl.col("flow").is_in(CONSUMED)), carrier not in ("electricity", "heat")
+
+    def summed(part: pl.DataFrame, nothing: str) -> Cell:
+        if part.is_empty():
+            return Cell(missing=nothing or "消费量未知 what is consumed is not known")
+        why = next((text for text in (_incomplete(row, year, today) for row in part.to_dicts()) if text), "")
+        if not why and (part["unit"].n_unique() > 1 or scale is None):
+            why = _NO_LINK
+        if why or scale is None:
+            return Cell(missing=why)
+        flows = "; ".join(part["flow"].unique(maintain_order=True))
+        return Cell(float(part["quantity"].sum()) * scale, f"核算 accounts: {flows}")
+
+    def stock(period: str, column: str) -> Cell:
+        found = stocks.filter(period=period).to_dicts()
+        if not found or found[0][column] is None:
+            return Cell(missing=_NOT_STORED if not stored else "未填报盘存 no stock-taking is reported")
+        by = factor(found[0]["unit"], form)
+        source = f"库存平衡 stock balance {period}: {found[0][column.replace('stock', 'source')]}"
+        return _known(None if by is None else found[0][column] * by, source, _NO_LINK)
+
+    consumed = summed(used, "无消费计量 no consumption is measured or reported")
+    bought = rows.filter(flow="purchased")
+    purchased = summed(bought, "") if bought.height else _purchased(reported.filter(flow="purchased"), form, year)
+    kgce = used["calorific_kgce_per_unit"].drop_nulls().unique()
+    one_kgce = kgce.item() if kgce.len() == 1 and scale is not None else None
+    tce = used["calorific_tce"]
+    known = not consumed.missing and tce.len() > 0 and tce.null_count() == 0
+    sources = "; ".join(used["calorific_source"].drop_nulls().unique(maintain_order=True))
+    lacks = consumed.missing or next(iter(used["missing"].drop_nulls()), "无系数 no coefficient")
+    several = "年内有多个系数 several coefficients in the year" if kgce.len() > 1 else "无系数 no coefficient"
+    feedstock = used.filter(use="feedstock")
+    return {
+        "code": Cell(code["code"], code["source"]) if code else Cell(missing=_NO_CODE),
+        "name": Cell(_text(code["name_zh"], code["name_en"]), code["source"]) if code else Cell(missing=_NO_CODE),
+        "carrier": Cell(_both("carrier", carrier)), "unit": Cell(form), "opening_stock": stock(f"{year}-01", "opening_stock"), "purchased": purchased,
+        "consumed": consumed,
+        "feedstock": summed(feedstock, "") if feedstock.height or consumed.missing else Cell(0.0, "登记 register: none is assigned as feedstock"),
+        "non_industrial": Cell(missing="未区分 accounts do not tell it apart"), "closing_stock": stock(f"{year}-12", "closing_stock"),
+        "coefficient": _known(None if one_kgce is None or scale is None else one_kgce / 1000 / scale, sources, several),
+        "tce": _known(tce.sum() if known else None, sources, lacks),
+    }
+
+
+def _purchased(reported: pl.DataFrame, form: str, year: int) -> Cell:
+    """What reports of purchases add up to, where each month of the year has one."""
+    months = reported.unique("period", keep="last").filter(pl.col("counted_quantity").is_not_null()).sort("period")
+    lacking = [name for name in (f"{year}-{month:02d}" for month in range(1, 13)) if name not in months["period"].to_list()]
+    if months.is_empty():
+        return Cell(missing="无购进计量或填报 no purchase is measured or reported")
+    if lacking:
+        return Cell(missing=f"缺少月份，未购进请填 0 months without a figure, enter 0 where nothing came: {', '.join(lacking)}")
+    by = [factor(unit, form) for unit in months["unit"]]
+    if any(one is None for one in by):
+        return Cell(missing=_NO_LINK)
+    documents = "; ".join(months["documents"].drop_nulls().unique(maintain_order=True))
+    quantity = sum(value * (one or 0.0) for value, one in zip(months["counted_quantity"], by, strict=True))
+    kinds = ", ".join(months["counts"].drop_nulls().unique(maintain_order=True))
+    return Cell(quantity, f"已核对的填报 reported and checked: {kinds}{' ' + documents if documents else ''}")
+
+
+# --- what the papers are filled from ---
+
+def _carriers(site: Site, enterprise: str, year: int) -> pl.DataFrame:
+    """The year's ENERGY of the enterprise by carrier, flow, use, unit and coefficients."""
+    rows = _result(site, "carriers", schemas.ENERGY).filter(enterprise=enterprise, period=str(year))
+    rows = rows.with_columns(pl.col("flow").fill_null("consumed"), pl.col("use").fill_null("fuel"))
+    keys = ["carrier", "flow", "use", "unit", "calorific_kgce_per_unit", "equivalent_kgce_per_unit"]
+    whole = {name: pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).sum()) for name in ("quantity", "calorific_tce", "equivalent_tce")}
+    return rows.group_by(keys, maintain_order=True).agg(
+        pl.col("covered_ratio").min(), pl.col("estimated_ratio").max(),
+        pl.col("calorific_source", "equivalent_source", "missing").drop_nulls().first(),
+        **whole,
+    ).sort("carrier", "flow", "use")
+
+
+def _total(site: Site, enterprise: str, year: int) -> dict[str, Any] | None:
+    shape = pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})
+    rows = _result(site, "energy", shape).filter(enterprise=enterprise, period=str(year))
+    return rows.row(0, named=True) if rows.height else None
+
+
+def _result(site: Site, name: str, schema: pl.Schema) -> pl.DataFrame:
+    frame = site.derived.read_result(name)
+    return schemas.empty(schema) if frame is None else schemas.conform(frame, schema)
+
+
+def _incomplete(row: Mapping[str, Any], year: int, today: date) -> str:
+    """Why a figure of the year is not known whole; "" where it is (decisions.md 6)."""
+    if today.year <= year:
+        return "年度未结束 the year is not over"
+    if "quantity" in row and row["quantity"] is None:
+        return str(row["missing"] or "没有计量到数量 nothing was measured")
+    covered = row["covered_ratio"]
+    if covered is not None and covered < MIN_COVERED_RATIO:
+        return f"数据仅覆盖 {covered:.1%}，低于 {MIN_COVERED_RATIO:.0%} only {covered:.1%} is covered"
+    return ""
+
+
+def _form_unit(carrier: str, unit: str) -> str:
+    """The unit of the statistical form: t, 10^4 m3 (at the condition that is measured), 10^4 kWh, GJ; others stay."""
+    if carrier == "electricity":
+        return "10^4 kWh"
+    of = dimension(unit)
+    return "GJ" if of == "energy" else _FORM_UNITS.get(of or "", unit)
+
+
+def _known(value: Any, source: str, missing: str) -> Cell:
+    return Cell(missing=missing or "未知 not known") if value is None else Cell(value, source)
+
+
+def _both(kind: str, code: str | None) -> str | None:
+    return None if code is None else _text(term("zh", kind, code), term("en", kind, code))
+
+
+def _text(zh: str | None, en: str | None) -> str | None:
+    return " ".join(dict.fromkeys(part for part in (zh, en) if part)) or None
+
+
+def _digits(value: Any) -> Any:
+    """A number at the digits that mean something: what floating point adds beyond them is no figure."""
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value
+
+
+def _letter(column: int) -> str:
+    return chr(ord("A") + column)
