@@ -97,7 +97,7 @@ PERIOD_VERDICT: Final = pl.Schema({  # what validation says of registers against
     "missing": pl.String(),  # why it is unknown
     "checked": pl.UInt32(), "broken": pl.UInt32(),  # what was compared in the period, and how much of it broke the rule
 })
-VERDICT_COUNT: Final = pl.Schema({  # readings of a register on a local day by what a rule said of them; rule null: passed all that were asked
+VERDICT_COUNT: Final = pl.Schema({  # readings of a register on a local day by what a rule said of them; rule null: by their verdict
     "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT, "day": pl.Date(), "rule": pl.String(), "verdict": pl.String(),
     "readings": pl.UInt32(),
 })

@@ -133,11 +133,14 @@ def verifiability_counts(
 
 
 def validity_counts(judged: pl.DataFrame | None, received: pl.DataFrame, registers: pl.DataFrame, periods: pl.DataFrame) -> pl.DataFrame:
-    """Validity: readings that validation did not fail, of those that it judged.
+    """Validity: readings that passed validation, of those that passed or failed.
+
+    A reading that broke no rule, but could not be judged by one, is neither good nor bad. A day with such readings does not count, and
+    a register of which no day counts makes its meter unknown.
 
     Args:
-        judged: register_key, day, judged, failed (readings). None: validation does not run, so all are unknown.
-        received: RECEIVED: a day with readings of which none was judged makes the meter unknown.
+        judged: register_key, day, passed, failed, unknown (readings). None: validation does not run, so all are unknown.
+        received: RECEIVED: a day with readings at which validation did not look makes the meter unknown.
         registers: register_key, enterprise, meter.
         periods: period, first, last.
 
@@ -146,14 +149,17 @@ def validity_counts(judged: pl.DataFrame | None, received: pl.DataFrame, registe
     """
     days = received.select("register_key", "day").unique()
     if judged is None:
-        rows = days.with_columns(judged=pl.lit(None, pl.Int64()), failed=pl.lit(None, pl.Int64()))
+        rows = days.with_columns(pl.lit(None, pl.Int64()).alias(name) for name in ("passed", "failed", "unknown"))
     else:
-        counted = judged.group_by("register_key", "day").agg(pl.col("judged", "failed").cast(pl.Int64()).sum())
+        counted = judged.group_by("register_key", "day").agg(pl.col("passed", "failed", "unknown").cast(pl.Int64()).sum())
         rows = counted.join(days, on=["register_key", "day"], how="full", coalesce=True)
-    unknown = pl.col("judged").is_null().any()
-    found = _placed(rows, registers, periods).group_by(_CELL).agg(
-        good=pl.when(~unknown).then((pl.col("judged") - pl.col("failed")).sum()), total=pl.when(~unknown).then(pl.col("judged").sum()),
+    clear = pl.col("unknown") == 0
+    by_register = _placed(rows, registers, periods).group_by("register_key", *_CELL).agg(
+        good=pl.col("passed").filter(clear).sum(), total=(pl.col("passed") + pl.col("failed")).filter(clear).sum(),
+        known=pl.col("unknown").is_not_null().all() & clear.any(),
     )
+    known = pl.col("known").all()
+    found = by_register.group_by(_CELL).agg(pl.when(known).then(pl.col(name).sum()).alias(name) for name in ("good", "total"))
     return _counts(found, "validity")
 
 

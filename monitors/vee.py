@@ -129,16 +129,18 @@ class Validated:
 
     @property
     def counts(self) -> pl.DataFrame:
-        """VERDICT_COUNT: how many readings of each register and local day broke each rule, could not be judged by it, or passed (rule null)."""
+        """VERDICT_COUNT: by register and local day, how many readings broke each rule or could not be judged by it; rule null: by their verdict."""
         runs = pl.concat([one.runs for one in self.found])
         names = sorted(_BITS)
-        parts = [runs.filter(pl.col("broken") == 0, pl.col("unknown") == 0).with_columns(rule=len(names), verdict=_VERDICTS.index("passed"))]
+        failed, unclear = pl.col("broken") > 0, pl.col("unknown") > 0
+        said = {"failed": failed, "unknown": ~failed & unclear, "passed": ~failed & ~unclear}
+        parts = [runs.filter(those).with_columns(rule=len(names), verdict=_VERDICTS.index(verdict)) for verdict, those in said.items()]
         for verdict, column in (("failed", "broken"), ("unknown", "unknown")):
             masks = runs[column].unique()
             for place, name in enumerate(names):
                 if (masks & _BITS[name] > 0).any():
-                    said = runs.filter(pl.col(column) & _BITS[name] > 0)
-                    parts.append(said.with_columns(rule=place, verdict=_VERDICTS.index(verdict)))
+                    those = runs.filter(pl.col(column) & _BITS[name] > 0)
+                    parts.append(those.with_columns(rule=place, verdict=_VERDICTS.index(verdict)))
         by = ("register_key", "day", "rule", "verdict")
         rows = pl.concat(part.select(*by, "readings") for part in parts)
         key, day = pl.col("register_key").cast(pl.Int64), pl.col("day").to_physical().cast(pl.Int64)

@@ -130,8 +130,8 @@ def _counts(site: Site, first: date, last: date, now: datetime, periods: pl.Data
     received = site.derived.read("received", first, last).collect()
     spans = due_spans(_first_received(site, last), registers, start, end)
     came = site.derived.read("arrivals", first, last).collect()
-    looked = site.derived.read("verdict_counts", first, last).select("register_key", "day").unique().collect()
-    judged = _judged(came, looked, site.derived.read("verdicts", first, last).collect())
+    verdicts = site.derived.read("verdict_counts", first, last).filter(pl.col("rule").is_null()).collect()
+    judged = _judged(verdicts)
     starts = site.derived.read("day_starts", first, last).collect()
     refused = site.quarantine.by_day(start, end, zone)
     return pl.concat([
@@ -140,7 +140,7 @@ def _counts(site: Site, first: date, last: date, now: datetime, periods: pl.Data
         data_quality.timeliness_counts(came, received, weights, names, periods),
         data_quality.verifiability_counts(came, received, _checked(site, periods), names, periods),
         data_quality.validity_counts(judged, received, names, periods),
-        data_quality.conformity_counts(received, refused, looked, starts, spans, names, periods),
+        data_quality.conformity_counts(received, refused, judged, starts, spans, names, periods),
     ])
 
 
@@ -171,12 +171,10 @@ def _read_ones(site: Site) -> pl.DataFrame:
     return site.register.registers().filter(pl.col("kind") != "derived")
 
 
-def _judged(came: pl.DataFrame, looked: pl.DataFrame, failed: pl.DataFrame) -> pl.DataFrame:
-    """register_key, day, judged, failed: what validation says of the readings of the days at which it looked."""
-    day = ["register_key", "day"]
-    wrong = failed.filter(pl.col("copy") == 0).group_by(day).agg(failed=pl.len())
-    rows = came.select(*day, judged="readings").join(looked, on=day, how="semi").join(wrong, on=day, how="left")
-    return rows.with_columns(pl.col("failed").fill_null(0))
+def _judged(verdicts: pl.DataFrame) -> pl.DataFrame:
+    """register_key, day, passed, failed, unknown: readings by their verdict, of the days at which validation looked."""
+    said = {name: pl.col("readings").filter(pl.col("verdict") == name).sum() for name in ("passed", "failed", "unknown")}
+    return verdicts.group_by("register_key", "day").agg(**said)
 
 
 def _checked(site: Site, periods: pl.DataFrame) -> pl.DataFrame:

@@ -28,9 +28,9 @@ def verdicts(
 ) -> Response:
     """Readings that broke a rule, with all rules that they broke and those that could not be judged.
 
-    `of=counts`: how many readings of each register and day broke each rule, could not be judged by it (`unknown`), or passed all that were
-    asked (without a rule). `of=periods`: registers against each other, and whether days start with a reading. `as_of` gives what validation
-    said then: of the readings that had arrived, by the rules and the register known then.
+    `of=counts`: how many readings of each register and day broke each rule or could not be judged by it (`unknown`); without a rule: how many
+    failed, are unknown (none broken, some not judged) or passed. `of=periods`: registers against each other, and whether days start with a
+    reading. `as_of` gives what validation said then: of the readings that had arrived, by the rules and the register known then.
     """
     scope.require("readings")
     names = {"enterprise": enterprise, "meter": meter, "register": register}

@@ -137,14 +137,32 @@ def test_where_nobody_looked_for_a_second_source_verifiability_is_not_known():
     assert shown(uncounted) == {("E", "M"): (None, None)}
 
 
-def test_validity_is_what_validation_did_not_fail_and_unknown_where_it_did_not_look():
+def test_validity_is_what_passed_of_what_passed_or_failed_and_unknown_where_validation_did_not_look():
     readings = pl.concat([whole_day(1), whole_day(2)])
-    judged = pl.DataFrame(
-        {"register_key": [1, 1], "day": [DAY, DAY], "judged": [90, 6], "failed": [0, 2]}, schema_overrides={"register_key": pl.UInt32()},
-    )
+    judged = verdicts((1, DAY, 94, 2, 0))
     received = received_runs(readings, ZONE)
     assert shown(validity_counts(judged, received, NAMES, PERIODS)) == {("E", "M"): (94, 96), ("E", "N"): (None, None)}
     assert shown(validity_counts(None, received, NAMES, PERIODS)) == {("E", "M"): (None, None), ("E", "N"): (None, None)}
+
+
+def verdicts(*rows):
+    return pl.DataFrame(
+        rows, orient="row",
+        schema={"register_key": pl.UInt32(), "day": pl.Date(), "passed": pl.UInt32(), "failed": pl.UInt32(), "unknown": pl.UInt32()},
+    )
+
+
+@pytest.mark.parametrize(("rows", "count"), [
+    ([(1, DAY, 96, 0, 0)], (96, 96)), ([(1, DAY, 0, 96, 0)], (0, 96)), ([(1, DAY, 95, 0, 1)], (None, None)), ([(1, DAY, 0, 2, 94)], (None, None)),
+    ([(1, DAY, 90, 6, 0), (1, DAY + timedelta(days=1), 90, 5, 1)], (90, 96)),
+    ([(1, DAY, 90, 6, 0), (3, DAY, 80, 1, 0)], (170, 177)), ([(1, DAY, 96, 0, 0), (3, DAY, 95, 0, 1)], (None, None)),
+])
+def test_a_reading_that_could_not_be_judged_is_neither_good_nor_bad(rows, count):
+    """Registers 1 and 3 are of one meter."""
+    names = pl.concat([NAMES.filter(pl.col("register_key") == 1), NAMES.filter(pl.col("register_key") == 1).with_columns(
+        register_key=pl.lit(3, pl.UInt32()))])
+    received = received_runs(whole_day(1), ZONE)
+    assert shown(validity_counts(verdicts(*rows), received, names, PERIODS)) == {("E", "M"): count}
 
 
 @pytest.mark.parametrize(("verdict", "count"), [("passed", (97, 97)), ("failed", (96, 97)), ("unknown", (None, None)), (None, (96, 96))])

@@ -430,7 +430,8 @@ def test_counts_add_up_to_the_verdicts_by_day() -> None:
     assert done.failed.height == verdicts.filter(verdict="failed").height > 0
     for rule in ("rating", "negative", "duplicate"):
         assert counts.filter(rule=rule, verdict="failed")["readings"].sum() == len(broken(verdicts, rule))
-    assert counts.filter(verdict="passed")["readings"].sum() == verdicts.filter(verdict="passed").height
+    for verdict in ("passed", "failed", "unknown"):
+        assert counts.filter(pl.col("rule").is_null(), verdict=verdict)["readings"].sum() == verdicts.filter(verdict=verdict).height
     assert counts["start"].unique().sort().to_list() == [MIDNIGHT + timedelta(days=day) for day in range(3)]
 
 

@@ -31,8 +31,12 @@ def derive(site) -> None:
     came = arrivals(readings, zone)
     days = came.select("register_key", "day")
     site.derived.replace("arrivals", came, days)
-    counts = came.select("register_key", "day", "start", "readings").with_columns(verdict=pl.lit("passed"))
-    site.derived.replace("verdict_counts", conform(counts, VERDICT_COUNT), days)
+    wrong = pl.col("register_key").is_in([names[E1]]).cast(pl.UInt32)
+    counts = came.select("register_key", "day", "start", "readings")
+    both = [counts.with_columns(verdict=pl.lit(verdict), readings=count) for verdict, count in (
+        ("passed", pl.col("readings") - wrong), ("failed", wrong),
+    )]
+    site.derived.replace("verdict_counts", conform(pl.concat(both), VERDICT_COUNT), days)
     failed = pl.DataFrame({"register_key": [names[E1]], "start": [MIDNIGHT + QUARTER], "copy": [0], "day": [DAY], "broken_rules": ["rating"]})
     site.derived.replace("verdicts", conform(failed, FAILED), days)
     starts = conform(came.select("register_key", "day", "start").with_columns(verdict=pl.lit("passed")), pl.Schema(JUDGED))
@@ -108,6 +112,23 @@ def test_registers_of_which_nothing_was_counted_are_unknown_and_not_zero(week):
     enterprise, = index(week, "enterprise")
     assert [enterprise[f"{part}_unknown"] for part in QUALITY_PARTS] == [0, 0, 1, 0, 1, 1]
     assert (enterprise["timeliness_good"], enterprise["timeliness_total"]) == (8, 48)
+
+
+def test_readings_that_could_not_be_judged_are_not_counted_as_valid(site, deliver):
+    """On its first day a register has no history, and no rating is declared; who does not ask for these says so."""
+    for part in range(12):
+        deliver(part + 1, [(*C1, MIDNIGHT + QUARTER * (8 * part + slot), 8.0 * part + slot) for slot in range(8)])
+    while Settler(site).once():
+        pass
+    Roller(site).once()
+    coal, _ = index(site, "meter")
+    assert (coal["validity_good"], coal["validity_total"], coal["validity_unknown"], "validity" in coal["missing"]) == (None, None, 1, True)
+    asked = ("range", "rating", "resolution", "step_back", "frozen", "copied_pattern", "jump", "unit_scale")
+    rules = [{"enterprise": ENTERPRISE, "rule": rule, "enabled": False} for rule in asked]
+    site.register.apply({"rule": pl.DataFrame(rules)}, by="test", known_from=MIDNIGHT)
+    Roller(site).once()
+    coal, _ = index(site, "meter")
+    assert (coal["validity_good"], coal["validity_total"], coal["validity_unknown"], "validity" in coal["missing"]) == (96, 96, 0, False)
 
 
 def test_what_is_not_due_yet_is_not_lacking(week):
