@@ -31,11 +31,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import polars as pl
 
-from config.schemas import BOUND, FAILED, HISTORY, INSTANT, READING, READING_VERDICT, SET_ASIDE, VERDICT_COUNT, conform, empty
+from config.schemas import BOUND, EVENT, FAILED, HISTORY, INSTANT, READING, READING_VERDICT, SET_ASIDE, VERDICT_COUNT, conform, empty
 from monitors.axis import Axis, Slots, axis_of, position_of
 from monitors.intervals import USUAL_TOLERANCE
 
@@ -61,9 +61,9 @@ _FAILED_ROW: Final = pl.Schema({
     "register_key": pl.UInt32(), "day": pl.Date(), **_ROW, "severity": pl.Int8(), "unit_factor": pl.Float64(),
 })
 _RUN: Final = pl.Schema({"register_key": pl.UInt32(), "day": pl.Date(), "broken": pl.Int64(), "unknown": pl.Int64(), "readings": pl.UInt32()})
-_OF_DAY: Final = (
-    "day_profile", "day_steps", "day_different", "past_days", "past_least", "past_greatest", "past_usual", "copied",
-)
+_PAST: Final = ("past_days", "past_least", "past_greatest", "past_usual", "past_changed_us", "past_unchanged", "copied")
+_NOT_OF_CUMULATIVE: Final = ("past_least", "past_usual")  # nothing is asked of them for cumulative registers
+_OF_DAY: Final = ("day_profile", "day_steps", "day_different", "past_days", "past_least", "past_greatest", "past_usual", "copied")
 _VERDICTS: Final = ("failed", "passed", "unknown")  # in the order of the alphabet, as tables are sorted
 _JUDGED: Final = (*POINT_RULES, *STEP_RULES)
 _severity_name: Final = pl.col("severity").replace_strict(dict(enumerate(SEVERITIES)), default=None, return_dtype=pl.String())
@@ -219,8 +219,11 @@ class _Dated:
 
     def __init__(self, rows: pl.DataFrame, registers: int) -> None:
         """`rows`: position, from_us (null: always) and attributes; each position has one at least."""
-        self.rows = rows.sort("position", "from_us", nulls_last=False)
         place = pl.int_range(registers, eager=True)
+        if rows["position"].equals(place):  # one for each, in order
+            self.rows, self._first, self._count, self._several = rows, place, place, 1
+            return
+        self.rows = rows.sort("position", "from_us", nulls_last=False)
         self._first = self.rows["position"].search_sorted(place, side="left").cast(pl.Int64)
         self._count = self.rows["position"].search_sorted(place, side="right").cast(pl.Int64) - self._first
         self._several = max([1, *self._count.unique().to_list()])
@@ -465,12 +468,15 @@ def _register_rows(registers: pl.DataFrame, keys: pl.Series) -> _Dated:
 def _limits(held: pl.DataFrame, keys: pl.Series) -> dict[str, _Dated]:
     """The bounds of each rule that has any, with a row for every register: one without a bound is not asked."""
     all_of = pl.DataFrame({"position": pl.int_range(len(keys), eager=True)})
-    rows = held.with_columns(position=position_of(held["register_key"], keys)).filter(pl.col("position").is_not_null())
+    rows = held.select(
+        "rule", "low", "high", "enabled", severity=_SEVERITY, from_us=pl.col("valid_from").to_physical(),
+        position=position_of(held["register_key"], keys),
+    ).drop_nulls("position")
     found = {}
-    for (name,), of_rule in rows.partition_by("rule", as_dict=True).items():
-        own = of_rule.select("position", "low", "high", "enabled", severity=_SEVERITY, from_us=pl.col("valid_from").to_physical())
-        complete = all_of.join(own, on="position", how="left").with_columns(pl.col("enabled").fill_null(False))
-        found[str(name)] = _Dated(complete, len(keys))
+    for (name,), of_rule in rows.partition_by("rule", as_dict=True, include_key=False).items():
+        if not of_rule["position"].equals(all_of["position"]):
+            of_rule = all_of.join(of_rule, on="position", how="left").with_columns(pl.col("enabled").fill_null(False))  # noqa: PLW2901 - made whole
+        found[str(name)] = _Dated(of_rule, len(keys))
     return found
 
 
@@ -500,8 +506,7 @@ def validated(
         aside, axis = _aside_bits(readings, set_aside), axis_of(known, registers, events, keys, zone)
         own, limits = _register_rows(registers, keys), _limits(bounds(registers, rules), keys)
         for rows in _chunks(position, len(keys), axis):
-            asked, of_day = _part(readings, rows, position, aside, axis, registers, own, events)
-            of_day = of_day.with_columns(_asked_days(of_day, days))
+            asked, of_day = _part(readings, rows, position, aside, axis, registers, own, events, days)
             history = _history(asked, of_day)
             histories.append(history)
             judged.append(_verdicts(asked, _past(of_day, history, before), limits))
@@ -576,41 +581,20 @@ def _chunks(position: pl.Series, registers: int, axis: Axis) -> Iterator[pl.Seri
 
 def _part(
     readings: pl.DataFrame, rows: pl.Series | None, position: pl.Series, aside: pl.Series, axis: Axis, registers: pl.DataFrame, own: _Dated,
-    events: pl.DataFrame,
+    events: pl.DataFrame, days: pl.DataFrame | None,
 ) -> tuple[_Asked, pl.DataFrame]:
     """The readings of some registers in order, each with its last counted one before and its consumption by the hour; and their local days.
 
     Returns:
         What rules can be asked of: row (of the readings), group (its day, by order), position, at, v, received_us, aside, counted, prev_v,
-        prev_at, since, step, fell, per_h, moved, ...; and of each day group, register_key, position, day, start (us) and begin (the place
-        of its first reading).
+        prev_at, since, step, fell, per_h, moved, ...; and of each day group, register_key, position, day, start (us), begin (the place of
+        its first reading) and asked (whether it is judged).
     """
-    frame = pl.DataFrame({
-        "row": pl.int_range(readings.height, dtype=pl.UInt32, eager=True), "position": position, "at": readings["read_at"].to_physical(),
-        "v": readings["value"], "received_us": readings["received_at"].to_physical(), "aside": aside,
-    })
-    if rows is not None:
-        frame = frame[rows.cast(pl.UInt32)]
-    least = int(frame["position"].min())  # type: ignore[arg-type]  # not empty
-    packed = (_position - least) * axis.span + (_at - axis.base)
-    finite = _v.is_finite().fill_null(value=False)
-    frame = frame.with_columns(k=packed, counted=(pl.col("aside") == 0) & finite)
-    if not (frame["k"] > frame["k"].shift(1)).all():
-        frame = _in_order(frame, readings)
-    slots = Slots(axis, "day")
-    slot = slots.of(frame["k"])
-    begins = (slot != slot.shift(1)).fill_null(value=True)
-    begin = begins.arg_true()
-    at_position, midnight = frame["position"].gather(begin), slots.low(slot.gather(begin))
-    start = (midnight + (axis.base - (at_position - least) * axis.span)).cast(INSTANT)
-    of_day = pl.DataFrame({
-        "group": pl.int_range(len(begin), dtype=pl.UInt32, eager=True), "register_key": axis.keys.gather(at_position), "position": at_position,
-        "day": start.dt.convert_time_zone(axis.zone).dt.date(), "start": start.to_physical(), "begin": begin,
-    })
+    frame, of_day = _by_day(readings, rows, position, aside, axis)
+    of_day = of_day.with_columns(_asked_days(of_day, days))
+    frame, of_day = _needed(frame, of_day)
     last = {name: _last_of(name, all_count=bool(frame["counted"].all())) for name in ("position", "at", "v")}
-    frame = frame.drop("k").with_columns((begins.cum_sum().cast(pl.UInt32) - 1).alias("group").set_sorted(), *(
-        pl.when(last["position"] == _position).then(last[name]).alias(f"prev_{name}") for name in ("at", "v")
-    ))
+    frame = frame.with_columns(pl.when(last["position"] == _position).then(last[name]).alias(f"prev_{name}") for name in ("at", "v"))
     asked = _Asked(frame, own, {})
     kind, *_ = (asked.own(name) for name in ("kind", "max_rate_per_h", "modulus", "net", "resolution"))
     assert kind is not None  # filled where they are read
@@ -627,6 +611,93 @@ def _part(
         moved=pl.col("counted") & ((_v != pl.col("prev_v")) | pl.col("changed")).fill_null(value=False),
     )
     return asked, of_day
+
+
+def _by_day(
+    readings: pl.DataFrame, rows: pl.Series | None, position: pl.Series, aside: pl.Series, axis: Axis,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Readings in order (row, position, at, v, received_us, aside, counted, group: their day); and the days of each register in order."""
+    frame = pl.DataFrame({
+        "row": pl.int_range(readings.height, dtype=pl.UInt32, eager=True), "position": position, "at": readings["read_at"].to_physical(),
+        "v": readings["value"], "received_us": readings["received_at"].to_physical(), "aside": aside,
+    })
+    if rows is not None:
+        frame = frame[rows.cast(pl.UInt32)]
+    frame = frame.with_columns(counted=(pl.col("aside") == 0) & _v.is_finite().fill_null(value=False))
+    least = cast(int, frame["position"].min())
+    frame = frame.with_columns(k=(_position - least) * axis.span + (_at - axis.base))
+    if not (frame["k"] > frame["k"].shift(1)).all():
+        frame = _in_order(frame, readings)
+    slots = Slots(axis, "day")
+    slot = slots.of(frame["k"])
+    begins = (slot != slot.shift(1)).fill_null(value=True)
+    begin = begins.arg_true()
+    position, midnight = frame["position"].gather(begin), slots.low(slot.gather(begin))
+    start = midnight + (axis.base - (position - least) * axis.span)
+    of_day = pl.DataFrame({
+        "group": pl.int_range(len(begin), dtype=pl.UInt32, eager=True), "register_key": axis.keys.gather(position), "position": position,
+        "day": start.cast(INSTANT).dt.convert_time_zone(axis.zone).dt.date(), "start": start, "begin": begin,
+    })
+    return frame.drop("k").with_columns((begins.cum_sum().cast(pl.UInt32) - 1).alias("group").set_sorted()), of_day
+
+
+def _needed(frame: pl.DataFrame, of_day: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The readings of the days that are asked for and the counted ones next to these; with the days of which any are left."""
+    if of_day["asked"].all():
+        return frame, of_day
+    beside = pl.concat([places.filter(of_day["asked"]) for places in _counted_beside(frame, of_day)]).drop_nulls()
+    frame = frame.filter(of_day["asked"].gather(frame["group"]).scatter(beside, True))  # a neighbour of another register does no harm
+    begins = (frame["group"] != frame["group"].shift(1)).fill_null(value=True)
+    begin = begins.arg_true()
+    of_day = of_day[frame["group"].gather(begin)].with_columns(begin.alias("begin"), group=pl.int_range(len(begin), dtype=pl.UInt32, eager=True))
+    return frame.with_columns((begins.cum_sum().cast(pl.UInt32) - 1).alias("group").set_sorted()), of_day
+
+
+def _counted_beside(frame: pl.DataFrame, of_day: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+    """The places of the last counted reading before each day and of the first one after it, of whichever register."""
+    begin, end = of_day["begin"].cast(pl.Int64), of_day["begin"].shift(-1, fill_value=frame.height).cast(pl.Int64)
+    if frame["counted"].all():
+        return (begin - 1).set(begin == 0, None), end.set(end == frame.height, None)
+    place = frame.select(pl.when("counted").then(pl.int_range(pl.len())))
+    before = place.select(pl.all().forward_fill().shift(1)).to_series()
+    after = place.select(pl.all().backward_fill().shift(-1)).to_series()
+    return before.gather(begin), after.gather(end - 1)
+
+
+def grounds(readings: pl.DataFrame, set_aside: pl.DataFrame, registers: pl.DataFrame, *, zone: str) -> pl.DataFrame:
+    """What the verdicts of each day rest on besides its own readings, the rules and earlier days: where it is the same, so are they.
+
+    That is what is set aside of the day, the counted reading before it and, of an interval register, when the one after it is.
+
+    Args:
+        readings: READING, as for `validated`.
+        set_aside: SET_ASIDE.
+        registers: REGISTER.
+        zone: the place whose days are meant.
+
+    Returns:
+        register_key, day, grounds (a fingerprint), of registers with a row.
+    """
+    keys = registers["register_key"].unique().sort()
+    position = position_of(readings["register_key"], keys)
+    known = readings if not position.has_nulls() else readings.filter(position.is_not_null())
+    found = [pl.DataFrame(schema={"register_key": pl.UInt32, "day": pl.Date, "grounds": pl.UInt64})]
+    if known.height:
+        aside, axis = _aside_bits(readings, set_aside), axis_of(known, registers, empty(EVENT), keys, zone)
+        kinds = _register_rows(registers, keys).rows.group_by("position", maintain_order=True).agg(pl.col("kind").last())["kind"]
+        named = set_aside.with_columns(pl.col("broken_rules").list.join(" "), day=day_of("read_at", zone))
+        gone = named.select("register_key", "day", gone=named.hash_rows(seed=0) // 2**16).group_by("register_key", "day").agg(pl.col("gone").sum())
+        for rows in _chunks(position, len(keys), axis):
+            frame, of_day = _by_day(readings, rows, position, aside, axis)
+            before, after = (frame.select(pl.col("position", "at", "v").gather(places)) for places in _counted_beside(frame, of_day))
+            own, kind = pl.lit(of_day["position"]), pl.lit(kinds.gather(of_day["position"]))
+            edges = pl.concat([before, after.select(pl.all().name.suffix("_after"))], how="horizontal").select(
+                *(pl.when(_position == own).then(name) for name in ("at", "v")),
+                pl.when((pl.col("position_after") == own) & (kind == _INTERVAL)).then("at_after"),
+            )
+            days = of_day.select("register_key", "day").join(gone, on=["register_key", "day"], how="left", maintain_order="left")
+            found.append(days.select("register_key", "day", grounds=edges.with_columns(days["gone"]).hash_rows(seed=0)))
+    return pl.concat(found)
 
 
 def _in_order(frame: pl.DataFrame, readings: pl.DataFrame) -> pl.DataFrame:
@@ -715,15 +786,16 @@ def _history(asked: _Asked, of_day: pl.DataFrame) -> pl.DataFrame:
     in_steps = (pl.when(cumulative).then("step").otherwise("v") / resolution).round().cast(pl.Int64, strict=False).fill_null(0)
     minute = (_at - start) // 60_000_000
     mixed = [((in_steps % _PRIME) * first + minute * second) % _PRIME for first, second in ((48_271, 69_621), (16_807, 39_373))]
+    used = counted & (size > 0)
     rows = asked.table().select(
-        "group", "counted", inside=inside, used=pl.when(counted & (size > 0)).then(size), caught_up=_caught_up(part),
+        "group", "counted", inside=inside, used=pl.when(used).then(size), great=pl.when(used & ~_caught_up(part)).then(size),
         change=pl.when(inside & (in_steps != 0)).then(in_steps), moved_place=pl.when("moved").then(pl.int_range(pl.len(), dtype=pl.UInt32)),
         **{f"mark_{nth}": pl.when(inside).then(one * one % _PRIME) for nth, one in enumerate(mixed)},
     )
     used, change = pl.col("used"), pl.col("change")
     days = rows.group_by("group", maintain_order=True).agg(
         steps=pl.col("inside").sum(), readings=pl.col("counted").sum(), least_per_h=used.min(), usual_per_h=used.median(),
-        greatest_per_h=used.filter(~pl.col("caught_up")).max() if rows["caught_up"].any() else used.max(),
+        greatest_per_h=pl.col("great").max(),
         moved_place=pl.col("moved_place").max(), different=change.n_unique() - (change.null_count() > 0).cast(pl.UInt32),
         profile=pl.col("mark_0").sum() * 2**20 + pl.col("mark_1").sum() % 2**20,
     ).hstack(of_day.drop("group"))
@@ -770,6 +842,32 @@ def _past(of_day: pl.DataFrame, history: pl.DataFrame, before: pl.DataFrame) -> 
     )
     own = wanted.rename({name: f"day_{name}" for name in ("profile", "steps", "different")})
     return of_day.join(own, on=on, how="left", maintain_order="left").join(past, on=on, how="left", maintain_order="left")
+
+
+def looking_back(was: pl.DataFrame, now: pl.DataFrame, others: pl.DataFrame, registers: pl.DataFrame) -> pl.DataFrame:
+    """The later days whose verdicts may be others since some days before them are.
+
+    Args:
+        was: HISTORY of the days that were judged again, as it was.
+        now: HISTORY of the same days, as it is.
+        others: HISTORY of the days around.
+        registers: REGISTER.
+
+    Returns:
+        register_key, day.
+    """
+    on = ["register_key", "day"]
+    changed = pl.concat([one.join(other, on=one.columns, how="anti", nulls_equal=True) for one, other in ((was, now), (now, was))])
+    ahead = pl.concat_list(pl.col("day") + timedelta(days=ahead) for ahead in range(1, LOOK_BACK + 1))
+    later = others.join(changed.select("register_key", day=ahead).explode("day").unique(), on=on, how="semi")
+    if later.is_empty():
+        return later.select(on)
+    before, after = (_past(later.select(on), later, pl.concat([others, one])) for one in (was, now))
+    last = registers.sort("register_key", "valid_from", nulls_last=False).unique("register_key", keep="last", maintain_order=True)
+    cumulative = later["register_key"].is_in(last.filter(pl.col("kind") == "cumulative")["register_key"].implode())
+    differs = {name: before[name].ne_missing(after[name]) for name in _PAST}
+    asked = [one & ~cumulative if name in _NOT_OF_CUMULATIVE else one for name, one in differs.items()]
+    return later.select(on).filter(pl.DataFrame([one.alias(str(n)) for n, one in enumerate(asked)]).select(pl.any_horizontal(pl.all())).to_series())
 
 
 def _verdicts(asked: _Asked, of_day: pl.DataFrame, limits: Mapping[str, _Dated]) -> Found:

@@ -24,6 +24,8 @@ from store.derived import Table
 READINGS_AT_ONCE = 1_000_000  # about as many are worked on at once: bounds the memory
 ROWS_AT_ONCE = 2_000_000  # of derived tables that wait to be written together
 GRAINS: Final[Mapping[Table, Literal["hour", "day"]]] = {"hourly": "hour", "daily": "day"}
+_DAY: Final = ("register_key", "day")
+_PRINTS: Final = ("result", "grounds")  # of DAY_RANGE: what a day's rows are known again by
 _LONG: Final = timedelta(days=200 * 366)  # longer than any register
 
 
@@ -48,7 +50,7 @@ class Roller:
     _rows: Rows = field(default_factory=Rows)
     _readings_a_day: float | None = None  # of one register, as last seen
     _waiting: dict[Table, list[tuple[pl.DataFrame, pl.DataFrame]]] = field(default_factory=lambda: defaultdict(list))
-    _unjudged: list[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]] = field(default_factory=list)  # READING, SET_ASIDE, days
+    _redone: list[pl.DataFrame] = field(default_factory=list)  # register_key, day: of which something may be other than before
 
     def once(self) -> int:
         """Recompute what is dirty now; how many register-days were marked."""
@@ -68,17 +70,18 @@ class Roller:
         registers = self._rows.registers
         derived = registers.filter(pl.col("kind") == "derived")["register_key"].unique()
         first, last, all_keys = _day(run["day"].min()), _day(run["day"].max()), run["register_key"].unique().sort()
-        length, keys, redone = (last - first).days + 1, all_keys.filter(~all_keys.is_in(derived.implode())), [run.select("register_key", "day")]
+        length, keys = (last - first).days + 1, all_keys.filter(~all_keys.is_in(derived.implode()))
+        self._redone = [run.select("register_key", "day")]
         while not keys.is_empty():
             step = max(1, int(READINGS_AT_ONCE / (self._readings_a_day or 1.0) / length))
             taken = self._recompute(keys.head(step).to_list(), first, last)
             self._readings_a_day = max(1.0, taken / (min(step, keys.len()) * length))
             keys = keys.slice(step)
-            redone += [days for *_, days in self._unjudged] if len(derived) else []
             if sum(rows.height for table in self._waiting.values() for rows, _ in table) > ROWS_AT_ONCE:
                 self._write()
         if len(derived):
-            days = formulas.with_derived(pl.concat(redone).unique(), registers)
+            self._write()
+            days = formulas.with_derived(pl.concat(self._redone).unique(), registers)
             self._derive(days.filter(pl.col("register_key").is_in(derived.implode())))
         self._write()
 
@@ -120,7 +123,7 @@ class Roller:
         return spans.select("register_key", day=pl.date_ranges("low", "high")).explode("day").unique()
 
     def _recompute(self, keys: list[int], first: date, last: date) -> int:
-        """Compute some local days of some registers again, and what they reach; how many readings that took."""
+        """Compute some local days of some registers again, and what they reach; how many readings were looked at first."""
         look = self._look(keys, first, last)
         now, own = day_ranges(look.done), pl.col("day").is_between(first, last)
         was = self._ranges_around(keys, first, last)
@@ -139,27 +142,23 @@ class Roller:
         )
         within = ~pl.col("widened") & (pl.col("first") >= first) & (pl.col("last") <= last)
         self._put(look, spans.filter(within))
-        taken = look.given.height
         for (begin, end, is_wide), part in spans.filter(~within).group_by("first", "last", "widened", maintain_order=True):
             some, low, high = part["register_key"].to_list(), _day(begin), _day(end)
             if is_wide:  # the readings next to a window that was widened may be others than before
                 beside = self._beside(some, self._look(some, low, high), low, high)
                 low, high = min(low, _day(beside["first"].min() or low)), max(high, _day(beside["last"].max() or high))
-            taken += self._replace(some, low, high, known=(first, last))
-        return taken
+            self._replace(some, low, high, known=(first, last))
+        return look.given.height
 
-    def _replace(self, keys: list[int], first: date, last: date, known: tuple[date, date]) -> int:
-        """Compute just these days again, from as many readings as that takes; how many. Only on the `known` days are readings others."""
+    def _replace(self, keys: list[int], first: date, last: date, known: tuple[date, date]) -> None:
+        """Compute just these days again, from as many readings as that takes. Only on the `known` days are readings others."""
         look = self._look(keys, first, last)
         windows = self._windows(day_ranges(look.done), self._ranges_around(keys, first, last), keys, first, last)
         days = {"first": pl.lit(first), "last": pl.lit(last)}
         self._put(look, windows.filter(~pl.col("widened")).with_columns(**days), known)
-        taken = look.given.height
         for (begin, end), part in windows.filter("widened").group_by("first", "last", maintain_order=True):
             look = self._look(part["register_key"].to_list(), _day(begin), _day(end))
             self._put(look, part.with_columns(**days), known)
-            taken += look.given.height
-        return taken
 
     def _look(self, keys: list[int], first: date, last: date) -> _Look:
         """The readings of some local days and, on either side, as many as the rules look at; and what counts of those that edits leave."""
@@ -222,7 +221,8 @@ class Roller:
         zone = self.site.settings.site.zone
         redone = spans.select("register_key", day=pl.date_ranges("first", "last")).explode("day")
         own = pl.col("start").dt.convert_time_zone(zone).dt.date()
-        estimates, done = self._of(spans["register_key"].to_list()).edits.filter(pl.col("kind") == "estimate"), look.done
+        rows_of, done = self._of(spans["register_key"].to_list()), look.done
+        estimates = rows_of.edits.filter(pl.col("kind") == "estimate")
         tables: dict[Table, pl.DataFrame] = {}
         for table, grain in GRAINS.items():
             rows = spread(done, grain)
@@ -232,14 +232,26 @@ class Roller:
                 rows = filled(rows, gaps, estimates, grain, zone)
             tables[table] = rows.with_columns(day=own)
         tables["flags"] = done.flags.with_columns(day=own)
-        tables["ranges"] = _with_results(day_ranges(done), tables["hourly"], tables["flags"])
-        # A verdict, or what follows by a formula, may be another one where the hours are the same.
-        self._unjudged.append((look.given, look.aside, redone))
+        tables["ranges"] = _with_results(day_ranges(done), tables["hourly"], tables["flags"]).drop("grounds").join(
+            vee.grounds(look.given, look.aside, rows_of.registers, zone=zone), on=_DAY, how="left", maintain_order="left",
+        )
+        self._redone.append(redone)  # what follows by a formula may be another one where the hours are the same
+        came = judged = redone
         if known is not None:
-            redone = self._differing(redone, tables["ranges"], known)
-        tables["received"], tables["arrivals"] = received_runs(look.given, zone), arrivals(look.given, zone)
-        for name, rows in tables.items():
-            self._waiting[name].append((rows.join(redone, on=["register_key", "day"], how="semi"), redone))
+            differs, own = self._differing(redone, tables["ranges"]), pl.col("day").is_between(*known)
+            redone = differs.filter(own | pl.col("result") | pl.col("grounds")).select(_DAY)
+            came, judged = differs.filter(own).select(_DAY), differs.filter(own | pl.col("grounds")).select(_DAY)
+        if came.height:
+            low, high = self._span(_day(came["day"].min()), _day(came["day"].max()))
+            given = look.given.filter(pl.col("read_at") >= low, pl.col("read_at") < high)
+            self._wait({"received": received_runs(given, zone), "arrivals": arrivals(given, zone)}, came)
+        self._wait(tables, redone)
+        self._wait(validate(self.site, look.given, look.aside, rows_of.registers, rows_of.events, judged), judged)
+
+    def _wait(self, tables: Mapping[Table, pl.DataFrame], days: pl.DataFrame) -> None:
+        """Let the rows of some days (register_key, day) wait to be written."""
+        for table, rows in tables.items():
+            self._waiting[table].append((rows.join(days, on=_DAY, how="semi"), days))
 
     def _derive(self, days: pl.DataFrame) -> None:
         """Let the rows of registers that follow from others by a formula wait to be written, for some days (register_key, day)."""
@@ -270,29 +282,25 @@ class Roller:
             states = found.set_aside["register_key"].unique()
             mine = key.is_in(states.implode())
             judged = pl.DataFrame({"register_key": states}).join(days.select(pl.col("day").unique()), how="cross")
-            self._unjudged.append((look.given.filter(mine), pl.concat([look.aside.filter(mine), found.set_aside]), judged))
+            aside, those = pl.concat([look.aside.filter(mine), found.set_aside]), self._of(states.to_list())
+            self._wait(validate(self.site, look.given.filter(mine), aside, those.registers, those.events, judged), judged)
 
-    def _differing(self, days: pl.DataFrame, ranges: pl.DataFrame, known: tuple[date, date]) -> pl.DataFrame:
-        """Those days (register_key, day) that are known to differ, or whose hours and flags do."""
-        key = ["register_key", "day"]
-        stored = self.site.derived.read("ranges", _day(days["day"].min()), _day(days["day"].max())).select(*key, was="result")
-        both = days.join(ranges.select(*key, "result"), on=key, how="left").join(
-            stored.join(days.lazy(), on=key, how="semi").collect(), on=key, how="left",
+    def _differing(self, days: pl.DataFrame, ranges: pl.DataFrame) -> pl.DataFrame:
+        """register_key, day, result, grounds: of some days whether the hours and flags, or the grounds of verdicts, are other than in the tables."""
+        stored = self.site.derived.read("ranges", _day(days["day"].min()), _day(days["day"].max())).select(*_DAY, *_PRINTS)
+        both = days.join(ranges.select(*_DAY, *_PRINTS), on=_DAY, how="left").join(
+            stored.join(days.lazy(), on=_DAY, how="semi").collect(), on=_DAY, how="left", suffix="_was",
         )
-        return both.filter(pl.col("day").is_between(*known) | pl.col("result").ne_missing(pl.col("was")) | pl.col("was").is_null()).select(key)
+        was = [pl.col(f"{name}_was") for name in _PRINTS]
+        return both.select(*_DAY, *(pl.col(name).ne_missing(one) | one.is_null() for name, one in zip(_PRINTS, was, strict=True)))
 
     def _write(self) -> None:
-        """Write what waits, and judge the readings."""
+        """Write what waits."""
         written = [days for _, days in self._waiting["daily"]]
         for table, parts in self._waiting.items():
-            if not parts:
-                continue
-            self.site.derived.replace(table, pl.concat([rows for rows, _ in parts]), pl.concat([days for _, days in parts]))
+            if parts:
+                self.site.derived.replace(table, pl.concat([rows for rows, _ in parts]), pl.concat([days for _, days in parts]))
         self._waiting.clear()
-        for readings, aside, days in self._unjudged:
-            rows = self._of(days["register_key"].unique().to_list())
-            validate(self.site, readings, aside, rows.registers, rows.events, days)
-        self._unjudged.clear()
         if written:
             balance(self.site, pl.concat(written))
 

@@ -8,6 +8,7 @@ from config import calendar, tables
 from config.schemas import WINDOW, conform
 from monitors import vee, vee_periods
 from pipeline.site import Site
+from store.derived import Table
 
 _DAY = ("register_key", "day")
 
@@ -25,21 +26,24 @@ def changed_bounds(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
 
 def validate(
     site: Site, readings: pl.DataFrame, set_aside: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, days: pl.DataFrame,
-) -> None:
-    """Put verdicts, their counts and the history for later days in the place of those of some register-days.
+) -> dict[Table, pl.DataFrame]:
+    """Verdicts of some register-days, their counts, and the history for later days, to be put in the place of what stands.
 
     Later days whose verdicts look back to a day that changed are marked dirty.
 
     Args:
-        site: its derived tables `history`, `verdicts`, `verdict_counts` and `day_starts` are written.
+        site: its derived table `history` is read.
         readings: READING of those days whole, with what the interval rules look at on either side.
         set_aside: SET_ASIDE, what the interval rules and edits do not count of them.
         registers: REGISTER of these registers.
         events: EVENT.
         days: register_key, day: what is computed again.
+
+    Returns:
+        The rows of the derived tables `history`, `verdicts`, `verdict_counts` and `day_starts`, some of other days among them.
     """
     if days.is_empty():
-        return
+        return {}
     zone, rules = site.settings.site.zone, rules_of(site)
     first, last = days.select(pl.col("day").min(), pl.col("day").max().alias("last")).row(0)
     reach = timedelta(days=vee.LOOK_BACK)
@@ -47,18 +51,11 @@ def validate(
     kept = site.derived.read("history", first - reach, last + reach).filter(pl.col("register_key").is_in(keys.implode())).collect()
     stood, others = kept.join(days, on=_DAY, how="semi"), kept.join(days, on=_DAY, how="anti")
     done = vee.validated(readings, registers, events, rules, set_aside, others, days, zone=zone)
-    starts = vee_periods.day_starts(readings, set_aside, registers, rules, zone=zone).with_columns(day=vee.day_of("start", zone))
-    site.derived.replace("verdicts", done.failed, days)
-    site.derived.replace("verdict_counts", done.counts, days)
-    site.derived.replace("day_starts", starts.join(days, on=_DAY, how="semi"), days)
-    changed = pl.concat([one.join(other, on=one.columns, how="anti", nulls_equal=True) for one, other in (
-        (stood, done.history), (done.history, stood),
-    )]).select(_DAY).unique()
-    later = changed.with_columns(day=pl.date_ranges(pl.col("day") + timedelta(days=1), pl.col("day") + reach)).explode("day").unique()
-    later = later.join(others, on=_DAY, how="semi")
+    later = vee.looking_back(stood, done.history, others, registers)
     if later.height:
         site.ledger.mark_dirty(later, at_once=True)
-    site.derived.replace("history", done.history, days)
+    starts = vee_periods.day_starts(readings, set_aside, registers, rules, zone=zone).with_columns(day=vee.day_of("start", zone))
+    return {"verdicts": done.failed, "verdict_counts": done.counts, "history": done.history, "day_starts": starts}
 
 
 def balance(site: Site, days: pl.DataFrame) -> None:

@@ -157,7 +157,8 @@ class DerivedTables:
         schema = TABLES[table]
         paths = [path for day in days if (path := self._path(table, day)).exists()]
         # The schema is given, so that no file is opened before `collect`: it might be replaced in between.
-        return pl.scan_parquet(paths, schema=schema) if paths else empty(schema).lazy()
+        # A column that came later is null in the files from before.
+        return pl.scan_parquet(paths, schema=schema, missing_columns="insert") if paths else empty(schema).lazy()
 
     def _write(self, files: Iterable[tuple[Path, pl.DataFrame]], told: dict[str, str] | None = None) -> None:
         """Write beside, sync, then rename: all files first, so that the disk gets them together."""
