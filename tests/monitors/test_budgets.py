@@ -1,0 +1,208 @@
+from datetime import date
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from config import budgets as law
+from config import schemas
+from monitors.budget_figures import actuals, subjects
+from monitors.budgets import early_warnings, misfits
+
+RULES = law.warning_rules()
+END = date(2025, 12, 31)
+
+
+def goal(kind: str = "ceiling", target: float | None = 1000.0, **others: object) -> pl.DataFrame:
+    return pl.DataFrame([{"subject": "P", "measure": "energy", "kind": kind, "period": "2025", "target": target} | others])
+
+
+def used(actual: float | None, period: str = "2025", **others: object) -> pl.DataFrame:
+    return pl.DataFrame([{"subject": "P", "measure": "energy", "period": period, "actual": actual} | others])
+
+
+def judged(goals: pl.DataFrame, figures: pl.DataFrame, on: date = END, **others: bool) -> dict[str, object]:
+    return early_warnings(goals, figures, RULES, on, consequences=law.consequences(), **others).row(0, named=True)
+
+
+@pytest.mark.parametrize(("kind", "target", "actual", "base", "colour"), [
+    ("ceiling", 1000.0, 999.9, None, "green"), ("ceiling", 1000.0, 1000.0, None, "green"), ("ceiling", 1000.0, 1000.1, None, "yellow"),
+    ("ceiling", 1000.0, 1100.0, None, "yellow"), ("ceiling", 1000.0, 1100.1, None, "red"),
+    ("floor", 1000.0, 1000.1, None, "green"), ("floor", 1000.0, 1000.0, None, "green"), ("floor", 1000.0, 999.9, None, "yellow"),
+    ("floor", 1000.0, 900.0, None, "yellow"), ("floor", 1000.0, 899.9, None, "red"),
+    ("reduction_ratio", 0.03, 96.9, 100.0, "green"), ("reduction_ratio", 0.03, 97.0, 100.0, "green"),
+    ("reduction_ratio", 0.03, 97.01, 100.0, "yellow"), ("reduction_ratio", 0.03, 97.3, 100.0, "yellow"),
+    ("reduction_ratio", 0.03, 97.31, 100.0, "red"), ("reduction_ratio", 0.1, 0.9, 1.0, "green"),
+    ("ceiling", -100.0, -100.0, None, "green"), ("ceiling", -100.0, -90.0, None, "yellow"), ("ceiling", -100.0, -89.9, None, "red"),
+])
+def test_a_goal_met_is_green_missed_by_up_to_a_tenth_of_it_yellow_and_by_more_red(
+    kind: str, target: float, actual: float, base: float | None, colour: str,
+) -> None:
+    assert judged(goal(kind, target), used(actual, base=base))["colour"] == colour
+
+
+def test_the_gap_is_what_is_missed_by_the_goal_whatever_its_kind() -> None:
+    assert judged(goal(), used(1100.0))["gap_ratio"] == pytest.approx(0.1)
+    assert judged(goal("floor"), used(900.0))["gap_ratio"] == pytest.approx(0.1)
+    assert judged(goal("reduction_ratio", 0.03), used(97.3, base=100.0))["gap_ratio"] == pytest.approx(0.1)
+    assert judged(goal(), used(900.0))["gap_ratio"] == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize(("actual", "colour"), [(0.0, "green"), (0.1, "red")])
+def test_a_goal_of_zero_has_no_gap_ratio_and_says_so(actual: float, colour: str) -> None:
+    found = judged(goal(target=0.0), used(actual))
+    assert (found["gap_ratio"], found["colour"]) == (None, colour)
+    assert "the goal is 0: no gap ratio" in str(found["derivation"])
+    assert "目标为零" in str(found["derivation_zh"])
+
+
+@pytest.mark.parametrize(("target", "colour"), [(0.03, "red"), (-0.2, "green")])
+def test_a_rise_is_red_where_a_reduction_is_due_and_not_where_a_rise_is_allowed(target: float, colour: str) -> None:
+    found = judged(goal("reduction_ratio", target), used(101.0, base=100.0))
+    assert found["colour"] == colour
+    assert ("rose where a reduction is due" in str(found["derivation"])) == (colour == "red")
+
+
+def test_a_rise_is_red_by_its_own_rule_only_from_the_first_half_of_2021_on() -> None:
+    lenient = RULES.with_columns(value=pl.when(pl.col("rule") == "red_above_missed_ratio").then(10.0).otherwise("value"))
+    for year, colour in ((2020, "yellow"), (2021, "red")):
+        goals, figures = goal("reduction_ratio", 0.03, period=str(year)), used(101.0, str(year), base=100.0)
+        assert early_warnings(goals, figures, lenient, date(year, 12, 31))["colour"].to_list() == [colour]
+
+
+@pytest.mark.parametrize(("year", "has_rule"), [(2019, False), (2020, True)])
+def test_before_the_first_rule_there_is_no_colour(year: int, has_rule: bool) -> None:
+    found = judged(goal(period=str(year)), used(900.0, str(year)))
+    assert (found["colour"] is not None) == has_rule
+    assert ("a rule of the colours in force" in str(found["missing"])) != has_rule
+
+
+def test_an_amount_that_still_runs_is_held_against_its_share_by_days() -> None:
+    """181 of 365 days: 495.9. So far 500, which leaves 500 for 184 days."""
+    found = judged(goal(), used(500.0), date(2025, 6, 30))
+    assert found["progress_target"] == pytest.approx(1000 * 181 / 365)
+    assert found["colour"] == "yellow"
+    assert (found["needed_rate"], found["needed_of"], found["rate"]) == (pytest.approx(500 / 184), "a_day", pytest.approx(500 / 181))
+
+
+def test_shares_of_the_months_take_the_place_of_the_days() -> None:
+    shares = ";".join(["0.15", "0.15", *["0.07"] * 10])
+    found = judged(goal(shares=shares), used(330.0), date(2025, 3, 15))
+    assert found["progress_ratio"] == pytest.approx(0.3 + 0.07 * 15 / 31)
+    assert found["colour"] == "green"
+
+
+def test_months_of_an_amount_are_added_up_to_the_last_of_them_that_has_begun() -> None:
+    months = pl.concat([used(80.0, f"2025-{month:02d}") for month in range(1, 8)])
+    found = judged(goal(), months, date(2025, 6, 10))
+    assert (found["actual"], found["through"]) == (480.0, date(2025, 6, 10))
+
+
+def test_a_month_without_a_figure_leaves_the_sum_empty_and_is_named() -> None:
+    months = pl.concat([used(80.0, "2025-01"), used(None, "2025-02"), used(80.0, "2025-03")])
+    found = judged(goal(), months, date(2025, 3, 31))
+    assert (found["actual"], found["colour"]) == (None, None)
+    assert "no figure of energy in 2025-02" in str(found["missing"])
+    without = judged(goal(), months.filter(pl.col("period") != "2025-02"), date(2025, 3, 31))
+    assert "figures for 62 of the 90 days to 2025-03-31 only" in str(without["missing"])
+
+
+@pytest.mark.parametrize(("covered", "has_colour"), [(0.9, True), (0.899, False)])
+def test_less_than_nine_tenths_covered_give_no_colour(covered: float, has_colour: bool) -> None:
+    assert (judged(goal(), used(900.0, covered_ratio=covered))["colour"] is not None) == has_colour
+
+
+def test_a_level_has_the_same_goal_from_the_first_day_and_its_months_are_divided_sum_by_sum() -> None:
+    """(100 + 300) / (50 + 100) = 2.67 against 2.5: missed by 6.7 %. For the rest 2.5 = 0.16 x 2.67 + 0.84 x 2.47."""
+    goals = goal(target=2.5, measure="energy_intensity")
+    months = pl.concat([used(100.0, "2025-01", per=50.0), used(300.0, "2025-02", per=100.0)]).with_columns(measure=pl.lit("energy_intensity"))
+    found = judged(goals, months, date(2025, 2, 28))
+    share = 59 / 365
+    assert (found["actual"], found["progress_target"]) == (pytest.approx(400 / 150), 2.5)
+    assert (found["colour"], found["needed_of"]) == ("yellow", "level")
+    assert found["needed_rate"] == pytest.approx((2.5 - share * 400 / 150) / (1 - share))
+    without = judged(goals, months.drop("per"), date(2025, 2, 28))
+    assert (without["colour"], "cannot be added" in str(without["missing"])) == (None, True)
+
+
+def test_a_reduction_counts_from_its_own_base_else_from_the_same_months_of_the_year_before() -> None:
+    months = pl.concat([used(value, f"{year}-{month:02d}") for year, value in ((2024, 100.0), (2025, 96.0)) for month in range(1, 7)])
+    found = judged(goal("reduction_ratio", 0.03), months, date(2025, 6, 30))
+    assert (found["base"], found["reduction_ratio"], found["colour"]) == (600.0, pytest.approx(0.04), "green")
+    own = judged(goal("reduction_ratio", 0.03, base=1100.0), months, date(2025, 6, 30))
+    assert own["base"] == pytest.approx(1100 * 181 / 365)
+    assert judged(goal("reduction_ratio", 0.03), used(96.0))["missing"] == "the base of the reduction"
+    assert "a base above 0" in str(judged(goal("reduction_ratio", 0.03), used(96.0, base=0.0))["missing"])
+
+
+def test_a_reduction_may_be_reported_as_such() -> None:
+    assert judged(goal("reduction_ratio", 0.03), used(0.028), reported_reductions=True)["colour"] == "yellow"
+
+
+def test_a_goal_without_a_number_and_one_that_has_not_begun_have_no_colour() -> None:
+    assert judged(goal(target=None), used(900.0))["missing"] == "the goal has no number yet"
+    assert judged(goal(period="2026"), used(900.0))["missing"] == "the period begins on 2026-01-01"
+
+
+def test_the_forecast_of_the_year_is_held_against_the_whole_goal() -> None:
+    months = pl.concat([used(100.0, f"{at // 12}-{at % 12 + 1:02d}") for at in range(2022 * 12, 2025 * 12 + 6)])
+    found = judged(goal(target=1150.0), months, date(2025, 6, 30))
+    assert (found["forecast"], found["forecast_colour"]) == (pytest.approx(1200.0), "yellow")
+    assert judged(goal(target=1150.0), months.tail(6), date(2025, 6, 30))["forecast"] is None
+
+
+def test_what_a_document_says_of_red_is_told_for_a_region_and_an_intensity() -> None:
+    region = judged(goal("reduction_ratio", 0.03, level="region", measure="energy_intensity"),
+                    used(101.0, base=100.0).with_columns(measure=pl.lit("energy_intensity")))
+    assert region["consequence"] == "energy reviews of high-consumption projects are suspended"
+    assert judged(goal(level="region"), used(2000.0))["consequence"] is None
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.floats(1.0, 1e9), st.floats(0.0, 3.0), st.floats(0.001, 1000.0)), min_size=1, max_size=20))
+def test_colour_and_gap_do_not_depend_on_the_unit(cases: list[tuple[float, float, float]]) -> None:
+    scaled = {f"{number}/{unit}": (target * by, target * ratio * by)
+              for number, (target, ratio, scale) in enumerate(cases) for unit, by in (("a", 1.0), ("b", scale))}
+    goals = pl.concat([goal(target=target, subject=name) for name, (target, _) in scaled.items()])
+    found = early_warnings(goals, pl.concat([used(actual, subject=name) for name, (_, actual) in scaled.items()]), RULES, END)
+    for one, other in zip(found["gap_ratio"][::2], found["gap_ratio"][1::2], strict=True):
+        assert other == pytest.approx(one, rel=1e-6, abs=1e-9)
+
+
+def test_goals_that_cannot_be_are_told_with_their_row() -> None:
+    goals = pl.concat([goal("roof"), goal("reduction_ratio", 3.0), goal(shares="1;2"), goal()], how="diagonal")
+    assert [(row, column) for row, column, _, _ in misfits(goals)] == [(0, "kind"), (1, "target"), (2, "shares")]
+
+
+def test_every_row_of_the_tables_says_from_when_it_holds_and_where_it_stands() -> None:
+    for table in (law.warning_rules(), law.consequences()):
+        assert table.filter(pl.col("valid_from").is_null() | (pl.col("source").str.len_chars() < 8)).is_empty()
+        assert table.filter(pl.col("valid_to") <= pl.col("valid_from")).is_empty()
+    assert set(law.consequences()["event"]) == {"red", "top_ten", "last_three", "three_years_below_class"}
+
+
+def test_a_sum_of_which_one_member_is_not_known_is_not_known_and_names_it() -> None:
+    goals = schemas.conform(pl.DataFrame({"level": ["park"], "subject": ["west"], "measure": ["calorific_tce"]}), schemas.BUDGET)
+    enterprises = pl.DataFrame({"enterprise": ["E1", "E2"], "park": ["west", "west"]})
+    members = subjects(goals, enterprises, pl.DataFrame({"park": ["west"], "region": ["150402"]}))
+    sums = pl.DataFrame({"enterprise": ["E1", "E2", "E1"], "period": ["2025-01", "2025-01", "2025-02"], "calorific_tce": [10.0, 20.0, 11.0]})
+    found = actuals(
+        goals, members, schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
+        schemas.empty(schemas.ENERGY), schemas.empty(schemas.FIGURE), ["raw_coal"],
+        pl.DataFrame(schema={"enterprise": pl.String(), "period": pl.String(), "emissions_t": pl.Float64()}),
+    )
+    assert found.select("period", "actual", "missing").rows() == [("2025-01", 30.0, None), ("2025-02", None, "no figure of E2 in 2025-02")]
+
+
+def test_coal_that_has_no_heating_value_is_not_taken_for_none() -> None:
+    goals = schemas.conform(pl.DataFrame({"level": "enterprise", "subject": ["E1", "E2"], "measure": "coal_tce"}), schemas.BUDGET)
+    sums = pl.DataFrame({"enterprise": ["E1", "E2"], "period": "2025-01", "calorific_tce": [10.0, None]})
+    carriers = pl.DataFrame({"enterprise": ["E1", "E2"], "period": "2025-01", "carrier": ["electricity", "lignite"], "quantity": 1.0})
+    found = actuals(
+        goals, subjects(goals, pl.DataFrame({"enterprise": ["E1", "E2"], "park": ["a", "a"]}), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
+        schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
+        schemas.conform(carriers, schemas.ENERGY), schemas.empty(schemas.FIGURE), ["lignite"],
+        pl.DataFrame(schema={"enterprise": pl.String(), "period": pl.String(), "emissions_t": pl.Float64()}),
+    )
+    assert found["actual"].to_list() == [0.0, None]
