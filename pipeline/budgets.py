@@ -1,0 +1,71 @@
+"""The budgets of a site against what its results say was used."""
+
+from datetime import date, timedelta
+from typing import NamedTuple
+
+import polars as pl
+
+from config import budgets, carbon, schemas, tables
+from monitors.budget_figures import actuals, subjects
+from monitors.budgets import early_warnings
+from monitors.carbon import carbon as emissions
+from pipeline.site import Site
+
+
+class Budgeted(NamedTuple):
+    """What early warnings follow from, besides the results."""
+
+    budgets: pl.DataFrame  # BUDGET
+    members: pl.DataFrame  # level, subject, enterprise
+    rules: pl.DataFrame  # WARNING_RULE
+    consequences: pl.DataFrame  # CONSEQUENCE
+    factors: pl.DataFrame  # CARBON_FACTOR
+    coal: frozenset[str]
+    media: tuple[str, ...]  # carriers that are consumed media
+
+
+def budgeted(site: Site) -> Budgeted:
+    """The site's budgets with the tables that they are judged by."""
+    goals, rows = site.reported.budgets.frame(), tables.coefficient_rows(site.settings.site.tables_dir)
+    rules, follows, factors = tables_of(site)
+    return Budgeted(
+        goals, subjects(goals, site.register.enterprises(), site.register.parks()), rules, follows, factors,
+        frozenset(row.carrier for row in rows if row.medium == "coal"), tuple(sorted({row.carrier for row in rows if row.role == "consumed_medium"})),
+    )
+
+
+def tables_of(site: Site) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The tables that early warnings rest on: WARNING_RULE, CONSEQUENCE, CARBON_FACTOR."""
+    folder = site.settings.site.tables_dir
+    return budgets.warning_rules(folder), budgets.consequences(folder), carbon.carbon_factors(folder)
+
+
+def warned(known: Budgeted, sums: pl.DataFrame, carriers: pl.DataFrame, figures: pl.DataFrame, today: date) -> pl.DataFrame:
+    """WARNING of the site's budgets, as of the end of yesterday.
+
+    Args:
+        known: the budgets and their tables.
+        sums: enterprise, period, ENERGY_SUM.
+        carriers: ENERGY.
+        figures: FIGURE.
+        today: the local day.
+    """
+    if known.budgets.is_empty():
+        return schemas.empty(schemas.WARNING)
+    used = actuals(known.budgets, known.members, sums, carriers, figures, known.coal, _carbon(known, carriers))
+    return early_warnings(known.budgets, used, known.rules, today - timedelta(days=1), consequences=known.consequences)
+
+
+def _carbon(known: Budgeted, carriers: pl.DataFrame) -> pl.DataFrame:
+    """enterprise, period, emissions_t by month, where a budget asks for it: of the energy, with the national factor of grid electricity."""
+    shape = pl.Schema({"enterprise": pl.String(), "period": pl.String(), "emissions_t": pl.Float64()})
+    if "carbon_tco2" not in known.budgets["measure"]:
+        return schemas.empty(shape)
+    months = carriers.filter(pl.col("period").str.len_chars() == 7)
+    # The core sums by enterprise and year; a key of both gives months.
+    keyed = months.with_columns(enterprise=pl.concat_str("enterprise", "period", separator="/"))
+    years = sorted({int(period[:4]) for period in months["period"]})
+    found = [emissions(keyed, known.factors, year, media=known.media).select("enterprise", "emissions_t") for year in years]
+    both = pl.concat([schemas.empty(pl.Schema({"enterprise": pl.String(), "emissions_t": pl.Float64()})), *found])
+    key = pl.col("enterprise").str.split("/")
+    return both.select(enterprise=key.list.first(), period=key.list.last(), emissions_t="emissions_t")
