@@ -11,7 +11,7 @@ from config.tables import LIMIT_UNITS, Code, Confidence, Number, Source, TableRo
 
 
 class BenchmarkRow(TableRow):
-    """The levels of one product; empty ones were not found. `edition` has no date: the row is in force on no day (domain README)."""
+    """Benchmark and baseline level of one product; empty ones were not found. The edition has no date: a row is in force on no day."""
 
     product: Code
     indicator: Code

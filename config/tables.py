@@ -12,8 +12,9 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, cast
 
 import polars as pl
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -63,7 +64,8 @@ class TableRow(BaseModel):
 
     def holds_on(self, day: date) -> bool:
         """Whether the row's own dates hold it in force on a day; a row without dates holds always."""
-        start, last, end = getattr(self, "valid_from", None) or getattr(self, "first", None), getattr(self, "last", None), getattr(self, "valid_to", None)
+        start, last, end = (getattr(self, name, None) for name in ("valid_from", "last", "valid_to"))
+        start = start or getattr(self, "first", None)
         return (start is None or start <= day) and (last is None or day <= last) and (end is None or day < end)
 
 
@@ -84,6 +86,8 @@ class CoefficientRow(TableRow):
     source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
     confidence: Confidence | None = None
     remark: str = ""
+    rate_year: Annotated[int, Field(ge=1990, le=2200)] | None = None  # equivalent electricity and heat: the year whose rate it is
+    provisional: bool = False  # it stands in until the rate of the year before is published
     known_from: AwareDatetime | None = None
 
     @property
@@ -94,7 +98,16 @@ class CoefficientRow(TableRow):
     def _ends_after_it_starts(self) -> Self:
         if self.valid_to is not None and self.valid_to <= self.valid_from:
             raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
+        if (self.rate_year is not None or self.provisional) and self.basis != "equivalent":
+            raise ValueError("rate_year and provisional belong to the equivalent basis: what a carrier contains does not change by year")
         return self
+
+    @property
+    def said_source(self) -> str:
+        """The source as results name it: with the year of the rate, and that it is provisional."""
+        year = "" if self.rate_year is None else f", rate of {self.rate_year}"
+        until = f"provisional until the rate of {self.valid_from.year - 1} is published"
+        return f"{self.source}{year}{f' ({until})' if self.provisional else ''}"
 
 
 class LimitRow(TableRow):
@@ -356,8 +369,11 @@ def coefficients(site_dir: Path | None = None, as_of: datetime | None = None) ->
     own = _known(own, as_of)
     # Appendix B is a reference, not a list that applies by itself (decisions.md 7): its rows name the media, without a number.
     applies = pl.when(pl.col("role").ne_missing("consumed_medium")).then("kgce_per_unit")
-    known_from = pl.Series("known_from", [row.known_from for row in own], dtype=schemas.INSTANT)
-    return overlay(framed(base, schemas.COEFFICIENT).with_columns(kgce_per_unit=applies), framed(own, schemas.COEFFICIENT).with_columns(known_from))
+    brought = framed(own, schemas.COEFFICIENT).with_columns(
+        pl.Series("source", [row.said_source for row in own], dtype=pl.String()),
+        pl.Series("known_from", [row.known_from for row in own], dtype=schemas.INSTANT),
+    )
+    return overlay(framed(base, schemas.COEFFICIENT).with_columns(kgce_per_unit=applies), brought)
 
 
 def overlay(base: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
@@ -594,9 +610,8 @@ def load(table: str, model: type[Row], site_dir: Path | None) -> tuple[list[Row]
     Raises:
         BadInputError: rows that do not fit, all of them, or a file that belongs to no table.
     """
-    problems: list[Problem] = []
-    base = _read(SHIPPED / f"{table}.csv", model, problems)
-    own: list[Row] = []
+    shipped, wrong = _shipped(table, model)
+    base, own, problems = cast("list[Row]", list(shipped)), list[Row](), list(wrong)
     if site_dir is not None and not site_dir.is_dir():
         problems.append(Problem(str(site_dir), "there is no such folder", "Create it, or change [site] tables_dir in the settings."))
     elif site_dir is not None:
@@ -607,6 +622,14 @@ def load(table: str, model: type[Row], site_dir: Path | None) -> tuple[list[Row]
     return base, own
 
 
+@cache
+def _shipped(table: str, model: type[TableRow]) -> tuple[list[TableRow], list[Problem]]:
+    """The rows of a shipped file: it does not change while the program runs."""
+    problems: list[Problem] = []
+    return _read(SHIPPED / f"{table}.csv", model, problems), problems
+
+
+@cache
 def names() -> list[str]:
     """The names of all tables: each has a shipped file, if only with its columns."""
     return sorted(path.stem for path in SHIPPED.glob("*.csv"))

@@ -1,6 +1,6 @@
 """`tcewatch tables`: the dated tables of the law, and who has compared which limit with the standard's text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
@@ -12,13 +12,15 @@ import typer
 from pydantic import BaseModel
 from rich.cells import cell_len
 
-from config import schemas, tables
+from config import lawbook, schemas, tables
 from config import settings as site_settings
 from config.errors import BadInputError, Problem
 from config.lawbook import MODELS
 from config.tables import TableRow, load
+from monitors.corrections import parameters
 from monitors.limits import with_standing
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
+from store import law_files
 from store.confirmations import Confirmations
 from store.database import opened
 
@@ -26,6 +28,7 @@ app = typer.Typer(help="The shipped and the site's own tables: limits, coal equi
 OnOption = Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Only rows in force on this day.")]
 KINDS = {"limits": "energy-consumption limits of products (GB standards)", "coal_equivalent": "coal equivalents of carriers (GB/T 2589-2020)"}
 PLAIN = {name: (model.__doc__ or "").partition("\n")[0] for name, model in MODELS.items() if name not in KINDS}  # shown as they stand in their files
+TableOption = Annotated[str | None, typer.Option("--table", help="Whose rows a CSV holds, where its name does not begin with the table's.")]
 COEFFICIENT_COLUMNS = ("carrier", "name_zh", "basis", "kgce_per_unit", "unit", "valid_from", "valid_to", "role", "confidence", "source")
 
 
@@ -51,7 +54,7 @@ def _tables(context: typer.Context, on: OnOption = None, settings: SettingsOptio
 
 @app.command()
 def limits(on: OnOption = None, settings: SettingsOption = None, as_json: JsonOption = False) -> None:
-    """The limits of products: levels, dates, source, confidence and standing."""
+    """The limits of products: levels, dates, source, confidence and standing, and the parameters that their corrections ask for."""
     rows = _limits(settings, on)
     if as_json:
         show_json(rows)
@@ -67,6 +70,13 @@ def limits(on: OnOption = None, settings: SettingsOption = None, as_json: JsonOp
             )
             for row in members
         ])
+        asked = [
+            (each.name, each.told, each.en, each.zh, "" if each.needed else "left empty: not applied")
+            for each in parameters(correction for row in members for correction in row["corrections"])
+        ]
+        if asked:
+            typer.echo("  parameters of the corrections, columns of `calc limits`:")
+            _echo_aligned(asked)
 
 
 @app.command("coal_equivalent")
@@ -123,9 +133,59 @@ def confirm(
     with opened(site.database_url) as database:
         Confirmations(database).add(product, indicator, standard, by.strip(), on.date(), copy.strip(), remark)
     if not row["corrections_complete"].all():
-        typer.echo("Noted. Its verdicts stay indicative: corrections of this standard are not carried as data, see the row's remark.")
+        typer.echo("Noted. Its verdicts stay indicative: corrections of this standard are not all carried as data, see the row's remark.")
     else:
         typer.echo(f"{standard}, {product}, {indicator}: confirmed by {by} on {on.date()}. Its verdicts bind.")
+
+
+@app.command("check")
+def check_file(
+    file: Annotated[Path, typer.Argument(help="CSV or TOML with rows of one or more tables.")],
+    table: TableOption = None,
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a new edition that a site brings: every problem at once, and what it would change of what is in force."""
+    _show_edition(lawbook.check(file, settings_from(settings).site.tables_dir, table), as_json=as_json)
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="CSV or TOML with rows of one or more tables.")],
+    by: Annotated[str, typer.Option("--by", help="Who adds it.")],
+    table: TableOption = None,
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a new edition into the site's own folder, if it checks; nothing there is overwritten."""
+    site = settings_from(settings)
+    folder = site.site.tables_dir
+    problems = [] if by.strip() else [Problem("--by", "is empty", "Say it; an edition is added by a person.")]
+    if folder is None:
+        problems.append(Problem("settings [site] tables_dir", "is empty", "Name the folder of the site's own tables."))
+    try:
+        edition = lawbook.check(file, folder, table)
+    except BadInputError as error:
+        raise BadInputError([*problems, *error.problems]) from None
+    if problems or folder is None:
+        raise BadInputError(problems)
+    with opened(site.database_url) as database:
+        law_files.add(
+            database, folder, edition.name, file.read_bytes(), by=by.strip(), rows={name: len(rows) for name, rows in edition.rows.items()},
+        )
+    _show_edition(edition, as_json=as_json, added=folder / edition.name)
+
+
+def _show_edition(edition: lawbook.Edition, *, as_json: bool, added: Path | None = None) -> None:
+    counts = {name: len(rows) for name, rows in edition.rows.items()}
+    if as_json:
+        show_json({"file": edition.name, "rows": counts, "notes": list(edition.notes), "added": added})
+        return
+    typer.echo(f"{edition.name}: {', '.join(f'{count} rows of {name}' for name, count in counts.items())}; all fit.")
+    for note in edition.notes:
+        typer.echo(f"  {note}")
+    if added is not None:
+        typer.echo(f"Added as {added}. It counts from the next evaluation on; `known_from` in a row says since when it was known.")
 
 
 def _limits(settings: Path | None, on: datetime | None) -> list[dict[str, Any]]:
@@ -134,7 +194,9 @@ def _limits(settings: Path | None, on: datetime | None) -> list[dict[str, Any]]:
     if on is not None:
         day = on.date()
         table = table.filter(pl.col("effective_from") <= day, (pl.col("effective_to") >= day).fill_null(value=True))
-    return table.to_dicts()
+    return [
+        row | {"parameters": [{**each._asdict(), "told": each.told} for each in parameters(row["corrections"] or ())]} for row in table.to_dicts()
+    ]
 
 
 def _coefficients(folder: Path | None, on: datetime | None) -> list[dict[str, Any]]:
