@@ -37,6 +37,7 @@ class Parameter(NamedTuple):
     high: float | None
     allowed: tuple[str, ...]  # empty: a number
     needed: bool  # without it the verdict is incomplete
+    reach: tuple[str, ...] = ()  # where tables of standards have values for it, as far as not everywhere
 
     @property
     def told(self) -> str:
@@ -46,7 +47,7 @@ class Parameter(NamedTuple):
         unit = {"": "", "share": " (a share, not a percentage)"}.get(self.unit, f" in {self.unit}")
         low, high = (None if bound is None else f"{bound:.12g}" for bound in (self.low, self.high))
         span = f" from {low} to {high}" if low and high else f" of at least {low}" if low else f" of at most {high}" if high else ""
-        return f"a number{span}{unit}"
+        return f"a number{span}{unit}" + (f"; the table has {' or '.join(self.reach)}" if self.reach else "")
 
     def label(self, language: str) -> str:
         return self.en if language == "en" else self.zh
@@ -62,10 +63,12 @@ def parameters(corrections: Iterable[Mapping[str, Any]]) -> list[Parameter]:
             found.setdefault(condition.name, condition)
         allowed = tuple(name for name, _ in correction_values(row["values"])) if row["kind"] == "by_value" else ()
         own = Parameter(
-            row["parameter"], row["parameter_zh"], row["parameter_en"], row["parameter_unit"], row["low"], row["high"], allowed, needed,
+            row["parameter"], row["parameter_zh"], row["parameter_en"], row["parameter_unit"], row["low"], row["high"], allowed, needed, _reach(row),
         )
         known = found.setdefault(own.name, own)
-        found[own.name] = known._replace(allowed=tuple(dict.fromkeys(known.allowed + allowed)), needed=known.needed or needed)
+        found[own.name] = known._replace(
+            allowed=_joined(known.allowed, allowed), needed=known.needed or needed, reach=_joined(known.reach, own.reach),
+        )
     return list(found.values())
 
 
@@ -95,8 +98,8 @@ def corrected(rows: pl.DataFrame, corrections: Sequence[Mapping[str, Any]]) -> p
         *(pl.col(level).alias(f"_printed_{level}") for level in LEVELS), *(nothing.alias(name) for name in ("_lacks", *texts)),
     )
     done = reduce(_apply, corrections, _with_cells(prepared, parameters(corrections)))
-    if corrections:  # what floating point adds to a sum is no part of a level
-        done = done.with_columns(pl.col("actual", *LEVELS).round_sig_figs(COMPARED_DIGITS))
+    changed = {"actual" if row["applies_to"] == "actual" else f"level_{level}" for row in corrections for level in (row["levels"] or "0").split()}
+    done = done.with_columns(pl.col(sorted(changed)).round_sig_figs(COMPARED_DIGITS))  # what floating point adds to a sum is no part of a level
     return done.select(*rows.columns, pl.col("_lacks").list.unique(maintain_order=True), *texts)
 
 
@@ -183,13 +186,20 @@ def _lack(parameter: Parameter, row: Mapping[str, Any]) -> pl.Expr:
     return (
         pl.when(~_given(parameter.name)).then(pl.lit(empty, dtype=pl.String()))
         .when(~_possible(parameter)).then(wrong(f"is not possible: write {parameter.told}"))
-        .when(beyond).then(wrong(f"has no value in the table, which has {_reach(row)}"))
+        .when(beyond).then(wrong(f"has no value in the table, which has {' or '.join(_reach(row))}"))
     )
 
 
-def _reach(row: Mapping[str, Any]) -> str:
-    names = [name for name, _ in correction_values(row["values"] or "")]
-    return f"{names[0].removeprefix('>')} and above" if row["kind"] == "by_step" else f"{names[0]} to {names[-1]}" if names else "none"
+def _joined(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one + other))
+
+
+def _reach(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """From where to where a table has values, where that is not everything possible."""
+    bounds = [name for name, _ in correction_values(row["values"] or "")] if row["kind"] in ("by_step", "interpolated") else []
+    if not bounds or (row["kind"] == "by_step" and row["low"] is not None and float(bounds[0].removeprefix(">")) <= row["low"]):
+        return ()
+    return (f"{bounds[0].removeprefix('>')} and above" if row["kind"] == "by_step" else f"{bounds[0]} to {bounds[-1]}",)
 
 
 def _amount(row: Mapping[str, Any]) -> pl.Expr:

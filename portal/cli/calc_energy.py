@@ -1,6 +1,7 @@
 """`tcewatch calc limits` on files, and the columns that it shares with the accounts."""
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -8,8 +9,10 @@ import polars as pl
 import typer
 
 from config import schemas, settings, tables
+from config.benchmarks import benchmarks
 from config.errors import Problem
 from monitors import limits as law
+from monitors.corrections import parameters
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
 RATIOS: Final = (
@@ -49,18 +52,24 @@ PRODUCTS: Final = (
     Column("output", "number", "output of the product", required=False, low=0),
     Column("output_unit", "text", "its unit, such as t", required=False),
     *RATIOS,
+    Column("uncertainty_ratio", "number", "expanded uncertainty (k = 2) of the figure, from the classes of its meters", required=False, low=0),
 )
 MEANINGS: Final = {  # of the columns of a verdict whose name does not say it
     "period_start": "first day judged under this edition", "period_end": "last day judged under it, included",
     "plant_status": f"which level binds: {', '.join(law.BINDING_LEVELS)}", "actual": "unit consumption", "unit": "of it and of the levels",
-    "basis": "calorific or equivalent, as the standard asks", "level_1": "empty: the standard has none", "binding_level": "that of this plant",
+    "basis": "calorific or equivalent, as the standard asks",
+    "level_1": "corrected; empty: the standard has none, or a parameter is empty", "binding_level": "that of this plant",
     "level": "the best that is kept", "verdict": "complies, exceeds, exceeds_measured_alone, incomplete, no_rule",
     "missing": "what lacks for a verdict", "standing": "binding, unconfirmed (nobody has compared the row with the text), indicative",
     "excess": "actual less binding limit", "excess_ratio": "that by the limit's absolute value", "derivation": "how the figure came about",
-    "source": "where the row of the limit is from",
+    "source": "where the row of the limit is from", "uncertainty": "of the unit consumption, in its unit",
+    "within_uncertainty": "the limit lies inside it: verify before any case", "benchmark": "标杆 of the product, no legal finding",
+    "baseline": "基准 of the product, no legal finding", "benchmark_position": "leading, between, below_baseline, unknown",
 }
 VERDICTS: Final = columns_of(schemas.VERDICT, MEANINGS)
-CARRIED: Final = ("period", "feedstock", "energy", "energy_unit", "output", "output_unit")  # of PRODUCTS, beside a verdict's own columns
+CARRIED: Final = (  # of PRODUCTS, beside a verdict's own columns
+    "period", "feedstock", "energy", "energy_unit", "output", "output_unit", "uncertainty_ratio",
+)
 CONFIRMATIONS: Final = (
     Column("product", "text", "code of the limit row"), Column("indicator", "text", "code of the limit row"),
     Column("standard", "text", "number of the standard with its year"),
@@ -74,8 +83,8 @@ def limits_command(
     out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
     energy: str | None = typer.Option(None, "--energy", help="Output of `calc energy --sum enterprise,product,period`."),
     confirmations: str | None = typer.Option(None, "--confirmations", help="Limit rows that a person has compared with the standard's text."),
-    schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
-        "--products": PRODUCTS, "--energy": PRODUCT_SUMS, "--confirmations": CONFIRMATIONS, "--out": VERDICTS,
+    schema: bool = schema_option(lambda: {  # noqa: ARG001 - acts when it is read
+        "--products": (*PRODUCTS, *parameter_columns()), "--energy": PRODUCT_SUMS, "--confirmations": CONFIRMATIONS, "--out": VERDICTS,
     }),
 ) -> None:
     """Judge products by the limits in force on the days of their period."""
@@ -90,7 +99,8 @@ def limits_command(
         return [
             *at(rows, no_days, "period", "the row has no period", "Write a period, or both period_start and period_end"),
             *at(rows, backwards, "period_end", "lies before period_start", "Write the last day of the period"),
-            *above_one(rows, "covered_ratio", "estimated_ratio"),
+            *above_one(rows, "covered_ratio", "estimated_ratio", "uncertainty_ratio"),
+            *_misspelt(rows, table),
             *(Problem(rows.where(row, column), what, remedy)
               for row, column, what, remedy in law.misfits(rows.frame, table, with_energy=energy is not None)),
             *(twice(read["energy"], ["enterprise", "product", "period"], one_sum) if energy else ()),
@@ -104,6 +114,7 @@ def limits_command(
     verdicts = law.limits(
         rows.frame.with_columns(pl.col(name).alias(given) for given, name in carried.items()), table,
         schemas.empty(schemas.CONFIRMATION) if confirmed is None else confirmed.frame, None if sums is None else sums.frame,
+        benchmarks=benchmarks(site_tables()),
     )
     write_table(verdicts.rename(carried), out)
 
@@ -116,6 +127,34 @@ def site_tables() -> Path | None:
     file = settings.find_settings_file()
     return settings.load(file).site.tables_dir if file is not None else None
 
+
+def parameter_columns() -> list[Column]:
+    """The columns of products that corrections ask for: empty ones make the verdict incomplete where the standard needs them."""
+    table = tables.limits(site_tables())
+    asking: dict[str, list[str]] = {}
+    for product, corrections in table.select("product", "corrections").iter_rows():
+        for each in parameters(corrections):
+            asking.setdefault(each.name, []).extend([product] if product not in asking.get(each.name, ()) else [])
+    return [
+        Column(
+            each.name, "text" if each.allowed else "number", f"{each.en} ({each.zh}): {each.told}; of {', '.join(asking[each.name])}"
+            + ("" if each.needed else "; left empty: not applied, indicative"),
+            required=False, unit=each.unit or None, allowed=each.allowed, low=each.low,
+        )
+        for each in law.parameter_columns(table)
+    ]
+
+
+def _misspelt(rows: Table, table: pl.DataFrame) -> list[Problem]:
+    """Columns that are nearly named as a parameter of the products."""
+    asked = [each.name for each in law.parameter_columns(table.filter(pl.col("product").is_in(rows.frame["product"].unique().to_list())))]
+    further = [name for name in rows.frame.columns if name not in asked and name not in {column.name for column in PRODUCTS}]
+    near = {name: get_close_matches(name.lower(), asked, n=1, cutoff=0.8) for name in further}
+    head = f"{rows.name} row 1" if rows.first_row > 1 else rows.name
+    return [
+        Problem(f"{head} column {name}", "is no parameter of a limit, but nearly named as one", f"Write {found[0]}, or give the column another name")
+        for name, found in near.items() if found
+    ]
 
 
 def at(table: Table, wrong: pl.Expr, column: str, what: str, remedy: str) -> list[Problem]:

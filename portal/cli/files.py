@@ -258,11 +258,14 @@ def columns_of(schema: pl.Schema, meanings: Mapping[str, str]) -> tuple[Column, 
     )
 
 
-def schema_option(tables: Mapping[str, Sequence[Column]]) -> Any:
-    """The `--schema` option of a command: prints its tables and leaves, whatever else the command would need."""
+def schema_option(tables: Mapping[str, Sequence[Column]] | Callable[[], Mapping[str, Sequence[Column]]]) -> Any:
+    """The `--schema` option of a command: prints its tables and leaves, whatever else the command would need.
+
+    Columns that tables of the law ask for are told by a function, which is called only when they are to be shown.
+    """
     def shown(asked: bool) -> None:
         if asked:
-            show_schema(tables)
+            show_schema(tables() if callable(tables) else tables)
             raise typer.Exit
     return typer.Option(False, "--schema", is_eager=True, callback=shown, help="Print the columns with types, units and allowed values.")
 
