@@ -13,7 +13,7 @@ from config.errors import Problem
 from monitors import carbon as core
 from monitors.energy import misfits
 from portal.cli.calc_accounts import FIGURES, QUANTITIES
-from portal.cli.calc_energy import above_one, at, site_tables
+from portal.cli.calc_energy import above_one, site_tables
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
 USED: Final = (
@@ -59,10 +59,8 @@ def carbon_command(
         rows = read["quantities"]
         named = rows.frame.with_row_index("_row").filter(pl.col("carrier").is_not_null())
         numbers = named["_row"].to_list()
-        no_unit = pl.col("carrier").is_not_null() & pl.col("quantity").is_not_null() & pl.col("unit").is_null()
         return [
             *above_one(rows, "covered_ratio", "estimated_ratio", "renewable_ratio"),
-            *at(rows, no_unit, "unit", "the cell is empty", "Write the unit of the quantity"),
             *(Problem(rows.where(numbers[row], column), what, remedy) for row, column, what, remedy in misfits(named.drop("_row"), law)),
             *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, factors, year)),
         ]
