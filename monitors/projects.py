@@ -138,11 +138,10 @@ def _judged(rows: pl.DataFrame, law: pl.DataFrame, on: date) -> pl.DataFrame:
     given = given.with_columns(_wrong=pl.Series([wrong.get(row) for row in range(given.height)], dtype=pl.String()))
     fits = given.filter(pl.col("_wrong").is_null())
     verdicts = limits(_with_parameters(fits.drop("_wrong")), law, schemas.empty(schemas.CONFIRMATION))
-    none = pl.when(pl.col("verdict") == "no_rule").then(pl.lit("no limit of the product is in force on the day"))
     said = verdicts.unique("project", keep="first", maintain_order=True).select(
         "project", *_JUDGED, limit_source="source",
         advanced=pl.when(pl.col("level_1").is_not_null() & pl.col("verdict").is_in(["complies", "exceeds"])).then(pl.col("level") == "1"),
-        _design_missing=pl.coalesce("missing", none, pl.when(pl.col("level_1").is_null()).then(pl.lit("the standard has no level 1"))),
+        _design_missing=pl.coalesce("missing", pl.when(pl.col("level_1").is_null()).then(pl.lit("the standard has no level 1"))),
     )
     misfit = given.filter(pl.col("_wrong").is_not_null()).select("project", _design_missing=pl.col("_wrong"))
     rest = pl.concat([nothing.filter(pl.col("_design_missing").is_not_null()), misfit])
