@@ -22,6 +22,7 @@ RULES: Final = (
 COPIED: Final = "copied_pattern"  # rule of monitors/vee.py
 BILL: Final = "bill"
 POWER_AND_STEAM: Final = ("electricity", "heat", "steam_low_pressure")
+LISTED: Final = 5  # registers that are named where many cannot be judged
 SIGNIFICANT_DIGITS: Final = 12  # what floating point adds beyond this is no difference
 Money = Literal["output_value_per_energy", "tax_per_energy"]
 _SIDES: Final[Mapping[str, pl.DataType]] = {
@@ -75,11 +76,13 @@ def stopped_plants(days: pl.DataFrame, enterprises: pl.DataFrame, worked: pl.Dat
         return schemas.empty(schemas.SIGN)
     value = bounds.values
     window = pl.lit(today).dt.offset_by(f"-{12 * value['years_at_least']:.0f}mo")
-    rows = days.filter(pl.col("day") < today).with_columns(load=pl.col("electricity_kwh").abs())
+    rows = days.filter(pl.col("day") < today).sort("enterprise", "day").with_columns(load=pl.col("electricity_kwh").abs())
     months = rows.group_by("enterprise", month=pl.col("day").dt.truncate("1mo")).agg(pl.col("load").mean())
-    usual = months.group_by("enterprise").agg(usual=pl.col("load").max(), usual_month=pl.col("month").sort_by("load", nulls_last=False).last())
+    usual = months.group_by("enterprise").agg(
+        usual=pl.col("load").max(), usual_month=pl.col("month").sort_by("load", "month", nulls_last=False).last(),
+    )
     active = pl.col("load") > value["load_at_most_ratio"] * pl.col("usual")
-    told = rows.join(usual, on="enterprise").group_by("enterprise").agg(
+    told = rows.join(usual, on="enterprise", maintain_order="left").group_by("enterprise", maintain_order=True).agg(
         pl.col("usual", "usual_month").first(), first=pl.col("day").filter(pl.col("load").is_not_null()).min(),
         last_load=pl.col("day").filter(active).max(), last_kwh=pl.col("load").filter(active).last(),
         idle=(~active & pl.col("load").is_not_null()).any(),
@@ -198,7 +201,7 @@ def night_load(hours: pl.DataFrame, stops: pl.DataFrame, today: date, rules: pl.
     top = pl.col("kwh") == pl.col("kwh").filter(during).max()
     means = found.group_by("row").agg(
         actual=pl.col("kwh").filter(during).mean(), expected=pl.col("kwh").filter(before).mean(), nights=pl.col("day").filter(during).n_unique(),
-        most_kwh=pl.col("kwh").filter(during).max(), most_at=pl.col("start").filter(during & top).first(),
+        most_kwh=pl.col("kwh").filter(during).max(), most_at=pl.col("start").filter(during & top).min(),
     )
     rows = rows.join(means, on="row", how="left").with_columns(high=value["load_at_most_ratio"] * pl.col("expected"))
     until = pl.format("{}/{}", "first_day", "last")
@@ -227,7 +230,8 @@ def copied_readings(counts: pl.DataFrame, names: pl.DataFrame, today: date, rule
         rules: SIGN_RULE.
 
     Returns:
-        SIGN; `actual` is the number of such days. Unknown: registers of which validation could judge no day of the month.
+        SIGN; `actual` is the number of such days. Unknown, in one row for an enterprise and month: registers of which validation could judge
+        no day of it.
     """
     bounds = bounds_of(rules, "copied_readings", today)
     if bounds is None:
@@ -242,17 +246,22 @@ def copied_readings(counts: pl.DataFrame, names: pl.DataFrame, today: date, rule
         actual=pl.col("copied").sum().cast(pl.Float64), readings=pl.col("readings").sum(), days=pl.len(), open=pl.col("open").all(),
         first=pl.col("day").filter("copied").min(), last=pl.col("day").filter("copied").max(),
     ).filter((pl.col("actual") > most) | pl.col("open"))
-    rows = months.join(names, on="register_key").with_columns(
-        subject=pl.format("{}/{}", "meter", "register"), expected=pl.lit(most), high=pl.lit(most), unit=pl.lit("d"),
-        missing=pl.when(pl.col("open")).then(pl.lit("too few readings or values a day, or no history")),
-        missing_zh=pl.when(pl.col("open")).then(pl.lit("每日读数或不同数值过少，或无历史")),
+    named = months.join(names, on="register_key").with_columns(subject=pl.format("{}/{}", "meter", "register"))
+    unknown = named.filter("open").group_by("enterprise", "period").agg(pl.col("subject").unique().sort()).with_columns(
+        listed=pl.col("subject").list.head(LISTED).list.join(", "), count=pl.col("subject").list.len(),
+    ).with_columns(listed=pl.when(pl.col("count") > LISTED).then(pl.format("{}, ...", "listed")).otherwise("listed")).select(
+        "enterprise", "period", missing=pl.format("{} registers have too few readings or values a day, or no history: {}", "count", "listed"),
+        missing_zh=pl.format("{} 个寄存器每日读数或不同数值过少，或无历史：{}", "count", "listed"),
+    )
+    rows = named.filter(~pl.col("open")).with_columns(
+        expected=pl.lit(most), high=pl.lit(most), unit=pl.lit("d"),
         evidence=_evidence(
             ("copied_days", pl.format("{}/{}", "first", "last"), "actual", "d", "rule copied_pattern of validation"),
             ("copied_readings", "period", "readings", "", "rule copied_pattern of validation"),
             ("days_with_readings", "period", "days", "d", "rule copied_pattern of validation"),
         ),
     )
-    return _signs(rows, "copied_readings", bounds)
+    return pl.concat([_signs(rows, "copied_readings", bounds), _signs(unknown, "copied_readings", bounds)])
 
 
 def energy_per_output(carriers: pl.DataFrame, outputs: pl.DataFrame, today: date, rules: pl.DataFrame) -> pl.DataFrame:

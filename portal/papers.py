@@ -208,7 +208,8 @@ def _consumption(site: Site, enterprise: str, year: int, today: date) -> Sheet:
     sheet = Sheet(columns)
     for row in _carriers(site, enterprise, year).to_dicts():
         why = _incomplete(row, year, today)
-        cells = {name: Cell(_both(name, row[name])) for name in ("carrier", "flow", "use")} | {"unit": Cell(row["unit"])}
+        named = ("carrier", "flow") if row["carrier"] in WATER else ("carrier", "flow", "use")
+        cells = {"use": Cell(), "unit": Cell(row["unit"]), **{name: Cell(_both(name, row[name])) for name in named}}
         cells["quantity"] = _known(None if why else row["quantity"], "核算 accounts", why)
         for basis in ("calorific", "equivalent"):
             lacks = row["missing"] or ("水不计入能耗 water carries no energy" if row["carrier"] in WATER else "无系数 no coefficient")

@@ -162,7 +162,8 @@ def test_copied_days_are_those_of_validation_and_what_it_could_not_judge_is_unkn
     counts = pl.DataFrame(rows, orient="row", schema=["register_key", "day", "rule", "verdict", "readings"])
     names = pl.DataFrame({"register_key": [1, 2, 3], "enterprise": "A", "meter": ["M1", "M2", "M3"], "register": "r"})
     found = signs.copied_readings(schemas.conform(counts, schemas.VERDICT_COUNT), names.cast({"register_key": pl.UInt32()}), TODAY, RULES)
-    assert {row["subject"]: (row["state"], row["actual"]) for row in found.to_dicts()} == {"M1/r": ("seen", 2.0), "M3/r": ("unknown", 0.0)}
+    assert {row["subject"]: (row["state"], row["actual"]) for row in found.to_dicts()} == {"M1/r": ("seen", 2.0), None: ("unknown", None)}
+    assert found.filter(state="unknown")["missing"].item().endswith("no history: M3/r")
     assert found.filter(subject="M1/r")["evidence"][0][0]["period"] == "2026-02-03/2026-02-04"
 
 
