@@ -20,6 +20,7 @@ _EFFECTS: Final[Mapping[str, Callable[[pl.Expr, pl.Expr, pl.Expr], pl.Expr]]] = 
     "multiply": lambda before, amount, _printed: before * amount,
     "add_share": lambda before, amount, printed: before + printed * amount,
 }
+_TEXTS: Final = ("_of_limit_en", "_of_limit_zh", "_of_actual_en", "_of_actual_zh")
 _ZH: Final[Mapping[str, str]] = {
     "{} {}: {} {} {} = {}": "{} {}：{} {} {} = {}", " (base {} per {})": "（基准 {}，每 {}）", ", at most {} times": "，至多 {} 倍",
     "{} {}: not above {}, no correction": "{} {}：未超过 {}，不修正", "{}: not given, not applied": "{}：未填，未计入",
@@ -89,23 +90,32 @@ def corrected(rows: pl.DataFrame, corrections: Sequence[Mapping[str, Any]]) -> p
         corrections: rows of CORRECTION.
 
     Returns:
-        The rows with levels and `actual` corrected, and further `_lacks` (texts: which parameters), `_of_limit_en`, `_of_limit_zh`,
-        `_of_actual_en`, `_of_actual_zh` (lists of texts: each correction of the binding level or of the figure with its arithmetic).
+        The rows with levels and `actual` corrected, and further the texts `_lacks` (which parameters), `_of_limit_en`, `_of_limit_zh`,
+        `_of_actual_en`, `_of_actual_zh` (each correction of the binding level or of the figure, with its arithmetic); null: none.
     """
-    texts = [f"_of_{what}_{language}" for what in ("limit", "actual") for language in ("en", "zh")]
-    nothing = pl.lit([], dtype=pl.List(pl.String()))
-    prepared = rows.with_columns(
-        *(pl.col(level).alias(f"_printed_{level}") for level in LEVELS), *(nothing.alias(name) for name in ("_lacks", *texts)),
-    )
-    done = reduce(_apply, corrections, _with_cells(prepared, parameters(corrections)))
+    prepared = rows.with_columns(pl.col(level).alias(f"_printed_{level}") for level in LEVELS)
+    done = reduce(_apply, enumerate(corrections), _with_cells(prepared, parameters(corrections)))
+    texts = [_together(done, name, "；" if name.endswith("zh") else "; ") for name in ("_lacks", *_TEXTS)]
     changed = {"actual" if row["applies_to"] == "actual" else f"level_{level}" for row in corrections for level in (row["levels"] or "0").split()}
     done = done.with_columns(pl.col(sorted(changed)).round_sig_figs(COMPARED_DIGITS))  # what floating point adds to a sum is no part of a level
-    return done.select(*rows.columns, pl.col("_lacks").list.unique(maintain_order=True), *texts)
+    return done.select(*rows.columns, *texts)
+
+
+def _together(rows: pl.DataFrame, name: str, separator: str) -> pl.Expr:
+    """What all corrections say, the same only once."""
+    said = [column for column in rows.columns if column.startswith(f"{name}#")]
+    if not said:
+        return pl.lit(None, dtype=pl.String()).alias(name)
+    once = [
+        pl.when(pl.all_horizontal(pl.col(column).ne_missing(pl.col(before)) for before in said[:place])).then(column) if name == "_lacks" and place
+        else pl.col(column) for place, column in enumerate(said)
+    ]
+    return pl.when(pl.any_horizontal(pl.col(said).is_not_null())).then(pl.concat_str(once, separator=separator, ignore_nulls=True)).alias(name)
 
 
 def number(value: pl.Expr) -> pl.Expr:
     """A number as a derivation prints it: 12 significant digits, no empty decimals."""
-    return value.round_sig_figs(COMPARED_DIGITS).cast(pl.String()).str.replace(r"\.0$", "")
+    return value.round_sig_figs(COMPARED_DIGITS).cast(pl.String()).str.strip_suffix(".0")
 
 
 def _with_cells(rows: pl.DataFrame, asked: Sequence[Parameter]) -> pl.DataFrame:
@@ -140,7 +150,8 @@ def _possible(parameter: Parameter) -> pl.Expr:
     return x.is_finite().fill_null(value=False) & (x >= low).fill_null(value=True) & (x <= high).fill_null(value=True)
 
 
-def _apply(rows: pl.DataFrame, row: Mapping[str, Any]) -> pl.DataFrame:
+def _apply(rows: pl.DataFrame, numbered: tuple[int, Mapping[str, Any]]) -> pl.DataFrame:
+    place, row = numbered
     *conditions, parameter = parameters([row])
     optional = row["when_empty"] == "not_applied"
     lacks, neutral = _lack(parameter, row), ~_given(parameter.name) & optional
@@ -149,7 +160,8 @@ def _apply(rows: pl.DataFrame, row: Mapping[str, Any]) -> pl.DataFrame:
         lacks = pl.coalesce(_lack(condition, row), pl.when(applies).then(lacks))
         neutral = neutral | ~applies | (~_given(condition.name) & optional)
     amount = pl.when(neutral).then(_NEUTRAL[row["effect"]]).otherwise(_amount(row))
-    rows = rows.with_columns(_lack=lacks).with_columns(_amount=pl.when(pl.col("_lack").is_null()).then(amount))
+    lack = f"_lacks#{place}"
+    rows = rows.with_columns(lacks.alias(lack)).with_columns(_amount=pl.when(pl.col(lack).is_null()).then(amount))
     change = _EFFECTS[row["effect"]]
     if row["applies_to"] == "actual":
         what, before, printed, concerned = "actual", pl.col("actual"), pl.lit(0.0), pl.lit(value=True)
@@ -161,12 +173,9 @@ def _apply(rows: pl.DataFrame, row: Mapping[str, Any]) -> pl.DataFrame:
         changed = [
             change(pl.col(f"level_{level}"), pl.col("_amount"), pl.col(f"_printed_level_{level}")).alias(f"level_{level}") for level in levels
         ]
-    told = {f"_of_{what}_{language}": _told(row, conditions, parameter, before, printed, language) for language in ("en", "zh")}
+    told = {f"_of_{what}_{language}#{place}": _told(row, conditions, parameter, before, printed, language) for language in ("en", "zh")}
     return rows.with_columns(
-        pl.col("_lacks").list.concat(pl.concat_list("_lack").list.drop_nulls()),
-        *(pl.col(name).list.concat(pl.concat_list(pl.when(concerned, pl.col("_lack").is_null()).then(text)).list.drop_nulls())
-          for name, text in told.items()),
-        *changed,
+        *(pl.when(concerned, pl.col(lack).is_null()).then(text).alias(name) for name, text in told.items()), *changed,
     )
 
 

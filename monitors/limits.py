@@ -241,6 +241,8 @@ def _with_energy(rows: pl.DataFrame, energy_sum: pl.DataFrame | None) -> pl.Data
 
 def _gaps(rows: pl.DataFrame, parts: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
     """A row for each run of days of a period on which no edition is in force, with the reason."""
+    whole = parts.filter(pl.col("period_start") == pl.col("_first"), pl.col("period_end") == pl.col("_last")).select("_row").unique()
+    rows, parts = rows.join(whole, on="_row", how="anti", maintain_order="left"), parts.join(whole, on="_row", how="anti", maintain_order="left")
     spans = parts.select("_row", "period_start", "period_end").sort("_row", "period_start")
     before = pl.col("period_end").cum_max().shift(1).over("_row")
     day = pl.duration(days=1)
@@ -353,18 +355,19 @@ def _compared(rows: pl.DataFrame) -> pl.DataFrame:
 
     actual, bound = pl.col("actual"), pl.col("_limit")
     covered, estimated = pl.col("covered_ratio").round_sig_figs(SIGNIFICANT_DIGITS), pl.col("estimated_ratio").round_sig_figs(SIGNIFICANT_DIGITS)
-    gaps = pl.concat_list(
+    gaps = pl.concat_str(
         pl.when(covered < MIN_COVERED_RATIO).then(pl.format("data: {} % covered, 90 % needed", _percent("covered_ratio"))),
         pl.when(estimated > MAX_ESTIMATED_RATIO).then(pl.format("data: {} % estimated, 5 % allowed", _percent("estimated_ratio"))),
-    ).list.drop_nulls()
+        separator="; ", ignore_nulls=True,
+    )
     no_level = pl.when(pl.col("_ruled") & binding.is_null()).then(pl.format("plant_status existing or new (it is {})", "plant_status")).when(
         pl.col("_ruled") & pl.col("_printed").is_null()
     ).then(pl.format("level {} of {}, which the table does not have", "binding_level", "standard"))
     # Recoveries that were not measured would lower a figure: only a positive one is bounded from below by what was measured.
     measured_alone = (actual > 0) & (bound > 0) & ~within(actual * (1 - pl.col("estimated_ratio")), bound)
-    rows = rows.with_columns(_gaps=pl.when("_ruled").then(gaps).otherwise(pl.lit([], dtype=pl.List(pl.String()))), _no_level=no_level)
-    open_data = pl.col("_gaps").list.len() > 0
-    lacks = pl.any_horizontal(pl.col("_lacking", "_no_level").is_not_null(), pl.col("_lacks").list.len() > 0)
+    rows = rows.with_columns(_gaps=pl.when(pl.col("_ruled"), gaps != "").then(gaps), _no_level=no_level)
+    open_data = pl.col("_gaps").is_not_null()
+    lacks = pl.any_horizontal(pl.col("_lacking", "_no_level", "_lacks").is_not_null())
     verdict = (
         pl.when(pl.col("_ruled").is_null()).then(pl.when(pl.col("_ambiguous")).then(pl.lit("incomplete")).otherwise(pl.lit("no_rule")))
         .when(lacks).then(pl.lit("incomplete"))
@@ -373,8 +376,8 @@ def _compared(rows: pl.DataFrame) -> pl.DataFrame:
         .when(within(actual, bound)).then(pl.lit("complies"))
         .otherwise(pl.lit("exceeds"))
     )
-    missing = pl.concat_list(pl.concat_list("_lacking", "_no_level").list.drop_nulls(), "_lacks", "_gaps")
-    rows = rows.with_columns(verdict=verdict, missing=pl.when(missing.list.len() > 0).then(missing.list.join("; ")))
+    missing = pl.concat_str("_lacking", "_no_level", "_lacks", "_gaps", separator="; ", ignore_nulls=True)
+    rows = rows.with_columns(verdict=verdict, missing=pl.when(lacks | open_data).then(missing))
     compared = pl.col("verdict").is_in(["complies", "exceeds"])
     level = (
         pl.when(within(actual, pl.col("level_1"))).then(pl.lit("1")).when(within(actual, pl.col("level_2"))).then(pl.lit("2"))
@@ -446,9 +449,6 @@ def _derivation(language: str) -> pl.Expr:
     nothing = pl.lit("")
     of_limit, of_actual = (pl.col(f"_of_{what}_{language}") for what in ("limit", "actual"))
 
-    def chain(texts: pl.Expr, sentence: pl.Expr) -> pl.Expr:
-        return pl.when(texts.list.len() > 0).then(sentence).otherwise(nothing)
-
     def word(column: str) -> pl.Expr:
         return pl.col(column).cast(pl.String()).replace({each: say(each) for each in _WORDS})
 
@@ -461,15 +461,15 @@ def _derivation(language: str) -> pl.Expr:
     pieces = [
         pl.when(pl.col("_uncorrected").is_not_null()).then(pl.concat_str(
             pl.format("{} = {} {}", f"_formula_{language}", _number("_uncorrected"), "unit"),
-            chain(of_actual, pl.format(say(", corrected by {}"), of_actual.list.join(say("; ")))),
+            pl.format(say(", corrected by {}"), of_actual).fill_null(""),
         )),
         pl.when("_ruled").then(pl.concat_str(
             pl.format(say("{}{}, level {} ({} plant)"), "standard", clause, "binding_level", word("plant_status")),
             pl.when(bound.is_not_null()).then(pl.format(say(": {} {}"), _number("_limit"), "unit"))
             .when(pl.col("_printed").is_not_null()).then(pl.lit(say(" is not known"))).otherwise(pl.lit(say(" is not in the table"))),
-            chain(pl.when(bound.is_not_null()).then(of_limit), pl.format(
-                say(", corrected from {} {} by {}"), _number("_printed"), "unit", of_limit.list.join(say("; ")),
-            )),
+            pl.when(bound.is_not_null()).then(
+                pl.format(say(", corrected from {} {} by {}"), _number("_printed"), "unit", of_limit)
+            ).fill_null(""),
             pl.format(say(", {} basis, in force from {}"), word("basis"), "_from"),
         )),
         pl.when(pl.col("excess").is_not_null()).then(pl.concat_str(
@@ -500,7 +500,7 @@ def _derivation(language: str) -> pl.Expr:
             "unit", "_benchmarks", word("benchmark_position"),
         )),
     ]
-    return pl.concat_list(pieces).list.drop_nulls().list.join(say("; "))
+    return pl.concat_str(pieces, separator=say("; "), ignore_nulls=True)
 
 
 def _number(of: str | pl.Expr) -> pl.Expr:
