@@ -202,6 +202,9 @@ ENERGY_SUM: Final = pl.Schema({  # one row for each group of `--sum` (the group 
     "feedstock_equivalent_tce": pl.Float64(),  # feedstock_tce and renewable_tce are calorific
     "new_renewable_tce": pl.Float64(), "new_renewable_equivalent_tce": pl.Float64(),  # electricity; null where it is not said what is new
 })
+PARK_ENERGY: Final = pl.Schema({  # of what lies in a park, or in one of its blocks, on each day; a null block: all of the park
+    "park": pl.String(), "block": pl.String(), "period": pl.String(), **ENERGY_SUM,
+})
 ENERGY_BALANCE: Final = pl.Schema({  # energy of an enterprise and period: supply + conversion - use = residual, for each carrier and in all
     "enterprise": pl.String(), "period": pl.String(),
     "block": pl.String(),  # supply, conversion, use, closing
@@ -371,6 +374,9 @@ WARNING: Final = pl.Schema({  # a goal against what was used, as of a day
     "forecast_reason": pl.String(), "forecast_reason_zh": pl.String(),
     "consequence": pl.String(), "consequence_zh": pl.String(),  # of the colour, where a document names one
     "missing": pl.String(), "source": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
+})
+BUDGET_MONTH: Final = pl.Schema({  # a month of the running year of what a budget measures: known, then forecast
+    "subject": pl.String(), "measure": pl.String(), "period": pl.String(), "value": pl.Float64(), "known": pl.Boolean(),
 })
 FORECAST: Final = pl.Schema({  # of a year, from the months of a series; the columns that name the series stand before
     "year": pl.String(), "through": pl.String(),  # the last month that is known

@@ -1,5 +1,6 @@
 """The budgets of a site against what its results say was used."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from config import budgets, carbon, schemas, tables
 from monitors.budget_figures import actuals, subjects
 from monitors.budgets import early_warnings
 from monitors.carbon import carbon as emissions
+from monitors.forecast import forecast_months
 from pipeline.site import Site
 
 
@@ -40,8 +42,10 @@ def tables_of(site: Site) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     return budgets.warning_rules(folder), budgets.consequences(folder), carbon.carbon_factors(folder)
 
 
-def warned(known: Budgeted, sums: pl.DataFrame, carriers: pl.DataFrame, figures: pl.DataFrame, today: date) -> pl.DataFrame:
-    """WARNING of the site's budgets, as of the end of yesterday.
+def budget_results(
+    known: Budgeted, sums: pl.DataFrame, carriers: pl.DataFrame, figures: pl.DataFrame, today: date,
+) -> Mapping[str, pl.DataFrame]:
+    """WARNING of the site's budgets as of the end of yesterday, and BUDGET_MONTH of what they measure.
 
     Args:
         known: the budgets and their tables.
@@ -51,9 +55,12 @@ def warned(known: Budgeted, sums: pl.DataFrame, carriers: pl.DataFrame, figures:
         today: the local day.
     """
     if known.budgets.is_empty():
-        return schemas.empty(schemas.WARNING)
-    used = actuals(known.budgets, known.members, sums, carriers, figures, known.coal, _carbon(known, carriers))
-    return early_warnings(known.budgets, used, known.rules, today - timedelta(days=1), consequences=known.consequences)
+        return {"budgets": schemas.empty(schemas.WARNING), "budget_months": schemas.empty(schemas.BUDGET_MONTH)}
+    used, on = actuals(known.budgets, known.members, sums, carriers, figures, known.coal, _carbon(known, carriers)), today - timedelta(days=1)
+    return {
+        "budgets": early_warnings(known.budgets, used, known.rules, on, consequences=known.consequences),
+        "budget_months": schemas.conform(forecast_months(used, ["subject", "measure"], on), schemas.BUDGET_MONTH),
+    }
 
 
 def _carbon(known: Budgeted, carriers: pl.DataFrame) -> pl.DataFrame:
