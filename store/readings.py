@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, cast
 
 import polars as pl
 
@@ -11,7 +11,7 @@ from config.schemas import INSTANT, READING, conform, empty
 
 OUTCOME: Final = pl.Schema({"message": pl.Int64(), "stored": pl.UInt32(), "duplicate": pl.UInt32(), "conflicting": pl.UInt32()})
 REFUSED: Final = pl.Schema({**READING, "reason": pl.String()})
-_FIRST_REACH: Final = timedelta(hours=3)
+FIRST_REACH: Final = timedelta(hours=3)  # so far readings next to a span are looked for at first
 MAX_COPIES: Final = 255  # READING.copy is one byte
 
 
@@ -255,6 +255,53 @@ def _judge_rows(readings: pl.DataFrame, kept: pl.DataFrame, *, all_differ: bool)
     )
 
 
+def in_order(readings: pl.DataFrame) -> pl.DataFrame:
+    """READING sorted by register_key, read_at, copy; by one integer where all three fit, which is much quicker."""
+    if readings.is_empty():
+        return readings
+    key, at, copy = (readings[name].to_physical().cast(pl.Int64) for name in ("register_key", "read_at", "copy"))
+    base, copies = cast(int, at.min()), cast(int, copy.max()) + 1
+    span = (cast(int, at.max()) - base + 1) * copies
+    if (cast(int, key.max()) + 1) * span >= 2**63:
+        return readings.sort("register_key", "read_at", "copy")
+    packed = key * span + (at - base) * copies + copy
+    return readings if packed.is_sorted() else readings.rechunk()[packed.arg_sort()]
+
+
+def beside(near: pl.DataFrame, known: pl.DataFrame, start: datetime, end: datetime, pad: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Of sorted readings those of a span and the `pad` instants of each register next to it, as far as they are there.
+
+    Args:
+        near: READING as `in_order` gives it, from FIRST_REACH before the span to as much after it.
+        known: register_key, first, last: the instants between which each register has readings.
+        start: begin of the span.
+        end: its end.
+        pad: how many instants of each register.
+
+    Returns:
+        READING in order; and the registers (register_key, far) that have further instants before `start`, and from `end` on, to be looked
+        for with `nearest`: of these there is nothing of that side.
+    """
+    at, place = pl.col("read_at"), pl.col("place")
+    outside = near.select("register_key", "read_at").with_row_index("row").filter((at < start) | (at >= end)).with_columns(
+        place=pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in _KEY).fill_null(value=True).cast(pl.Int64).cum_sum(),
+        before=at < start,
+    )
+    ends = outside.group_by("register_key", "before").agg(low=place.min(), high=place.max())
+    short = []
+    for before, first in ((True, pl.col("first") < start - FIRST_REACH), (False, pl.col("last") >= end + FIRST_REACH)):
+        few = known.filter(first).join(ends.filter(pl.col("before") == before), on="register_key", how="left")
+        few = few.filter((pl.col("high") - pl.col("low") + 1).fill_null(0) < pad)
+        short.append(few.select("register_key", far="first" if before else "last"))
+    drops = []
+    for before, few in zip((True, False), short, strict=True):
+        own = outside.filter(pl.col("before") == before).join(ends, on=["register_key", "before"])
+        too_far = place <= pl.col("high") - pad if before else place >= pl.col("low") + pad
+        drops += [own.filter(too_far.fill_null(value=False))["row"], own.join(few, on="register_key", how="semi")["row"]]
+    stays = pl.repeat(True, near.height, dtype=pl.Boolean, eager=True).scatter(pl.concat(drops), False)
+    return near.filter(stays), short[0], short[1]
+
+
 def nearest(
     asked: pl.DataFrame, edge: datetime, pad: int, fetch: Callable[[pl.DataFrame, datetime, datetime], pl.DataFrame], *, before: bool
 ) -> pl.DataFrame:
@@ -270,7 +317,7 @@ def nearest(
         before: which side.
     """
     found = [empty(READING)]
-    reach = _FIRST_REACH
+    reach = FIRST_REACH
     while not asked.is_empty():
         if before:
             start, end = max(edge - reach, _instant(asked["far"].min())), edge

@@ -1,10 +1,13 @@
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from config.errors import StoreFullError, StoreUnavailableError
 from store.duckdb import DuckDbReadingStore
@@ -17,6 +20,28 @@ class TestDuckDbReadingStore(ReadingStoreContract):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> Callable[[], ReadingStore]:
         return lambda: DuckDbReadingStore(tmp_path / "readings.duckdb")
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_padded_span_is_what_one_would_pick_from_everything(tmp_path: Path, data: st.DataObject) -> None:
+    quarters = st.integers(0, 60) | st.sampled_from([-3000, 3000])  # far beyond where neighbours are looked for at first
+    rows = data.draw(st.lists(st.tuples(st.just(0), st.sampled_from([1, 2, 3, 9]), quarters, st.sampled_from([1.0, 2.0])), min_size=1, max_size=60))
+    keys = data.draw(st.none() | st.lists(st.sampled_from([1, 2, 3, 9]), unique=True))
+    begin = data.draw(st.integers(-10, 60))
+    start, end, pad = at(begin), at(begin + data.draw(st.integers(0, 30))), data.draw(st.integers(0, 4))
+    store = DuckDbReadingStore(tmp_path / f"{uuid.uuid4()}.duckdb")
+    try:
+        store.append(readings(*[(number, *row[1:]) for number, row in enumerate(rows)]))
+        everything = store.span(keys, at(-4000), at(4000))
+        assert everything.equals(everything.sort("register_key", "read_at", "copy"))
+        read_at, of_register = pl.col("read_at"), "register_key"
+        before = (read_at < start) & (pl.when(read_at < start).then(read_at).rank("dense", descending=True).over(of_register) <= pad)
+        after = (read_at >= end) & (pl.when(read_at >= end).then(read_at).rank("dense").over(of_register) <= pad)
+        expected = everything.filter(((read_at >= start) & (read_at < end)) | before | after)
+        assert store.span(keys, start, end, pad=pad).equals(expected)
+    finally:
+        store.close()
 
 
 def test_a_file_forgets_nothing_and_so_has_one_incarnation(tmp_path: Path) -> None:
