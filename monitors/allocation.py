@@ -1,7 +1,7 @@
 """To whom and to what a register's consumption belongs: sites that change hands, and shared registers that a key divides."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import groupby, pairwise
 from typing import Any, Final
 
@@ -68,6 +68,32 @@ def divided(assignments: pl.DataFrame, intervals: pl.DataFrame, outputs: pl.Data
         shares += _shares(list(members), months, intervals, made)
     return pl.concat([rows.filter(~pl.col("allocation").is_in(["output", "register"]).fill_null(value=False)),
                       pl.DataFrame(shares, schema=rows.schema)])
+
+
+def placed(rows: pl.DataFrame, holdings: pl.DataFrame, homes: pl.DataFrame, *, zone: str) -> pl.DataFrame:
+    """Say in which park and block each row lies, by day: parks count sites, and sites move (decisions.md 14).
+
+    Args:
+        rows: a table with enterprise (the owner), site and day.
+        holdings: HOLDING.
+        homes: enterprise, site (null: of all its other sites) and park, where no holding says it.
+        zone: whose days.
+
+    Returns:
+        The rows, then `park` and `block`; null where nothing says it.
+    """
+    begun = pl.col("valid_from").dt.convert_time_zone(zone).dt.date().fill_null(date.min)
+    ended = pl.col("valid_to").dt.convert_time_zone(zone).dt.date().fill_null(date.max)
+    spans = schemas.conform(holdings, schemas.HOLDING).select("site", "park", "block", enterprise="owner", _from=begun, _to=ended)
+    numbered = rows.with_row_index("_row")
+    known = numbered.join(spans, on=["enterprise", "site"]).filter(pl.col("_from") <= pl.col("day"), pl.col("day") < pl.col("_to")).unique("_row")
+    named = homes.filter(pl.col("site").is_not_null()).select("enterprise", "site", _site_park="park")
+    others = homes.filter(pl.col("site").is_null()).select("enterprise", _park="park")
+    found = numbered.join(known.select("_row", "park", "block"), on="_row", how="left", maintain_order="left")
+    found = found.join(named, on=["enterprise", "site"], how="left", maintain_order="left").join(
+        others, on="enterprise", how="left", maintain_order="left"
+    )
+    return found.with_columns(park=pl.coalesce("park", "_site_park", "_park")).drop("_row", "_site_park", "_park")
 
 
 def _pieces(row: dict[str, Any], spans: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -28,6 +28,7 @@ Judged = Literal["verdicts", "verdict_counts", "day_starts", "balances"]  # deri
 Table = Literal["hourly", "daily", "energy", "carriers", "intensity", "park_intensity", "verdicts"]
 KINDS: Final[Mapping[str, str]] = {  # where an input is asked for -> what a difference that comes from it is called
     "readings": "reading", "edits": "edit", "register.registers": "register", "register.events": "event", "register.assignments": "assignment",
+    "register.holdings": "assignment",
     "register.rules": "rule", "register": "register", "figures": "figure", "reported": "figure", "coefficients": "coefficient", "limits": "limit",
     "figure_rules": "rule", "confirmations": "confirmation", "today": "day",
 }
@@ -44,7 +45,9 @@ _OF_CONSUMPTION: Final = ("reading", "edit", "register", "event", "rule")  # the
 LISTED: Final = 20
 ROUNDING: Final = 1e-12  # what sums of the same numbers in another order may differ by, of the figure
 _OF_CAUSE: Final = ("cause", "share", "residual", "inputs", "first_known", "last_known", "ids", "what")
-_VERSIONED: Final = {"register": "register", "event": "event", "assignment": "assignment", "enterprise": "figure", "rule": "rule"}
+_VERSIONED: Final = {
+    "register": "register", "event": "event", "assignment": "assignment", "holding": "assignment", "enterprise": "figure", "rule": "rule",
+}
 _INPUT: Final = pl.Schema({  # something that became known between two instants; enterprise or register_key null: it is not of one alone
     "kind": pl.String(), "enterprise": pl.String(), "register_key": pl.UInt32(), "product": pl.String(), "start": INSTANT, "end": INSTANT,
     "known_at": INSTANT, "id": pl.String(), "what": pl.String(),

@@ -16,27 +16,37 @@ from typing import Final, Literal, NamedTuple
 import polars as pl
 
 from config import calendar, schemas
+from monitors.accounts import balance
+from monitors.allocation import divided, held, placed
 from monitors.energy import coefficients_for, energy, in_one_row, sum_energy
 from monitors.heating import heating_values, with_heating_values
 from monitors.intensity import intensity
 from monitors.limits import limits
 from monitors.quantities import assigned_in, quantities
 from monitors.reconcile import by_days, corrections, reconcile, stock_balance
+from monitors.running import running_verdicts
+from pipeline.budgets import Budgeted, budget_results, budgeted, tables_of
 from pipeline.site import Site
 
 FINGERPRINT = "evaluated"
 EVALUATED_ON = "evaluated_on"
 Grain = Literal["day", "month", "year"]
-Frames = Mapping[str, pl.DataFrame]  # carriers: ENERGY; sums: enterprise, period, ENERGY_SUM; days: QUANTITY by day where figures are reported
+# carriers: ENERGY; sums: enterprise, period, ENERGY_SUM; days: QUANTITY by day where figures are reported; moving: ENERGY by day of sites that move
+Frames = Mapping[str, pl.DataFrame]
 _PERIOD_SUM: Final = pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})
-_MODULES: Final = ("config.schemas", "config.units", "config.calendar", "monitors.quantities", "monitors.energy", "monitors.heating", __name__)
+_MODULES: Final = (
+    "config.schemas", "config.units", "config.calendar", "monitors.quantities", "monitors.energy", "monitors.heating", "monitors.allocation",
+    __name__,
+)
 
 
 class _Known(NamedTuple):
     """What the results follow from, besides the daily tables."""
 
     registers: pl.DataFrame  # REGISTER
-    assignments: pl.DataFrame  # ASSIGNMENT
+    assignments: pl.DataFrame  # ASSIGNMENT, with owners and with shares in place of keys
+    holdings: pl.DataFrame  # HOLDING
+    homes: pl.DataFrame  # enterprise, site (null: its other sites), park
     figures: pl.DataFrame  # FIGURE
     outputs: pl.DataFrame
     limits: pl.DataFrame  # LIMIT
@@ -46,6 +56,7 @@ class _Known(NamedTuple):
     monthly: pl.DataFrame  # MONTHLY_FIGURE
     figure_rules: pl.DataFrame  # FIGURE_RULE
     benchmarks: pl.DataFrame  # BENCHMARK
+    budgets: Budgeted
 
 
 class _Part(NamedTuple):
@@ -73,7 +84,8 @@ class Evaluator:
             return False
         known = _known(self.site)
         parts = _Kept(self.site, known, today)
-        for name, frame in _results(known, today, parts.carried, self.site.derived.days("daily")).items():
+        zone = self.site.settings.site.zone
+        for name, frame in _results(known, today, parts.carried, self.site.derived.days("daily"), zone).items():
             self.site.derived.write_result(name, frame)
         self.site.derived.keep_parts(parts.names)
         self.recomputed = tuple(parts.recomputed)
@@ -90,26 +102,44 @@ class Evaluator:
 
     def _fingerprint(self, today: date) -> str:
         site = self.site
-        law = [_hash(table) for table in (site.limits(), site.coefficients(), site.confirmations.frame(), site.figure_rules(), site.benchmarks())]
+        shipped = (site.limits(), site.coefficients(), site.confirmations.frame(), site.figure_rules(), site.benchmarks(), *tables_of(site))
+        law = [_hash(table) for table in shipped]
         return _print(_code(), site.derived.version("daily"), site.register.version(), site.reported.version(), str(today), law)
 
 
 def evaluated(site: Site, today: date) -> Mapping[str, pl.DataFrame]:
     """All results from the daily tables, nothing taken from earlier ones; what the evaluator keeps."""
     known = _known(site)
-    return _results(known, today, lambda part: _carried(site, known, today, part), site.derived.days("daily"))
+    return _results(known, today, lambda part: _carried(site, known, today, part), site.derived.days("daily"), site.settings.site.zone)
 
 
 def _known(site: Site) -> _Known:
     rules = site.figure_rules()
     return _Known(
-        site.register.registers(), site.register.assignments(), site.figures.values(), site.figures.outputs(),
+        site.register.registers(), assignments(site), site.register.holdings(), _homes(site), site.figures.values(), site.figures.outputs(),
         site.limits(), site.coefficients(), site.confirmations.frame(),
-        heating_values(site.reported.batches.frame(), rules), site.reported.monthly.frame(), rules, site.benchmarks(),
+        heating_values(site.reported.batches.frame(), rules), site.reported.monthly.frame(), rules, site.benchmarks(), budgeted(site),
     )
 
 
-def _results(known: _Known, today: date, carried: Callable[[_Part], Frames], days: list[date]) -> Mapping[str, pl.DataFrame]:
+def assignments(site: Site) -> pl.DataFrame:
+    """ASSIGNMENT as the accounts use them: with the owner of each site day by day, and with shares by month in place of keys."""
+    owned = schemas.conform(held(site.register.assignments(), site.register.holdings()), schemas.ASSIGNMENT)
+    keyed = owned.filter(pl.col("allocation").is_not_null())
+    if keyed.is_empty():
+        return owned
+    keys = pl.concat([keyed["register_key"], keyed["key_register_key"].drop_nulls()]).unique()
+    measured = site.derived.read("daily", date.min, date.max).filter(pl.col("register_key").is_in(keys.implode())).collect()
+    return divided(owned, measured, site.figures.outputs(), zone=site.settings.site.zone)
+
+
+def _homes(site: Site) -> pl.DataFrame:
+    columns = ["enterprise", "site", "park"]
+    whole = site.register.enterprises().with_columns(site=pl.lit(None, dtype=pl.String())).select(columns)
+    return pl.concat([whole, site.register.sites().select(columns)])
+
+
+def _results(known: _Known, today: date, carried: Callable[[_Part], Frames], days: list[date], zone: str) -> Mapping[str, pl.DataFrame]:
     done = [carried(part) for part in _parts(day for day in days if day <= today)]
     sums = pl.concat([schemas.empty(_PERIOD_SUM), *(part["sums"] for part in done)])
     carriers = pl.concat([schemas.empty(schemas.ENERGY), *(part["carriers"] for part in done)])
@@ -123,20 +153,37 @@ def _results(known: _Known, today: date, carried: Callable[[_Part], Frames], day
         anew = sum_energy(carriers.join(touched, on=["enterprise", "period"], how="semi"), ["enterprise", "period"])
         sums = pl.concat([sums.join(touched, on=["enterprise", "period"], how="anti"), schemas.conform(anew, _PERIOD_SUM)])
     sums = sums.sort("enterprise", "period")
+    moving = pl.concat([schemas.empty(schemas.ENERGY), *(part["moving"] for part in done)])
     products = _judged_periods(known.outputs, today)
     return {
         "energy": sums,
         "carriers": carriers.sort(
             "enterprise", "period", "carrier", "site", "process", "product", "unit", "flow", "use"
         ),
+        "balance": balance(carriers),
+        "park_energy": _park_energy(known, carriers, moving, zone),
         "intensity": intensity(sums, known.figures, "enterprise"),
         "park_intensity": intensity(sums, known.figures, "park"),
         "reconciliation": reconciled,
         "stock_balance": balances,
+        **budget_results(known.budgets, sums, carriers, known.figures, today),
+        "running": running_verdicts(known.outputs, carriers, known.limits, known.confirmations, today),
         "verdicts": limits(
             products, known.limits, known.confirmations, _product_energy(products, carried), benchmarks=known.benchmarks,
         ),
     }
+
+
+def _park_energy(known: _Known, carriers: pl.DataFrame, moving: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """PARK_ENERGY by month and year: months of each site where it lies, and days of a site that moves within the month."""
+    month = pl.col("period").str.slice(0, 7)
+    months = carriers.filter(pl.col("period").str.len_chars() == len("2025-01")).with_columns(day=(pl.col("period") + "-01").str.to_date())
+    days = moving.with_columns(period=month, day=pl.col("period").str.to_date())
+    rows = pl.concat([months.join(days, on=["enterprise", "site", "period"], how="anti"), days])
+    located = placed(rows, known.holdings, known.homes, zone=zone).filter(pl.col("park").is_not_null())
+    located = pl.concat([located, located.with_columns(period=pl.col("period").str.slice(0, 4))])
+    found = (sum_energy(located, ["park", "period"]), sum_energy(located.filter(pl.col("block").is_not_null()), ["park", "block", "period"]))
+    return pl.concat([schemas.conform(part, schemas.PARK_ENERGY) for part in found]).sort("park", "block", "period", nulls_last=False)
 
 
 def _parts(days: Iterable[date]) -> Iterator[_Part]:
@@ -171,8 +218,12 @@ def _carried(site: Site, known: _Known, today: date, part: _Part) -> Frames:
         rows[grain] = in_one_row(energy(measured, known.coefficients))
     sums = pl.concat([sum_energy(frame, ["enterprise", "period"]) for frame in rows.values()])
     by_day = rows.get("day", schemas.empty(schemas.ENERGY)).filter(pl.col("period") < str(today))
+    held_sites = by_day.join(known.holdings.select("site", enterprise="owner").unique(), on=["enterprise", "site"], how="semi")
+    located = placed(held_sites.with_columns(day=pl.col("period").str.to_date()), known.holdings, known.homes, zone=zone)
+    moves = pl.struct("park", "block").n_unique().over("enterprise", "site") > 1
     owners = known.monthly.select("enterprise", "carrier").unique()
     return {
+        "moving": located.filter(moves).select(schemas.ENERGY.names()),
         "carriers": rows[part.grains[-1]], "sums": schemas.conform(sums, _PERIOD_SUM),
         "days": by_day.join(owners, on=["enterprise", "carrier"], how="semi").select(schemas.QUANTITY.names()),
     }
@@ -236,7 +287,7 @@ class _Kept:
         days = [(str(day), self._days[day]) for day in sorted(self._days) if part.first <= day <= min(part.last, self._today)]
         return {
             "code": _code(), "part": str(part), "zone": zone, "until": str(min(self._today, part.last + timedelta(days=1))),
-            "days": _print(days), "assigned": _hash(assigned), "heating": _hash(_fired(self._known, part)),
+            "days": _print(days), "assigned": _hash(assigned), "holdings": _hash(self._known.holdings), "heating": _hash(_fired(self._known, part)),
             "reported": _hash(self._known.monthly.select("enterprise", "carrier").unique().sort("enterprise", "carrier")),
         }
 

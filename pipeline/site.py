@@ -196,6 +196,12 @@ class Site:
 
         return benchmarks.benchmarks(self.settings.site.tables_dir)
 
+    def energy_figures(self) -> pl.DataFrame:
+        """ENERGY_FIGURE: the shipped rows and the site's own."""
+        from config import energy_figures
+
+        return energy_figures.energy_figures(self.settings.site.tables_dir)
+
     def coefficients(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """COEFFICIENT: the shipped rows and the site's own; with `as_of`, those known then."""
         from config import tables

@@ -16,12 +16,26 @@ import polars as pl
 from config import calendar
 from config.errors import StoreUnavailableError, TcewatchError
 from config.findings import OpenAlert
-from config.schemas import EDIT, ENERGY, ENERGY_SUM, INSTANT, INTENSITY, RECONCILIATION, STOCK_BALANCE, VERDICT, conform, empty
+from config.schemas import (
+    EDIT,
+    ENERGY,
+    ENERGY_BALANCE,
+    ENERGY_SUM,
+    INSTANT,
+    INTENSITY,
+    PARK_ENERGY,
+    RECONCILIATION,
+    STOCK_BALANCE,
+    VERDICT,
+    conform,
+    empty,
+)
 from config.units import FIVE_MEDIA
 from monitors.editing import NEIGHBOURS, explained
-from monitors.energy import sum_energy
+from monitors.energy import figures
 from monitors.quantities import quantities
 from pipeline import quality
+from pipeline.evaluate import assignments
 from pipeline.replay import sent
 from pipeline.site import Site
 from portal.context import Portal, ServiceHealth
@@ -38,6 +52,8 @@ RESULTS: Final[Mapping[str, pl.Schema]] = {
     "verdicts": pl.Schema({**VERDICT, "closed": pl.Boolean()}),
     "reconciliation": RECONCILIATION,
     "stock_balance": STOCK_BALANCE,
+    "balance": ENERGY_BALANCE,
+    "park_energy": PARK_ENERGY,
 }
 CONSUMPTION: Final = pl.Schema({
     "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "medium": pl.String(), "start": INSTANT, "end": INSTANT,
@@ -105,14 +121,13 @@ def by_carrier(
     Returns:
         enterprise, period, carrier, flow, unit, quantity, covered_ratio (of the worst part), estimated_ratio, medium.
     """
-    chosen = registers(site, scope)
+    assigned = scope.rows(assignments(site))
     if enterprise is not None:
-        chosen = chosen.filter(pl.col("enterprise") == enterprise)
-    keys = chosen["register_key"].implode()
+        assigned = assigned.filter(pl.col("enterprise") == enterprise)
+    keys = assigned["register_key"].unique().implode()
     rows = site.register.registers().filter(pl.col("register_key").is_in(keys))
-    assignments = site.register.assignments().filter(pl.col("register_key").is_in(keys))
     intervals = site.derived.read("daily", first, last).filter(pl.col("register_key").is_in(keys)).collect().drop("day")
-    used = quantities(intervals, rows, assignments, by=by, zone=site.settings.site.zone, until=until).filter(pl.col("quantity").is_not_null())
+    used = quantities(intervals, rows, assigned, by=by, zone=site.settings.site.zone, until=until).filter(pl.col("quantity").is_not_null())
     # Sites, processes and products of an enterprise are parts of one sum, as they are in the core's.
     whole = used.group_by("enterprise", "period", "carrier", "flow", "unit", maintain_order=True).agg(
         pl.col("quantity").sum(), pl.col("covered_ratio").min(), pl.col("estimated_ratio").max()
@@ -343,10 +358,9 @@ def members(site: Site, scope: Scope, park: str) -> pl.DataFrame:
 
 
 def park_totals(site: Site, scope: Scope, park: str) -> dict[str, dict[str, Any]]:
-    """Year -> ENERGY_SUM of what a park's enterprises used, summed by the core."""
-    inside = members(site, scope, park).select("enterprise", park=pl.lit(park))
-    years = result(site, scope, "carriers").filter(pl.col("period").str.len_chars() == 4).join(inside, on="enterprise")
-    return {row["period"]: row for row in sum_energy(years, ["park", "period"]).to_dicts()} if years.height else {}
+    """Year -> ENERGY_SUM of what lay in a park, site by site and day by day."""
+    rows = result(site, scope, "park_energy").filter(pl.col("park") == park, pl.col("block").is_null(), pl.col("period").str.len_chars() == 4)
+    return {row["period"]: row for row in rows.to_dicts()}
 
 
 def latest_verdicts(site: Site, scope: Scope) -> list[dict[str, Any]]:
@@ -374,6 +388,8 @@ class Enterprise:
     park: Mapping[str, Any] | None
     years: list[dict[str, Any]]  # ENERGY_SUM, newest first
     carriers: list[dict[str, Any]]  # ENERGY of `year`
+    balance: pl.DataFrame  # ENERGY_BALANCE of `year`
+    figures: Mapping[str, Mapping[str, Any]]  # year -> the named figures
     year: str
     verdicts: list[dict[str, Any]]
     products: Mapping[str, Mapping[str, Any]]  # product -> its names
@@ -398,11 +414,14 @@ def enterprise(portal: Portal, scope: Scope, code: str, grain: Grain, last: pl.D
     mine = pl.col("enterprise") == code
     yearly = pl.col("period").str.len_chars() == 4
     carriers = result(site, scope, "carriers").filter(mine)
+    years = result(site, scope, "energy").filter(mine, yearly).sort("period", descending=True)
     year = str(carriers.filter(yearly)["period"].max() or portal.today().year)
     return Enterprise(
         row=row, park=parks.get(row["park"]),
-        years=result(site, scope, "energy").filter(mine, yearly).sort("period", descending=True).to_dicts(),
+        years=years.to_dicts(),
         carriers=carriers.filter(pl.col("period") == year).sort("carrier", "flow").to_dicts(), year=year,
+        balance=result(site, scope, "balance").filter(mine, pl.col("period") == year),
+        figures={one["period"]: one for one in figures(years, site.energy_figures()).to_dicts()},
         verdicts=named_verdicts(site, result(site, scope, "verdicts").filter(mine)),
         products={one["product"]: one for one in site.limits().select("product", "product_zh", "product_en").to_dicts()},
         intensities=result(site, scope, "intensity").filter(mine, yearly).sort("period", descending=True).to_dicts(),

@@ -475,9 +475,10 @@ class RegisterStore:
         return self._rows("enterprise", as_of).join(first, on="enterprise", how="left").sort("enterprise")
 
     def enterprise_parks(self) -> pl.DataFrame:
-        """Every park in which an enterprise is counted or has a site: enterprise, park."""
+        """Every park in which an enterprise is counted, has a site or ever held one: enterprise, park."""
         columns = ["enterprise", "park"]
-        return pl.concat([self._rows("enterprise").select(columns), self.sites().select(columns)]).unique().sort(columns)
+        held = self.holdings().select(enterprise="owner", park="park")
+        return pl.concat([self._rows("enterprise").select(columns), self.sites().select(columns), held]).unique().sort(columns)
 
     def sites(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """Current sites: enterprise, site, park, name_zh, name_en."""

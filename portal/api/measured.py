@@ -11,6 +11,7 @@ from pydantic import AwareDatetime
 
 from config import calendar
 from config.schemas import INSTANT, READING_QUALITY, conform
+from monitors.accounts import links
 from monitors.data_quality import Level
 from pipeline.as_of import Table
 from portal import quality, views
@@ -146,6 +147,23 @@ def energy(
     keys = ["enterprise", "period", *([] if by == "enterprise" else ["carrier", "flow", "use", "site", "process", "product", "unit"])]
     frame = _result(portal, scope, then, "energy" if by == "enterprise" else "carriers", period, enterprise)
     return listed(_of_period(frame, enterprise, period, grain), then.keys(keys) if then else keys, paging, "energy")
+
+
+@router.get("/balances", summary="The energy balance of enterprises, and energy by park and block", tags=["evaluated"])
+def balances(
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, of: Literal["enterprises", "flows", "parks"] = "enterprises",
+    enterprise: Name = None, park: Name = None, period: Period = None,
+) -> Response:
+    """Supply + conversion - use = residual, by month and year. `of=flows`: the same from node to node. `of=parks`: what lay in parks and blocks."""
+    scope.require("energy")
+    if of == "parks":
+        sums = _of_period(views.result(portal.site, scope, "park_energy"), None, period, None)
+        return listed(sums if park is None else sums.filter(pl.col("park") == park), ["park", "block", "period"], paging, "park-energy")
+    frame = _of_period(views.result(portal.site, scope, "balance"), enterprise, period, None)
+    if of == "flows":
+        keys = ["enterprise", "period", "source_kind", "source", "target_kind", "target", "carrier"]
+        return listed(links(frame), keys, paging, "energy-flows")
+    return listed(frame, ["enterprise", "period", "block", "row", "carrier", "process", "product", "unit"], paging, "balances")
 
 
 @router.get("/reconciliations", summary="Reported monthly figures against metered ones, and stocks", tags=["evaluated"])

@@ -1,12 +1,16 @@
 """One enterprise: five media over time, both bases side by side, verdicts with all that they rest on."""
 
+from functools import partial
+
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from monitors.accounts import links
 from portal import views
 from portal.context import PageScope, PortalOf, SessionOf, language_of
 from portal.i18n import Language, term
 from portal.pages.render import page, unit_text
+from portal.sankey import drawn
 from portal.scope import NotFoundError
 
 router = APIRouter(include_in_schema=False)
@@ -25,7 +29,12 @@ def enterprise_page(
             {"name": _series_name(language, one["carrier"], one["flow"]), "unit": unit_text(one["unit"]), "values": one["values"]}
             for one in chart["series"]
         ]
-    return page(request, "enterprise.html", session, {"scope": scope, "it": shown, "grain": grain, "from_readings": from_readings})
+    drawing = drawn(links(shown.balance).to_dicts(), partial(_node_name, language))
+    rules = portal.site.energy_figures().unique("figure", keep="last", maintain_order=True).to_dicts()
+    return page(request, "enterprise.html", session, {
+        "scope": scope, "it": shown, "grain": grain, "from_readings": from_readings,
+        "balance": shown.balance.to_dicts(), "drawing": drawing, "rules": rules,
+    })
 
 
 @router.get("/enterprises/{enterprise}/registers")
@@ -36,6 +45,12 @@ def registers_part(request: Request, portal: PortalOf, session: SessionOf, scope
     if not mine:
         raise NotFoundError
     return page(request, "parts/registers.html", session, {"registers": mine, "from_readings": from_readings})
+
+
+def _node_name(language: Language, kind: str, name: str) -> str:
+    if kind == "carrier":
+        return term(language, "carrier", name)
+    return (name or term(language, "node", "use")) if kind == "process" else term(language, "flow", name)
 
 
 def _series_name(language: Language, carrier: str, flow: str) -> str:
