@@ -37,7 +37,7 @@ def signs(site: Site, now: datetime) -> pl.DataFrame:
     ])
     found = pl.concat([
         core.stopped_plants(days, site.register.enterprises(), worked, today, rules),
-        core.just_under_limit(_result(site, "verdicts", schemas.VERDICT), days, today, rules),
+        core.just_under_limit(_verdicts(site), days, today, rules),
         core.night_load(_hours(site, today, rules), site.register.stops(), today, rules, zone),
         core.copied_readings(_counts(site, today), site.register.names(), today, rules),
         core.energy_per_output(carriers, outputs.filter(over), today, rules),
@@ -54,6 +54,14 @@ def signs(site: Site, now: datetime) -> pl.DataFrame:
 def _result(site: Site, name: str, schema: pl.Schema) -> pl.DataFrame:
     frame = site.derived.read_result(name)
     return schemas.empty(schema) if frame is None else schemas.conform(frame, schema)
+
+
+def _verdicts(site: Site) -> pl.DataFrame:
+    """VERDICT of the judged periods, and of months whose figure complies."""
+    judged = _result(site, "verdicts", schemas.VERDICT)
+    months = _result(site, "running", schemas.RUNNING).filter(pl.col("period_kind") == "month", pl.col("verdict") == "complies")
+    key = ["enterprise", "product", "indicator", "line", "period_start", "period_end", "standard"]
+    return pl.concat([judged, schemas.conform(months, schemas.VERDICT)]).unique(key, keep="first", maintain_order=True)
 
 
 def _counts(site: Site, today: date) -> pl.DataFrame:

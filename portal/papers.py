@@ -42,9 +42,10 @@ _TITLES: Final[Mapping[str, str]] = {
     "flow": "流向 flow", "use": "用途 use", "quantity": "实物量 quantity", "calorific_kgce_per_unit": "当量折标系数 calorific kgce per unit",
     "calorific_tce": "当量值 calorific tce", "equivalent_kgce_per_unit": "等价折标系数 equivalent kgce per unit",
     "equivalent_tce": "等价值 equivalent tce", "covered_ratio": "数据覆盖率 covered", "estimated_ratio": "估算占比 estimated",
-    "product": "产品 product", "indicator": "指标 indicator", "actual": "单耗 actual", "level_1": "1级 level 1", "level_2": "2级 level 2",
+    "product": "产品 product", "indicator": "指标 indicator", "actual": "实际值 actual", "level_1": "1级 level 1", "level_2": "2级 level 2",
     "level_3": "3级 level 3", "binding_level": "适用等级 binding level", "verdict": "判定 verdict", "standing": "效力 standing",
-    "standard": "标准 standard", "period": "期间 period", "target": "目标 target", "description": "说明 description", "saving": "节能量 saving tce",
+    "standard": "标准 standard", "period": "期间 period", "target": "目标 target",
+    "goal_kind": "目标类型 kind of goal", "gap_ratio": "差距 gap ratio", "description": "说明 description", "saving": "节能量 saving tce",
     "code": "代码 code", "opening_stock": "年初库存量 opening stock", "purchased": "购进量 purchased", "consumed": "消费量合计 consumed",
     "feedstock": "用于原材料 as feedstock", "non_industrial": "非工业生产消费 non-industrial", "closing_stock": "期末库存量 closing stock",
     "coefficient": "采用折标系数 coefficient tce/unit", "tce": "折标准煤 tce",
@@ -187,7 +188,7 @@ def _meters(listed: pl.DataFrame) -> Sheet:
 def _utilisation(site: Site, enterprise: str, year: int, today: date) -> Paper:
     return {
         "unit": _unit(site, enterprise, year), "consumption": _consumption(site, enterprise, year, today),
-        "efficiency": _efficiency(site, enterprise, year), "goals": _goals(), "measures": _measures(),
+        "efficiency": _efficiency(site, enterprise, year), "goals": _goals(site, enterprise, year), "measures": _measures(),
     }
 
 
@@ -260,10 +261,21 @@ def _efficiency(site: Site, enterprise: str, year: int) -> Sheet:
     return sheet
 
 
-def _goals() -> Sheet:
-    """Which goals an enterprise was given is not among the accounts; it stands in the budgets (`tcewatch calc warning`)."""
-    why = "由用能单位填写：节能目标完成情况 to be filled in by the unit: its goals and how far they are met (Energy Conservation Law art. 53)"
-    return Sheet(("item", "target", "actual", "unit"), [dict.fromkeys(("item", "target", "actual", "unit"), Cell(missing=why))])
+def _goals(site: Site, enterprise: str, year: int) -> Sheet:
+    """The enterprise's budgets of the year and what was used of them."""
+    sheet = Sheet(("item", "goal_kind", "period", "target", "actual", "gap_ratio"))
+    own = (pl.col("level") == "enterprise") & (pl.col("subject") == enterprise) & pl.col("period").str.starts_with(str(year))
+    for row in _result(site, "budgets", schemas.WARNING).filter(own).to_dicts():
+        why = row["missing"] or "未知 not known"
+        sheet.rows.append({
+            "item": Cell(row["measure"]), "goal_kind": Cell(row["kind"]), "period": Cell(row["period"]),
+            "target": _known(row["target"], row["source"] or "", why), "actual": _known(row["actual"], f"核算 accounts, {row['through'] or ''}", why),
+            "gap_ratio": _known(row["gap_ratio"], row["source"] or "", why),
+        })
+    if not sheet.rows:
+        why = "未登记该单位的预算 no budget of the enterprise is entered for the year: to be filled in by the unit (Energy Conservation Law art. 53)"
+        sheet.rows.append(dict.fromkeys(sheet.columns, Cell(missing=why)))
+    return sheet
 
 
 def _measures() -> Sheet:

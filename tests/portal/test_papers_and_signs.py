@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from config import schemas
 from config import settings as site_settings
 from config.errors import BadInputError
 from monitors import signs as core
@@ -74,6 +75,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
              for flow, day, quantity in (("opening_stock", "2025-01-01", 500.0), ("closing_stock", "2025-12-31", 560.0))]
     site.reported.monthly.apply(pl.DataFrame([*months, *taken]), maker="a", at=AT)
     site.reported.monthly.check_all(checker="b", at=AT)
+    goal = {"enterprise": ENTERPRISE, "measure": "calorific_tce", "kind": "ceiling", "period": "2025", "target": 2500.0, "source": "a letter"}
+    site.reported.budgets.apply(pl.DataFrame([goal]), maker="a", at=AT)
+    site.reported.budgets.check_all(checker="b", at=AT)
     Evaluator(site, lambda: AT).once()
     site.close()
     return folder
@@ -160,7 +164,12 @@ def test_the_utilisation_report_holds_both_bases_and_says_what_the_enterprise_fi
     assert column(total, "equivalent tce") is None  # no coefficient of electricity for the year
     parts = sum(column(row, "calorific tce") for row in rows if row is not total)
     assert parts == pytest.approx(column(total, "calorific tce"))
-    assert {row["sheet"] for row in cells(file, papers.SOURCES) if "art. 53" in (row["why it is empty"] or "")} == {"goals", "measures"}
+    assert {row["sheet"] for row in cells(file, papers.SOURCES) if "art. 53" in (row["why it is empty"] or "")} == {"measures"}
+    [goal] = cells(file, "goals")
+    assert (column(goal, "target"), column(goal, "actual")) == (2500.0, pytest.approx(column(total, "calorific tce")))
+    assert column(goal, "gap ratio") == pytest.approx((column(total, "calorific tce") - 2500) / 2500)
+    without = papers.paper(plant, "utilisation", ENTERPRISE, 2026, AT)["goals"].rows
+    assert ["no budget" in row["target"].missing for row in without] == [True]
     assert ENTERPRISE in {row[next(title for title in row if title.endswith("value"))] for row in cells(file, "unit")}
 
 
@@ -214,6 +223,15 @@ def test_the_commands_write_what_the_api_gives_and_refuse_what_does_not_exist(pl
     again = json.loads(run("signs", "list", "--json", "--state", "seen").stdout)
     assert [(row["status"], row["note"], row["looked_at_by"]) for row in again if row["rule"] == "night_load"] == [("looked_at", "pumps", "Li")]
     assert isinstance(run("signs", "look", ENTERPRISE, "night_load", "2020-01-01", "--note", "x").exception, BadInputError)
+
+
+def test_months_that_end_just_under_their_limit_are_signs_too(plant: Site) -> None:
+    row = {"enterprise": ENTERPRISE, "product": "p", "indicator": "i", "verdict": "complies", "actual": 99.0, "excess": -1.0, "excess_ratio": -0.01}
+    kinds = {"month": (date(2026, 2, 1), date(2026, 2, 28)), "rolling_12_months": (date(2025, 3, 1), date(2026, 2, 28))}
+    running = pl.DataFrame([row | {"period_kind": kind, "period_start": first, "period_end": last} for kind, (first, last) in kinds.items()])
+    plant.derived.write_result("running", schemas.conform(running, schemas.RUNNING))
+    found = pipeline_signs.signs(plant, AT).filter(rule="just_under_limit", state="seen")
+    assert found["period"].to_list() == ["2026-02-01/2026-02-28"]
 
 
 def test_signs_come_from_the_site_and_never_read_as_verdicts(plant: Site) -> None:
