@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 
 from config.lawbook import MODELS, rows_of
+from monitors.corrections import parameters
 from portal import quality, views
 from portal.api.answers import PagingOf, listed, rows
 from portal.api.measured import Name
@@ -102,7 +103,10 @@ def table(portal: PortalOf, scope: ApiScope, paging: PagingOf, table: str) -> Re
         case "coal_equivalent":
             return listed(portal.site.coefficients(), ["carrier", "basis", "unit", "valid_from"], paging, table)
         case "limits":
-            return listed(portal.site.limits(), ["product", "standard", "indicator", "feedstock", "effective_from"], paging, table)
+            limits = portal.site.limits()
+            asked = [" ".join(each.name for each in parameters(own)) for own in limits["corrections"].to_list()]
+            limits = limits.drop("corrections").with_columns(parameters=pl.Series(asked, dtype=pl.String()))  # their table is `corrections`
+            return listed(limits, ["product", "standard", "indicator", "feedstock", "effective_from"], paging, table)
         case name if name in MODELS:
             rows = [row.model_dump() for row in rows_of(name, portal.site.settings.site.tables_dir)]
             frame = pl.DataFrame(rows, schema=None if rows else list(MODELS[name].model_fields), infer_schema_length=None, strict=False)

@@ -41,6 +41,11 @@ def test_anything_less_opens_no_case(given: dict[str, object]) -> None:
     assert cases_from(verdict(**given), [], today=TODAY, at=AT) == []
 
 
+@pytest.mark.parametrize(("within", "count"), [(True, 0), (False, 1), (None, 1)])
+def test_a_limit_within_the_uncertainty_of_the_figure_is_verified_before_any_case(within: bool | None, count: int) -> None:
+    assert len(cases_from(verdict(within_uncertainty=within), [], today=TODAY, at=AT)) == count
+
+
 @pytest.mark.parametrize(("today", "count"), [(date(2025, 12, 31), 0), (date(2026, 1, 1), 1)])
 def test_a_year_is_closed_on_the_day_after_its_last(today: date, count: int) -> None:
     assert len(cases_from(verdict(), [], today=today, at=AT)) == count

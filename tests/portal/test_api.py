@@ -169,6 +169,9 @@ def test_tables_show_their_rows_with_source(api: Any) -> None:
         rows = all_pages(api, f"/api/v1/tables/{table}", 50)
         assert len(rows) > 50
         assert all(row["source"] for row in rows)
+    cement = next(row for row in rows if row["standard"] == "GB 16780-2021" and row["product"] == "cement")
+    assert cement["parameters"] == "clinker_ratio altitude_m air_pressure_pa"
+    assert pl.read_csv(api.get("/api/v1/tables/limits?format=csv").content)["parameters"].drop_nulls().n_unique() > 10
     assert api.get("/api/v1/tables/none").status_code == 404
 
 
