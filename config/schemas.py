@@ -50,7 +50,7 @@ INTERVAL: Final = pl.Schema({  # consumption over [start, end), in the register'
 SET_ASIDE: Final = pl.Schema({**READING, "broken_rules": pl.List(pl.String())})  # readings that the interval rules do not count
 FLAG: Final = pl.Schema({  # what an interval rule decided about the time between two counted readings, for a person to see
     "register_key": pl.UInt32(), "start": INSTANT, "end": INSTANT,
-    "flag": pl.String(),  # wrap, reset, jitter, gap, over_rating, uncertain
+    "flag": pl.String(),  # wrap, reset, jitter, gap, over_rating, uncertain; of an edit, at its instant: replaced, replaced_set_aside
     "before": pl.Float64(), "after": pl.Float64(),  # what the register showed at start and end, without multiplier
     "quantity": pl.Float64(),  # what was counted in between, multiplier applied
 })

@@ -3,7 +3,8 @@
 1. `exclude`: the readings of the register in [start, end) do not count.
 2. `replace`: at the instant `start` the given value counts in place of every reading of that instant. Where there was no reading,
    it counts if readings of the register lie before and after it: a value that a person read off. It counts inside an excluded span too.
-3. `confirm`: a suspect step that lies within confirmed time is no longer suspect.
+3. `confirm`: a suspect step that lies within confirmed time is no longer suspect, if its readings had arrived when the confirmation was checked:
+   it holds for what two people saw.
 4. `estimate`: the consumption of [start, end) where nothing is measured. It belongs to its whole span, evenly in time; of a span
    that is partly measured only the share of the time that is not is used. So measured data that come later replace it by
    themselves, and hours, days and months of an estimate telescope.
@@ -15,11 +16,13 @@ from typing import Final, Literal, cast
 import polars as pl
 
 from config import calendar
-from config.schemas import INSTANT, INTERVAL, QUALITY, READING, SET_ASIDE, WINDOW, conform, empty
+from config.schemas import FLAG, INSTANT, INTERVAL, QUALITY, READING, SET_ASIDE, WINDOW, conform, empty
 from monitors.axis import grain_bounds
 
 EDITED: Final = "edited"  # the rule by which a reading is set aside
 NEIGHBOURS: Final = timedelta(hours=1)  # as far as readings that come as they should are apart
+REPLACED: Final = {True: "replaced", False: "replaced_set_aside"}  # flags of checked replacements: whether the given value counts
+_MOMENT: Final = timedelta(microseconds=1)
 _of_register = pl.col("register_key")
 _start, _end = pl.col("start"), pl.col("end")
 
@@ -60,6 +63,54 @@ def edited(readings: pl.DataFrame, edits: pl.DataFrame) -> tuple[pl.DataFrame, p
         pl.concat([conform(part, READING) for part in (rest, concerned.filter(~out), given)]),
         conform(aside, SET_ASIDE).sort("register_key", "read_at", "copy"),
     )
+
+
+def effects(edits: pl.DataFrame, readings: pl.DataFrame, set_aside: pl.DataFrame) -> pl.DataFrame:
+    """Say of each replacement whether the value that it gives counts.
+
+    Args:
+        edits: EDIT, those that count.
+        readings: READING after `edited`.
+        set_aside: SET_ASIDE of these readings, by the interval rules.
+
+    Returns:
+        FLAG, one of REPLACED at the instant of each, `after` being the value: set aside by the rules as any reading, or without readings
+        of the register before and after it.
+    """
+    at = ["register_key", "read_at"]
+    given = edits.filter(pl.col("kind") == "replace").sort("edit").unique(["register_key", "start"], keep="last", maintain_order=True)
+    if given.is_empty():
+        return empty(FLAG)
+    given = given.select("register_key", "start", after="value", read_at="start")
+    concerned = readings.filter(_of_register.is_in(given["register_key"].unique().implode()))
+    counting = concerned.select(at).unique().join(set_aside.select(at), on=at, how="anti").with_columns(counts=pl.lit(value=True))
+    flag = pl.when(pl.col("counts").is_not_null()).then(pl.lit(REPLACED[True])).otherwise(pl.lit(REPLACED[False]))
+    return conform(given.join(counting, on=at, how="left").with_columns(flag=flag, end="start"), FLAG).sort("register_key", "start")
+
+
+def confirmed(edits: pl.DataFrame, readings: pl.DataFrame, set_aside: pl.DataFrame) -> pl.DataFrame:
+    """The time that confirmations hold for: that of the edits, without the readings that count and arrived after the check.
+
+    Args:
+        edits: EDIT, those that count.
+        readings: READING after `edited`: a replaced value arrives when its edit is checked.
+        set_aside: SET_ASIDE of these readings, by the interval rules.
+
+    Returns:
+        WINDOW. A step with a late reading at one of its ends lies in none of them.
+    """
+    spans = edits.filter(pl.col("kind") == "confirm").with_row_index("row")
+    if spans.is_empty():
+        return empty(WINDOW)
+    concerned = readings.filter(_of_register.is_in(spans["register_key"].unique().implode()))
+    counting = concerned.join(set_aside, on=["register_key", "read_at", "copy"], how="anti")
+    late = spans.join(counting.select("register_key", "read_at", "received_at"), on="register_key").filter(
+        pl.col("received_at") > pl.col("known_from"), pl.col("read_at").is_between("start", "end"),
+    ).select("row", "read_at").unique()
+    begins = pl.concat([spans.select("row", "start"), late.select("row", start=pl.col("read_at") + _MOMENT)]).sort("row", "start")
+    ends = pl.concat([spans.select("row", "end"), late.select("row", end=pl.col("read_at") - _MOMENT)]).sort("row", "end")
+    pieces = begins.with_columns(ends["end"]).filter(_start < _end)
+    return conform(pieces.join(spans.select("row", "register_key"), on="row", how="left", maintain_order="left"), WINDOW)
 
 
 def unconfirmed(suspect: pl.DataFrame, confirmed: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from config import calendar
 from monitors import formulas, vee
 from monitors.completeness import received_runs
 from monitors.data_quality import arrivals
-from monitors.editing import edited, filled
+from monitors.editing import confirmed, edited, effects, filled
 from monitors.falls import NEARBY
 from monitors.intervals import COUNTED_KINDS, Counted, counted, spread, uncovered
 from monitors.reach import REACH, SIGHT, affected_days, day_ranges, short_of_reach, widened
@@ -34,6 +34,8 @@ class _Look(NamedTuple):
 
     given: pl.DataFrame  # READING
     aside: pl.DataFrame  # SET_ASIDE, by edits and by the interval rules
+    confirmed: pl.DataFrame  # WINDOW
+    replaced: pl.DataFrame  # FLAG
     done: Counted
 
 
@@ -168,11 +170,14 @@ class Roller:
         given, pad = store.span(keys, *span, pad=REACH), REACH
         while True:
             left, aside = edited(given, rows.edits)
-            confirmed = rows.edits.filter(pl.col("kind") == "confirm")
-            done = counted(left.filter(has_consumption), registers, rows.events, zone=zone, confirmed=confirmed)
+            held = confirmed(rows.edits, left.clear(), aside)
+            done = counted(left.filter(has_consumption), registers, rows.events, zone=zone, confirmed=held)
+            seen = confirmed(rows.edits, left, done.set_aside)
+            if not seen.equals(held):
+                done = counted(left.filter(has_consumption), registers, rows.events, zone=zone, confirmed=seen)
             short = short_of_reach(done, given.filter(has_consumption), *span, pad=pad)  # more where bad ones among them do not count
             if short.is_empty():
-                return _Look(given, pl.concat([aside, done.set_aside]), done)
+                return _Look(given, pl.concat([aside, done.set_aside]), seen, effects(rows.edits, left, done.set_aside), done)
             pad *= 4
             given = pl.concat([given.filter(~pl.col("register_key").is_in(short.implode())), store.span(short.to_list(), *span, pad=pad)])
 
@@ -231,7 +236,7 @@ class Roller:
                 gaps = uncovered(done, estimates.select("register_key").unique().with_columns(start=pl.lit(low), end=pl.lit(high)))
                 rows = filled(rows, gaps, estimates, grain, zone)
             tables[table] = rows.with_columns(day=own)
-        tables["flags"] = done.flags.with_columns(day=own)
+        tables["flags"] = pl.concat([done.flags, look.replaced]).with_columns(day=own)
         tables["ranges"] = _with_results(day_ranges(done), tables["hourly"], tables["flags"]).drop("grounds").join(
             vee.grounds(look.given, look.aside, rows_of.registers, zone=zone), on=_DAY, how="left", maintain_order="left",
         )
@@ -269,7 +274,7 @@ class Roller:
         readings, _ = edited(look.given, rows.edits)
         found = formulas.evaluated(
             rows.registers.filter(pl.col("kind") == "derived"), readings, rows.registers, rows.events, zone=zone, edits=rows.edits,
-            confirmed=rows.edits.filter(pl.col("kind") == "confirm"),
+            confirmed=look.confirmed,
         )
         estimates = rows.edits.filter(pl.col("kind") == "estimate", key.is_in(days["register_key"].implode()))
         gaps = formulas.uncovered(found, estimates.select("register_key").unique().with_columns(start=pl.lit(span[0]), end=pl.lit(span[1])))

@@ -20,12 +20,13 @@ _MOMENT: Final = timedelta(microseconds=1)
 
 
 def edit(portal: Portal, scope: Scope, number: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """An edit (store.edits.ROW) and its history.
+    """An edit (as `views.with_effect` gives it) and its history.
 
     Raises:
         NotFoundError: there is no such edit within the scope.
     """
-    return scope.one(portal.site.edits.rows(ids=[number]), "edit", number), portal.site.edits.history(number).to_dicts()
+    rows = views.with_effect(portal.site, portal.site.edits.rows(ids=[number]))
+    return scope.one(rows, "edit", number), portal.site.edits.history(number).to_dicts()
 
 
 def visible(portal: Portal, scope: Scope, numbers: list[int]) -> None:
@@ -73,7 +74,8 @@ def flagged(portal: Portal, scope: Scope) -> pl.DataFrame:
     wanted = pl.col("flag").is_in(TO_LOOK_AT)
     flags = site.derived.read("flags", today - timedelta(days=FLAG_DAYS), today).filter(wanted).collect()
     made = site.edits.rows(states=("waiting", "effective", "withdrawing"), kinds=(CONFIRM, EXCLUDE, REPLACE))
-    open_ = unconfirmed(flags, conform(made.filter(pl.col("kind") == CONFIRM), WINDOW))
+    # What is confirmed has no flag any more: one that is there came about later.
+    open_ = unconfirmed(flags, conform(made.filter(pl.col("kind") == CONFIRM, pl.col("state") == "waiting"), WINDOW))
     mends = made.filter(pl.col("kind").is_in([EXCLUDE, REPLACE])).select("register_key", "edit", low="start", high=pl.coalesce("end", "start"))
     numbered = open_.with_row_index("row")
     touched = numbered.select("row", "register_key", "start", "end").join(mends, on="register_key").filter(

@@ -21,6 +21,7 @@ from config.schemas import (
     ENERGY,
     ENERGY_BALANCE,
     ENERGY_SUM,
+    FLAG,
     INSTANT,
     INTENSITY,
     PARK_ENERGY,
@@ -31,7 +32,7 @@ from config.schemas import (
     empty,
 )
 from config.units import FIVE_MEDIA
-from monitors.editing import NEIGHBOURS, explained
+from monitors.editing import NEIGHBOURS, REPLACED, explained
 from monitors.energy import figures
 from monitors.quantities import quantities
 from pipeline import quality
@@ -41,9 +42,11 @@ from pipeline.site import Site
 from portal.context import Portal, ServiceHealth
 from portal.raw import RAW_SHOWN, readable
 from portal.scope import NotFoundError, Scope
+from store.edits import REPLACE
 from store.ledger import Totals
 from store.quarantine import WHOLE_MESSAGE, Filters
 
+EFFECTS: Final = {REPLACED[True]: "counts", REPLACED[False]: "set_aside"}
 RESULTS: Final[Mapping[str, pl.Schema]] = {
     "energy": pl.Schema({"enterprise": pl.String(), "period": pl.String(), **ENERGY_SUM}),
     "carriers": ENERGY,
@@ -432,10 +435,26 @@ def enterprise(portal: Portal, scope: Scope, code: str, grain: Grain, last: pl.D
     )
 
 
+def with_effect(site: Site, rows: pl.DataFrame) -> pl.DataFrame:
+    """Edits (store.edits.ROW) with `effect`: of a replacement that is in force, whether its value counts or the interval rules set it aside.
+
+    Null: the edit is of another kind, is not in force, or its day is not computed yet.
+    """
+    zone = site.settings.site.zone
+    given = rows.filter(pl.col("kind") == REPLACE, pl.col("known_from").is_not_null(), pl.col("known_to").is_null())
+    days = given.select(pl.col("start").dt.convert_time_zone(zone).dt.date().unique()).to_series()
+    flags = [site.derived.read("flags", day, day).filter(pl.col("flag").is_in(list(EFFECTS))).collect() for day in days]
+    told = pl.concat([empty(FLAG), *(flag.drop("day") for flag in flags)]).join(
+        given.select("register_key", "start", "edit"), on=["register_key", "start"],
+    )
+    effect = pl.col("flag").replace_strict(EFFECTS, return_dtype=pl.String())
+    return rows.join(told.select("edit", effect=effect), on="edit", how="left", maintain_order="left")
+
+
 def edits_since(portal: Portal, scope: Scope, code: str, first: date) -> list[dict[str, Any]]:
     """The edits of an enterprise that count and reach beyond the start of a local day, newest first."""
     start, _ = calendar.day_span(first, portal.site.settings.site.zone)
-    rows = scope.rows(portal.site.edits.rows(states=("effective", "withdrawing"), enterprises=[code]))
+    rows = with_effect(portal.site, scope.rows(portal.site.edits.rows(states=("effective", "withdrawing"), enterprises=[code])))
     return rows.filter(pl.coalesce("end", "start") >= start).sort("start", "edit", descending=True).to_dicts()
 
 

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from portal import edits as models
+from portal import views
 from portal.api.answers import PagingOf, attached, listed, rows
 from portal.api.measured import Name
 from portal.api.problems import ProblemError
@@ -75,10 +76,14 @@ def edits(
     portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: Name = None,
     state: Annotated[Literal["waiting", "effective", "withdrawing", "refused", "withdrawn"] | None, Query(description="Only edits in it.")] = None,
 ) -> Response:
-    """Every edit with maker, checker, reason, evidence (SHA-256) and from when to when it counted; `waiting` and `withdrawing` wait for a check."""
+    """Every edit with maker, checker, reason, evidence (SHA-256) and from when to when it counted; `waiting` and `withdrawing` wait for a check.
+
+    `effect` tells of a replacement in force whether its value `counts` or was `set_aside` by the interval rules; null: of other edits, and while
+    its day is not computed yet.
+    """
     scope.require("edits")
     found = portal.site.edits.rows(states=None if state is None else [state], enterprises=scope.only if enterprise is None else [enterprise])
-    return listed(scope.rows(found).drop("register_key"), ["edit"], paging, "edits")
+    return listed(views.with_effect(portal.site, scope.rows(found)).drop("register_key"), ["edit"], paging, "edits")
 
 
 @router.get("/edits/{edit}", summary="One edit with its history")
@@ -86,7 +91,7 @@ def one(portal: PortalOf, scope: ApiScope, edit: Number) -> JSONResponse:
     """One edit; `history` tells each step, who took it, when and why."""
     scope.require("edits")
     row, history = models.edit(portal, scope, edit)
-    shown = rows(pl.DataFrame([row], schema=ROW).drop("register_key"))[0]
+    shown = rows(pl.DataFrame([row], schema={**ROW, "effect": pl.String()}).drop("register_key"))[0]
     return JSONResponse({**shown, "history": rows(pl.DataFrame(history, schema=STEP))})
 
 

@@ -10,10 +10,11 @@ from config.errors import BadInputError, Problem
 from pipeline.site import Site
 from portal.cli.common import JsonOption, SettingsOption, local, settings_from, show_json, show_rows
 from portal.cli.estimate import estimate_command
+from portal.views import with_effect
 
 app = typer.Typer(help="Edits of meter data: exclude, replace, confirm, estimate; the original readings stay.", no_args_is_help=True)
 app.command("estimate")(estimate_command)
-_SHOWN = ("edit", "state", "enterprise", "meter", "register", "kind", "start", "end", "value", "reason", "maker", "checker", "withdrawn_by")
+_SHOWN = ("edit", "state", "effect", "enterprise", "meter", "register", "kind", "start", "end", "value", "reason", "maker", "checker", "withdrawn_by")
 Ids = Annotated[list[int], typer.Argument(help="Numbers from `edits list`.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
 Checker = Annotated[str, typer.Option(help="Who has looked at the evidence; not who made the edit, or asked to withdraw it.")]
@@ -28,9 +29,9 @@ def list_(
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every edit, who made and who checked it, and whether it counts."""
+    """Show every edit, who made and who checked it, and whether it counts; of a replacement whether its value does (effect)."""
     site = Site(settings_from(settings))
-    found = site.edits.rows(states=None if state is None else [state], enterprises=None if enterprise is None else [enterprise])
+    found = with_effect(site, site.edits.rows(states=None if state is None else [state], enterprises=None if enterprise is None else [enterprise]))
     site.close()
     show_rows(local(found, site.settings.site.zone).to_dicts(), _SHOWN, as_json=as_json)
 

@@ -92,7 +92,9 @@ def _queue(request: Request, portal: Portal, session: Session, scope: Scope, aft
     scope.require("edits")
     edits = portal.site.edits
     waiting = scope.rows(edits.waiting())
-    done = scope.rows(edits.rows(states=DECIDED, enterprises=scope.only, before=after, newest=views.PAGE_ROWS + 1))
+    done = views.with_effect(
+        portal.site, scope.rows(edits.rows(states=DECIDED, enterprises=scope.only, before=after, newest=views.PAGE_ROWS + 1)),
+    )
     flags = models.flagged(portal, scope)
     zone = ZoneInfo(portal.site.settings.site.zone)
     context = {

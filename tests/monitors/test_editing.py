@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.schemas import EDIT, EVENT, INTERVAL, READING, REGISTER, SET_ASIDE, WINDOW, conform
-from monitors.editing import edited, explained, filled, unconfirmed
+from config.schemas import EDIT, EVENT, INSTANT, INTERVAL, READING, REGISTER, SET_ASIDE, WINDOW, conform
+from monitors.editing import confirmed, edited, effects, explained, filled, unconfirmed
 from monitors.intervals import Grain, counted, intervals, spread, uncovered
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
@@ -123,6 +123,28 @@ def test_a_step_that_confirmed_time_holds_is_no_longer_suspect() -> None:
     assert unconfirmed(suspect, together)["start"].to_list() == [at(5)]
     assert unconfirmed(suspect, together[[3, 1, 0, 2]])["start"].to_list() == [at(5)]
     assert unconfirmed(suspect, together.clear()).equals(suspect)
+
+
+def test_a_confirmation_is_cut_where_a_reading_that_counts_arrived_after_its_check() -> None:
+    right = edits({"kind": "confirm", "start": at(0), "end": at(10), "known_from": at(20)})
+    came = readings((at(1), 1.0), (at(4), 2.0), (at(6), 3.0), (at(11), 4.0)).with_columns(
+        received_at=pl.Series([at(20), at(20) + US, at(21), at(21)], dtype=INSTANT),
+    )
+    nothing = pl.DataFrame(schema=SET_ASIDE)
+    assert confirmed(right, came, nothing).rows() == [(1, at(0), at(4) - US), (1, at(4) + US, at(6) - US), (1, at(6) + US, at(10))]
+    assert confirmed(right, came, conform(came[1:3], SET_ASIDE)).rows() == [(1, at(0), at(10))]
+    assert confirmed(right, came.with_columns(register_key=pl.lit(2, pl.UInt32)), nothing).rows() == [(1, at(0), at(10))]
+    assert confirmed(edits(), came, nothing).is_empty()
+
+
+def test_of_each_replacement_it_is_told_whether_its_value_counts() -> None:
+    made = edits(replaced(at(1), 4.0), replaced(at(3), 900.0), replaced(at(9), 9.5))
+    kept, _ = edited(HOURLY, made)
+    aside = conform(kept.filter(pl.col("value") == 900.0), SET_ASIDE)
+    assert effects(made, kept, aside).select("start", "end", "flag", "after").rows() == [
+        (at(1), at(1), "replaced", 4.0), (at(3), at(3), "replaced_set_aside", 900.0), (at(9), at(9), "replaced_set_aside", 9.5),
+    ]
+    assert effects(edits(), kept, aside).rows() == []
 
 
 def test_an_estimate_fills_what_is_not_covered_and_only_its_share() -> None:

@@ -64,6 +64,54 @@ def test_an_edit_changes_figures_from_its_check_to_the_check_of_its_withdrawal(m
     assert same(measured) == before
 
 
+@pytest.mark.parametrize(("hour", "value", "flag", "then"), [
+    (1, 4.0, "replaced", [4.0, 5.0, 3.0]), (1, 400.0, "replaced_set_aside", [4.5, 4.5, 3.0]), (1, -1.0, "replaced_set_aside", [4.5, 4.5, 3.0]),
+    (1.5, 6.0, "replaced", [5.0, 4.0, 3.0]), (3.5, 15.0, "replaced_set_aside", [5.0, 4.0, 3.0]), (3, 15.0, "replaced", [5.0, 4.0, 6.0]),
+])
+def test_a_given_value_that_the_rules_set_aside_is_told_as_that(measured: Site, hour: float, value: float, flag: str, then: list[float]) -> None:
+    number = propose(measured, kind="replace", start=at(hour), value=value)
+    measured.edits.check([number], checker="Wang", at=NOW)
+    catch_up(measured)
+    told = measured.derived.read("flags", DAY, DAY).filter(pl.col("flag").str.starts_with("replaced")).collect()
+    assert told.select("start", "end", "flag", "after").rows() == [(at(hour), at(hour), flag, value)]
+    assert hours(measured) == pytest.approx(then)
+    measured.edits.withdraw([number], by="Wang", at=NOW, reason="a mistake")
+    measured.edits.check([number], checker="Li", at=NOW)
+    catch_up(measured)
+    assert measured.derived.read("flags", DAY, DAY).filter(pl.col("flag").str.starts_with("replaced")).collect().is_empty()
+
+
+def test_a_confirmation_holds_for_what_had_arrived_when_it_was_checked(site: Site, deliver: Any, tmp_path: Path) -> None:
+    """Steps above the rating between two readings are right; a reading that comes between them later makes steps that nobody saw."""
+    enterprise = site.register.enterprises()["enterprise"][0]
+    rated = {"enterprise": enterprise, "meter": E1[0], "register": E1[1], "max_rate_per_h": 6.0}
+    site.register.apply({"register": pl.DataFrame([rated | {"unit": "kWh", "kind": "cumulative"}])}, by="test", known_from=MIDNIGHT)
+    deliver(1, [(*E1, at(hour), value) for hour, value in enumerate([0.0, 5.0, 15.0, 25.0, 30.0])])
+    catch_up(site)
+
+    def suspect() -> list[float]:
+        return site.derived.read("flags", DAY, DAY).filter(pl.col("flag") == "over_rating").collect()["quantity"].to_list()
+
+    assert suspect() == [10.0, 10.0]
+    number = propose(site, kind="confirm", start=at(0), end=at(4))
+    site.edits.check([number], checker="Wang", at=NOW)
+    catch_up(site)
+    assert suspect() == []
+    deliver(2, [(*E1, at(1.75), 14.0)], received_at=NOW)  # known at the very instant of the check
+    catch_up(site)
+    assert suspect() == []
+    deliver(3, [(*E1, at(2.25), 20.0)], received_at=NOW + timedelta(seconds=1))
+    catch_up(site)
+    assert suspect() == [5.0, 5.0]
+    shadow = rebuilt(site, tmp_path / "again", upto=site.ledger.cursors())
+    assert same(shadow) == same(site)
+    shadow.readings().close()
+    again = propose(site, kind="confirm", start=at(2), end=at(3))
+    site.edits.check([again], checker="Wang", at=NOW + timedelta(seconds=1))
+    catch_up(site)
+    assert suspect() == []
+
+
 def test_measured_data_that_arrive_replace_an_estimate(measured: Site, deliver: Any) -> None:
     measured.edits.check([propose(measured, kind="estimate", start=at(3), end=at(5), value=20.0, method="manual")], checker="Wang", at=NOW)
     catch_up(measured)

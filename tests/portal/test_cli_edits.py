@@ -36,6 +36,7 @@ def test_an_edit_goes_in_is_checked_by_another_and_is_withdrawn_by_two(run: Run,
     assert run("edits", "refuse", "1", "--checker", "Wang Li", "--reason", "another meter's log")[:2] == (0, "edit 1 refused\n")
     assert states(run) == [(1, "effective")]
     assert json.loads(run("edits", "list", "--state", "waiting", "--json")[1]) == []
+    assert json.loads(run("edits", "list", "--json")[1])[0]["effect"] is None  # of an estimate the figures tell
 
 
 def test_all_problems_of_a_file_are_told_with_their_place(run: Run, file: str) -> None:

@@ -7,15 +7,19 @@ from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 from fastapi import FastAPI
 
+from config.schemas import conform
 from pipeline.site import Site
 from portal.api import edits as api_module
 from portal.app import create_app
 from portal.i18n import LANGUAGES
+from portal.views import with_effect
+from store.derived import FLAGGED
 from tests.portal.conftest import Clock, TestClient, form_token
 from tests.portal.seeded import CARBIDE, EVIDENCE, FOREIGN, NOW, PASSWORD, PHOTO, Health, Running, seeded
 
@@ -79,6 +83,37 @@ def test_an_edit_passes_from_its_maker_to_a_checker_and_back_by_two_people(
     told = regulator.get(f"/api/v1/edits/{number}").json()
     assert (told["state"], told["maker"], told["checker"]) == ("withdrawn", "operator", "regulator")
     assert [step["step"] for step in told["history"]] == ["proposed", "checked", "withdrawal_asked", "withdrawn"]
+
+
+@pytest.mark.parametrize(("flag", "effect", "said"), [
+    ("replaced_set_aside", "set_aside", True), ("replaced", "counts", False), (None, None, False),
+])
+def test_of_a_replacement_in_force_it_is_told_whether_its_value_counts(
+    site: Site, log_in: Callable[[str], Any], flag: str | None, effect: str | None, said: bool,
+) -> None:
+    start = NOW - timedelta(days=400)
+    row = {"meter": "W-1", "register": "volume", "kind": "replace", "value": 4321.5, "method": None, "end": None, "start": start.isoformat()}
+    regulator = log_in("regulator")
+    number = log_in("operator").post("/api/v1/edits", json={"edits": [{**ESTIMATE, **row}]}).json()["edits"][0]
+    day = start.astimezone(ZoneInfo(site.settings.site.zone)).date()
+    told = conform(pl.DataFrame({"register_key": [key_of(site, "W-1")], "start": [start], "end": [start], "flag": [flag], "day": [day]}), FLAGGED)
+    days = told.select("register_key", "day")
+    site.derived.replace("flags", told if flag else told.clear(), days)
+    try:
+        assert regulator.get(f"/api/v1/edits/{number}").json()["effect"] is None, "it waits"
+        regulator.post("/api/v1/edits/check", json={"edits": [number]})
+        assert regulator.get(f"/api/v1/edits/{number}").json()["effect"] == effect
+        listed = {item["edit"]: item["effect"] for item in regulator.get("/api/v1/edits?limit=5000").json()["items"]}
+        assert listed[number] == effect
+        for page in ("/edits", f"/edits/{number}"):
+            assert ("无效果：被规则剔除" in regulator.get(page).text) is said
+        [row] = [row for row in with_effect(site, site.edits.rows()).to_dicts() if row["edit"] == number]
+        assert row["effect"] == effect
+    finally:
+        site.derived.replace("flags", told.clear(), days)
+        regulator.post("/api/v1/edits/withdraw", json={"edits": [number], "reason": "a test"})
+        log_in("second").post("/api/v1/edits/check", json={"edits": [number]})
+    assert regulator.get(f"/api/v1/edits/{number}").json()["effect"] is None, "it is withdrawn"
 
 
 def test_the_other_account_of_its_maker_cannot_check(site: Site, log_in: Callable[[str], Any], propose: Callable[..., int]) -> None:
