@@ -3,6 +3,7 @@
 They are computed when they are asked for, from results, derived tables, register and reported figures. Only the notes are kept.
 """
 
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -39,7 +40,7 @@ def signs(site: Site, now: datetime) -> pl.DataFrame:
         core.stopped_plants(days, site.register.enterprises(), worked, today, rules),
         core.just_under_limit(_verdicts(site), days, today, rules),
         core.night_load(_hours(site, today, rules), site.register.stops(), today, rules, zone),
-        core.copied_readings(_counts(site, today), site.register.names(), today, rules),
+        *_copied(site, since, today, rules),
         core.energy_per_output(carriers, outputs.filter(over), today, rules),
         core.money_per_energy("output_value_per_energy", energy, in_one_basis.rename({"output_value_10k_cny": "value"}), today, rules),
         core.money_per_energy("tax_per_energy", energy, site.figures.taxes(), today, rules),
@@ -64,10 +65,13 @@ def _verdicts(site: Site) -> pl.DataFrame:
     return pl.concat([judged, schemas.conform(months, schemas.VERDICT)]).unique(key, keep="first", maintain_order=True)
 
 
-def _counts(site: Site, today: date) -> pl.DataFrame:
-    """VERDICT_COUNT of the months looked at."""
-    first = date(today.year - MONTHS // 12, today.month, 1)
-    return site.derived.read("verdict_counts", first, today - timedelta(days=1)).collect()
+def _copied(site: Site, since: str, today: date, rules: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """SIGN of copied days, a month at a time: their counts are the largest table that is read here."""
+    names = site.register.names()
+    for month in sorted({f"{day:%Y-%m}" for day in site.derived.days("verdict_counts") if since <= f"{day:%Y-%m}" and day < today}):
+        first, last = calendar.period_days(month)
+        counts = site.derived.read("verdict_counts", first, min(last, today - timedelta(days=1))).collect()
+        yield core.copied_readings(counts, names, today, rules)
 
 
 def _hours(site: Site, today: date, rules: pl.DataFrame) -> pl.DataFrame:

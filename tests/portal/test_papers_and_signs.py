@@ -308,6 +308,21 @@ def test_signs_are_for_those_who_look_into_them_and_only_of_their_parks(log_in: 
     assert regulator.post("/signs", data={**sign, "token": form_token(regulator, "/signs")}).status_code == 404
 
 
+def test_signs_come_page_by_page_and_as_tables_with_their_evidence(log_in: Callable[[str], Any]) -> None:
+    api = log_in("admin")
+    whole = api.get("/api/v1/signs").json()["items"]
+    paged, path = [], "/api/v1/signs?limit=4"
+    following: str | None = ""
+    while following is not None:
+        answer = api.get(path + (f"&cursor={following}" if following else "")).json()
+        paged += answer["items"]
+        following = answer["next"]
+    assert paged == whole
+    table = pl.read_csv(BytesIO(api.get("/api/v1/signs?format=csv&state=seen").content))
+    assert json.loads(table["evidence"].item())[1]["source"] == "B-2"
+    assert pl.read_parquet(BytesIO(api.get("/api/v1/signs?format=parquet").content)).height == len(whole)
+
+
 def test_papers_are_downloaded_by_those_who_see_the_enterprise(log_in: Callable[[str], Any]) -> None:
     viewer = log_in("viewer")
     path = "/api/v1/exports/papers/stock?year=2025&enterprise="
