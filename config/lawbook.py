@@ -18,7 +18,7 @@ MODELS: Final[Mapping[str, type[TableRow]]] = {
     **tables.MODELS, **benchmarks.MODELS, **key_units.MODELS, **papers.MODELS, **signs.MODELS, **budgets.MODELS, **energy_figures.MODELS,
     **price_schemes.MODELS, **carbon.MODELS,
 }
-LOADERS: Final[tuple[Callable[[Path], object], ...]] = (  # what rows say of each other
+LOADERS: Final[tuple[Callable[[Path | None], object], ...]] = (  # what rows say of each other
     tables.limits, tables.coefficients, tables.quality_weights, tables.holidays, tables.calibration_intervals, tables.vee_rules, tables.figure_rules,
     benchmarks.benchmarks, key_units.thresholds, key_units.access_goals, key_units.entry_conditions, papers.metering_requirements,
     papers.statistical_codes, signs.sign_rules, budgets.warning_rules, budgets.consequences, energy_figures.energy_figures,
@@ -74,28 +74,50 @@ def check(file: Path, site_dir: Path | None = None, table: str | None = None) ->
         raise BadInputError([Problem(file.name, what, f"Bring a .csv or .toml file of one of {', '.join(MODELS)}.")])
     if not file.is_file():
         raise BadInputError([Problem(str(file), "there is no such file", "Check the name and the folder.")])
+    if site_dir is not None and not site_dir.is_dir():
+        raise BadInputError([Problem(str(site_dir), "there is no such folder", "Create it, or change [site] tables_dir in the settings.")])
     problems: list[Problem] = []
     with tempfile.TemporaryDirectory() as folder:
         after = Path(folder)
-        for path in () if site_dir is None or not site_dir.is_dir() else site_dir.iterdir():
+        for path in () if site_dir is None else site_dir.iterdir():
             if path.suffix in (".csv", ".toml") and not path.name.startswith(".") and path.name != name:
                 shutil.copyfile(path, after / path.name)
-        own = {each: load(each, model, after)[1] for each, model in MODELS.items()} if any(after.iterdir()) else {}
+        own, before = _own(after)
+        problems += before
         shutil.copyfile(file, after / name)
         rows = {each: found for each, found in rows_in(after / name, problems, MODELS).items() if found}
         problems += _repeated(name, rows, own)
         problems += [problem for row in rows.get("coal_equivalent", ()) if isinstance(row, CoefficientRow) for problem in _rate_problems(name, row)]
         if not problems:
-            for loader in LOADERS:
-                try:
-                    loader(after)
-                except BadInputError as error:
-                    problems += [problem for problem in error.problems if problem not in problems]
+            problems += problems_of(after)
         if not problems and not rows:
             problems.append(Problem(name, "has no rows", "Write a header with the columns of the table, then the rows."))
         if problems:
             raise BadInputError(problems)
         return Edition(name, rows, [*_notes(rows, after), *_rate_notes(rows)])
+
+
+def problems_of(site_dir: Path | None) -> list[Problem]:
+    """Everything that is wrong with the tables, row by row and what rows say of each other."""
+    problems = _own(site_dir)[1]
+    for loader in LOADERS:
+        try:
+            loader(site_dir)
+        except BadInputError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+    return problems
+
+
+def _own(folder: Path | None) -> tuple[dict[str, list[TableRow]], list[Problem]]:
+    """The rows of a site's folder by table, and what is wrong with them."""
+    rows: dict[str, list[TableRow]] = {}
+    problems: list[Problem] = []
+    for table, model in MODELS.items():
+        try:
+            rows[table] = load(table, model, folder)[1]
+        except BadInputError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+    return rows, problems
 
 
 def _repeated(name: str, rows: Mapping[str, Sequence[TableRow]], own: Mapping[str, Sequence[TableRow]]) -> Iterable[Problem]:

@@ -102,13 +102,6 @@ class CoefficientRow(TableRow):
             raise ValueError("rate_year and provisional belong to the equivalent basis: what a carrier contains does not change by year")
         return self
 
-    @property
-    def said_source(self) -> str:
-        """The source as results name it: with the year of the rate, and that it is provisional."""
-        year = "" if self.rate_year is None else f", rate of {self.rate_year}"
-        until = f"provisional until the rate of {self.valid_from.year - 1} is published"
-        return f"{self.source}{year}{f' ({until})' if self.provisional else ''}"
-
 
 class LimitRow(TableRow):
     """One row of an energy-consumption limit standard; an empty level means that it was not found or does not exist."""
@@ -369,11 +362,20 @@ def coefficients(site_dir: Path | None = None, as_of: datetime | None = None) ->
     own = _known(own, as_of)
     # Appendix B is a reference, not a list that applies by itself (decisions.md 7): its rows name the media, without a number.
     applies = pl.when(pl.col("role").ne_missing("consumed_medium")).then("kgce_per_unit")
-    brought = framed(own, schemas.COEFFICIENT).with_columns(
-        pl.Series("source", [row.said_source for row in own], dtype=pl.String()),
-        pl.Series("known_from", [row.known_from for row in own], dtype=schemas.INSTANT),
-    )
-    return overlay(framed(base, schemas.COEFFICIENT).with_columns(kgce_per_unit=applies), brought)
+    brought = framed(own, pl.Schema({**schemas.COEFFICIENT, "rate_year": pl.Int32(), "provisional": pl.Boolean(), "known_from": schemas.INSTANT}))
+    return overlay(framed(base, schemas.COEFFICIENT).with_columns(kgce_per_unit=applies), with_rates_named(brought))
+
+
+def with_rates_named(coefficients: pl.DataFrame) -> pl.DataFrame:
+    """COEFFICIENT whose `source` says the year of a rate (`rate_year`), and that it is `provisional`, as results are to say it.
+
+    >>> row = {"source": ["NEA"], "rate_year": [2025], "provisional": [True], "valid_from": [date(2027, 1, 1)]}
+    >>> with_rates_named(pl.DataFrame(row))["source"].item()
+    'NEA, rate of 2025 (provisional until the rate of 2026 is published)'
+    """
+    year = pl.when(pl.col("rate_year").is_not_null()).then(pl.format(", rate of {}", pl.col("rate_year").cast(pl.Int32()))).otherwise(pl.lit(""))
+    until = pl.when("provisional").then(pl.format(" (provisional until the rate of {} is published)", pl.col("valid_from").dt.year() - 1))
+    return coefficients.with_columns(source=pl.concat_str("source", year, until.otherwise(pl.lit("")))).drop("rate_year", "provisional")
 
 
 def overlay(base: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:

@@ -83,6 +83,8 @@ COEFFICIENTS: Final = (
     Column("valid_from", "day", "first day on which it holds"),
     Column("valid_to", "day", "first day on which it no longer holds", required=False),
     Column("source", "text", "document and place in it"),
+    Column("rate_year", "number", "equivalent electricity and heat: the year whose rate it is", required=False),
+    Column("provisional", "flag", "it stands in until the rate of the year before is published; results say so", required=False),
     Column("known_from", "instant", "from when the row was known; of several for one day the one known last holds; empty: always", required=False),
 )
 ENERGY_OUT: Final = (
@@ -271,7 +273,7 @@ def _converted(quantities: str, coefficients: str | None, as_of: str | None) -> 
     shipped = tables.coefficients(site_tables(), then)
 
     def law_of(read: Mapping[str, Table]) -> pl.DataFrame:
-        return tables.overlay(shipped, read["coefficients"].frame) if "coefficients" in read else shipped
+        return tables.overlay(shipped, tables.with_rates_named(read["coefficients"].frame)) if "coefficients" in read else shipped
 
     def check(read: Mapping[str, Table]) -> list[Problem]:
         rows = read["quantities"]

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 from config.errors import BadInputError, Problem, ServiceUnavailableError, StoreFullError, TcewatchError
+from config.lawbook import MODELS, problems_of, rows_of
 from config.settings import Settings
-from config.lawbook import MODELS, rows_of
 from ingest.collector import Probe, probe
 from ingest.routes import Routes
 from pipeline.collect import routed
@@ -59,17 +59,10 @@ def _parts(settings: Settings, site: Site) -> dict[str, Callable[[], str | Probe
 
 
 def _tables(site: Site) -> str:
-    counts: dict[str, int] = {}
-    problems: list[Problem] = []
-    for name in MODELS:
-        try:
-            counts[name] = len(rows_of(name, site.settings.site.tables_dir))
-        except BadInputError as error:
-            problems += [problem for problem in error.problems if problem not in problems]
-    if problems:
+    folder = site.settings.site.tables_dir
+    if problems := problems_of(folder):
         raise BadInputError(problems)
-    site.limits()  # what rows say of each other
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) + " rows"
+    return ", ".join(f"{name} {len(rows_of(name, folder))}" for name in MODELS) + " rows"
 
 
 def _ready(store: Database | ReadingStore) -> str:

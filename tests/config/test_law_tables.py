@@ -12,7 +12,7 @@ from config import tables
 from config.benchmarks import benchmarks
 from config.carbon import carbon_factors, carbon_levels
 from config.errors import BadInputError
-from config.lawbook import MODELS, rows_of
+from config.lawbook import MODELS, problems_of, rows_of
 from config.price_schemes import price_schemes
 
 SHARED = Path(os.environ.get("TCEWATCH_SHARED", Path(__file__).parents[3] / "shared")) / "domain"
@@ -29,6 +29,14 @@ def test_every_table_is_shipped_and_has_its_rows_a_model_and_a_source_in_each() 
     for name in MODELS:
         for row in rows_of(name):
             assert len(getattr(row, "source", "")) >= 8, (name, row)
+
+
+def test_a_wrong_row_of_each_table_is_found_when_all_are_loaded(tmp_path: Path) -> None:
+    for name in MODELS:
+        file(tmp_path, f"{name}-x.csv", "no_such_column\n1\n")
+    told = {problem.where.partition(" ")[0] for problem in problems_of(tmp_path)}
+    assert told == {f"{name}-x.csv" for name in MODELS}
+    assert problems_of(None) == []
 
 
 @pytest.mark.needs("shared-data")

@@ -82,6 +82,14 @@ def test_the_steps_of_guizhou_begin_at_fifty_percent_once_a_site_dates_them(exce
     assert price(asked, dated)["addon_cny_per_kwh"].item() == expected
 
 
+@pytest.mark.parametrize(("grade", "expected"), [("A", 0.0), ("b", 0.0), ("C", None), ("D类", None)])
+def test_grades_pay_what_the_document_states_once_a_site_dates_it(grade: str, expected: float | None) -> None:
+    dated = STEPS.with_columns(valid_from=pl.coalesce("valid_from", pl.lit(date(2021, 1, 1))))
+    found = price(pl.DataFrame({"scheme": ["by_grade"], "billing_period": ["2025"], "grade": [grade]}), dated)
+    assert found["addon_cny_per_kwh"].item() == expected
+    assert (found["missing"].item() or "").endswith("bring the notice that does") == (expected is None)
+
+
 @pytest.mark.parametrize(("kwh_per_t", "expected"), [(13_700, 0.0), (13_700.1, 0.02), (13_800, 0.02), (13_800.1, 0.08)])
 def test_aluminium_by_the_notice_of_2013(kwh_per_t: float, expected: float) -> None:
     assert aluminium(billing_period="2015", actual=kwh_per_t) == expected
