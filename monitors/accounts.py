@@ -144,6 +144,7 @@ def _by_difference(given: pl.DataFrame) -> pl.DataFrame:
         *(_made(name).alias(f"_made_{name}") for name in _VALUES),
         _comes_in=row.is_in(["purchased", "own_primary"]).any(), _is_made=(row == "converted_out").any(), _leaves=(row == "sold").any(),
         _used=(block == "use").any() | (row == "converted_in").any(),
+        missing=pl.col("missing").drop_nulls().unique(maintain_order=True).str.join("; ").replace("", None),
     )
     nothing_in = ~pl.col("_comes_in") & ~pl.col("_is_made") & pl.col("_used")
     left = pl.col("_is_made") & ~pl.col("_used") & ~pl.col("_leaves") & ~pl.col("_comes_in")

@@ -77,26 +77,29 @@ def drawn(links: Iterable[Mapping[str, Any]], label: Callable[[str, str], str], 
 
 
 def _columns(flows: Mapping[tuple[Node, Node], float]) -> list[list[Node]]:
-    """Nodes by how far they are from where energy comes in; what nothing leaves stands in the last column."""
-    nodes = list(dict.fromkeys(node for ends in flows for node in ends))
-    sources = {node: [one for one, other in flows if other == node] for node in nodes}
-    depths: dict[Node, int] = {}
+    """Nodes by how far they are from where energy comes in; what nothing leaves stands in the last column.
 
-    def depth(node: Node, behind: frozenset[Node]) -> int:
-        if node not in depths:
-            before = [depth(one, behind | {node}) + 1 for one in sources[node] if one not in behind and one != node]
-            if not behind & set(sources[node]):
-                depths[node] = max(before, default=0)
-            return max(before, default=0)
-        return depths[node]
-
-    found = {node: depth(node, frozenset()) for node in nodes}
-    last = max(found.values())
-    givers = {one for one, _ in flows}
+    Where energy goes in a circle (power of the plant's own that its boiler uses), the smallest flow of the circle runs back.
+    """
+    after: dict[Node, set[Node]] = {node: set() for ends in flows for node in ends}
+    forward = []
+    for one, other in sorted(flows, key=lambda ends: -flows[ends]):
+        if one != other and not _reaches(other, one, after):
+            after[one].add(other)
+            forward.append((one, other))
+    depth = dict.fromkeys(after, 0)
+    for _ in after:
+        for one, other in forward:
+            depth[other] = max(depth[other], depth[one] + 1)
+    last = max(depth.values())
     columns: list[list[Node]] = [[] for _ in range(last + 1)]
-    for node in nodes:
-        columns[found[node] if node in givers else last].append(node)
+    for node, others in after.items():
+        columns[depth[node] if others else last].append(node)
     return [column for column in columns if column]
+
+
+def _reaches(node: Node, goal: Node, after: Mapping[Node, set[Node]]) -> bool:
+    return node == goal or any(_reaches(one, goal, after) for one in after[node])
 
 
 def _places(
