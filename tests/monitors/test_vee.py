@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from config import tables
 from config.schemas import EVENT, HISTORY, READING, REGISTER, SET_ASIDE, VEE_RULE, conform, empty
 from monitors import vee
-from monitors.intervals import counted
+from monitors.intervals import counted, spread
 
 ZONE = "Asia/Shanghai"
 MIDNIGHT = datetime(2025, 5, 31, 16, tzinfo=UTC)  # in Shanghai
@@ -433,6 +433,38 @@ def test_counts_add_up_to_the_verdicts_by_day() -> None:
     for verdict in ("passed", "failed", "unknown"):
         assert counts.filter(pl.col("rule").is_null(), verdict=verdict)["readings"].sum() == verdicts.filter(verdict=verdict).height
     assert counts["start"].unique().sort().to_list() == [MIDNIGHT + timedelta(days=day) for day in range(3)]
+
+
+# --- what the interval rules cannot tell (decision 16) -----------------------------------------------------------------
+
+def test_a_meter_changed_unsaid_for_one_that_shows_more_is_a_jump() -> None:
+    values = working(4)
+    changed = [*values[:300], *(value + 50_000.0 for value in values[300:])]
+    assert broken(judged(series(changed), register(max_rate_per_h=None)), "jump") == [300]
+    assert broken(judged(series(values), register(max_rate_per_h=None)), "jump") == []
+
+
+def test_a_false_zero_of_a_net_register_is_a_jump_there_and_back() -> None:
+    values = working(4)
+    net = register(net=True, range_low=None, max_rate_per_h=None)
+    assert broken(judged(series([*values[:300], 0.0, *values[301:]]), net), "jump") == [300, 301]
+    assert broken(judged(series([*values[:300], 0.0, *values[301:]]), net.with_columns(max_rate_per_h=400.0)), "rating") == [300, 301]
+
+
+def test_what_a_counter_shows_that_starts_again_with_every_batch_is_named_reading_by_reading() -> None:
+    """It counts nothing; declared as an interval register, or with its resets, it counts all."""
+    batches = [0.0, 50.0, 100.0] * 6
+    verdicts = judged(series(batches, step=timedelta(hours=1)), register(max_rate_per_h=None))
+    left_out = verdicts.filter(pl.col("broken_rules").list.contains("spike") | pl.col("broken_rules").list.contains("transient"))
+    assert left_out.height >= len(batches) / 3
+    assert set(left_out["severity"]) == {"error"}
+    resets = pl.DataFrame([
+        {"register_key": 1, "at": MIDNIGHT + timedelta(hours=3 * batch - 0.5), "event": "reset", "closing_value": 100.0, "opening_value": 0.0}
+        for batch in range(1, 6)
+    ])
+    told = counted(series(batches, step=timedelta(hours=1)), register(max_rate_per_h=None), conform(resets, EVENT), zone=ZONE)
+    assert told.set_aside.is_empty()
+    assert sum(spread(told, "reading")["quantity"]) == 600.0
 
 
 # --- data of others ---------------------------------------------------------------------------------------------------
