@@ -1,5 +1,6 @@
 """`tcewatch calc intervals` on files that are wrong, odd or large: every problem with its place and nothing written, or a right result."""
 
+import math
 import os
 import subprocess
 import sys
@@ -199,6 +200,20 @@ def test_a_declared_value_lies_within_the_registers_range(closing: int, fits: bo
         calc(READINGS, registers, event)
     else:
         assert [text.split(":")[0] for text in told(READINGS, registers, event)] == ["e.csv row 2 column closing_value"]
+
+
+@pytest.mark.parametrize(("value", "counts"), [("1e299", True), ("1.01e299", False), ("1e308", False), ("1e309", None)])
+def test_a_value_too_great_to_be_multiplied_is_set_aside_by_name(value: str, counts: bool | None) -> None:
+    """A sum of them would be no number; one that is none itself is told as that."""
+    readings = READINGS.replace(",120", f",{value}")
+    if counts is None:
+        assert told(readings)[0].startswith("r.csv row 4 column value")
+        return
+    quantities = calc(readings)
+    assert all(math.isfinite(quantity) for quantity in quantities)
+    assert sum(quantities) == pytest.approx(1e300 if counts else 100.0)
+    aside = pl.read_parquet("x.parquet")
+    assert aside["broken_rules"].to_list() == ([] if counts else [["not_finite"]])
 
 
 @pytest.mark.parametrize(("at", "values", "fits"), [
