@@ -78,7 +78,7 @@ def carbon(
 
 
 def misfits(quantities: pl.DataFrame, factors: pl.DataFrame, year: int) -> list[tuple[int, str, str, str]]:
-    """What `monitors.energy.misfits` does not see: a grid region that no factor has, a row without a carrier, periods that lie in each other.
+    """What `monitors.energy.misfits` does not see: an unknown grid region, a row without a carrier, periods in each other, `process_t` twice.
 
     Returns:
         Row (from 0), column, what is wrong, and what would be right.
@@ -98,6 +98,12 @@ def misfits(quantities: pl.DataFrame, factors: pl.DataFrame, year: int) -> list[
     problems += [
         (row, "period", f"{period} lies in a longer period of the same carrier", "Give the carrier by years, by months or by days.")
         for row, period in rows.filter(inside[0] | inside[1]).select("_row", "period").iter_rows()
+    ]
+    place = ["enterprise", "site", "process", "product", "period", "process_t"]
+    repeated = (pl.col("process_t") != 0) & ~pl.struct(place).is_first_distinct()
+    problems += [
+        (row, "process_t", "stands a second time for the same period", "A figure counts once for each row: write it in one of them.")
+        for row in rows.filter(repeated)["_row"]
     ]
     return sorted(problems)
 
@@ -121,6 +127,8 @@ def _emitted(rows: pl.DataFrame, factors: pl.DataFrame, year: int, media: Sequen
     by = ["enterprise", "period"]
     flow = pl.col("flow").fill_null("consumed")
     signed = flow.replace_strict(dict(FLOW_SIGNS), default=None, return_dtype=pl.Float64())
+    never = pl.lit(value=False)  # windows over rows cost most of the time: they are asked only where they can find something
+    inside = rows["process"].is_not_null().any() or rows["product"].is_not_null().any()
     carries = pl.col("carrier").is_not_null() & ~pl.col("carrier").is_in([*WATER, *media]) & pl.col("use").ne_missing("medium")
     feedstock = pl.col("use") == "feedstock"
     rows = rows.with_columns(
@@ -128,9 +136,9 @@ def _emitted(rows: pl.DataFrame, factors: pl.DataFrame, year: int, media: Sequen
             pl.col("grid_region").fill_null(NATIONAL).str.strip_chars().str.to_lowercase().replace_strict(_regions(factors), default=None),
         ),
         _lhv_unit=pl.when(pl.col("lhv").is_not_null()).then(pl.col("lhv_unit").fill_null("?")),
-        _carries=carries.fill_null(value=False), _feedstock=feedstock.fill_null(value=False), _inner=is_inner(flow, by),
+        _carries=carries.fill_null(value=False), _feedstock=feedstock.fill_null(value=False), _inner=is_inner(flow, by) if inside else never,
     )
-    told = anywhere(pl.col("_feedstock") & ~pl.col("_inner"), by)
+    told = anywhere(pl.col("_feedstock") & ~pl.col("_inner"), by) if inside else never
     # Raw material that only a process names is part of what the enterprise's own rows burn: it is taken off there.
     rows = rows.with_columns(_taken_off=pl.col("_inner") & pl.col("_feedstock") & ~told).filter(
         ~pl.col("_inner") | pl.col("_taken_off") | pl.col("process_t").is_not_null()
@@ -146,7 +154,8 @@ def _emitted(rows: pl.DataFrame, factors: pl.DataFrame, year: int, media: Sequen
     burnt = counts & (~pl.col("_feedstock") | pl.col("_taken_off"))
     kg = pl.when(own).then(0.0).otherwise(pl.col("_kg") * pl.when(pl.col("_per_kj")).then("lhv").otherwise(1.0))
     consumed, brought_in = flow.is_in(CONSUMED) & ~pl.col("_inner"), flow.is_in(INPUT_FLOWS) & ~pl.col("_inner")
-    twice = (consumed & anywhere(brought_in, by)) | (brought_in & anywhere(consumed, by))
+    both = rows.select((consumed.any() & brought_in.any()).fill_null(value=False)).item()
+    twice = (consumed & anywhere(brought_in, by)) | (brought_in & anywhere(consumed, by)) if both else never
     process = pl.col("process_t").is_not_null().any().over("enterprise")
     rows = rows.with_columns(
         _counts=counts, _kg=pl.when(burnt).then(kg), _own=own,

@@ -230,8 +230,12 @@ def test_misfits_name_regions_rows_without_a_carrier_and_periods_in_each_other()
         {"enterprise": "E", "period": "2026", "quantity": 1.0},
         {"enterprise": "E", "period": "2026", **used("diesel", 1.0)}, {"enterprise": "E", "period": "2026-03", **used("diesel", 1.0)},
         {"enterprise": "E", "period": "2026-03-01", **used("lpg", 1.0)}, {"enterprise": "E", "period": "2026-03", **used("lpg", 1.0)},
+        {"enterprise": "E", "period": "2026", "process_t": 5.0}, {"enterprise": "E", "period": "2026", **used("coke", process_t=5.0)},
+        {"enterprise": "E", "period": "2026-01", "process_t": 5.0}, {"enterprise": "E", "period": "2026", "process_t": 6.0},
     ], infer_schema_length=None)
-    assert [(row, column) for row, column, _, _ in misfits(rows, FACTORS, 2026)] == [(0, "grid_region"), (1, "carrier"), (3, "period"), (4, "period")]
+    assert [(row, column) for row, column, _, _ in misfits(rows, FACTORS, 2026)] == [
+        (0, "grid_region"), (1, "carrier"), (3, "period"), (4, "period"), (7, "process_t"), (8, "period"),
+    ]
 
 
 def test_no_rows_give_no_enterprise_and_the_declared_shape() -> None:
