@@ -103,10 +103,10 @@ def stopped_plants(days: pl.DataFrame, enterprises: pl.DataFrame, worked: pl.Dat
     steady = ~candidate & alone & pl.col("worked").is_null()
     thin, share = candidate & (covered < value["covered_at_least_ratio"]), (covered * 100).round(1)
     asked = asked.with_columns(
-        missing=pl.when(pl.col("first").is_null()).then(pl.lit("no electricity is measured"))
+        missing=pl.when(pl.col("first").is_null()).then(pl.lit("no electricity is known by day"))
         .when(thin).then(pl.format("only {} % of the days since {} are covered", share, "since"))
         .when(steady).then(pl.format("one steady load or none since the data began on {}, and no output is reported", "first")),
-        missing_zh=pl.when(pl.col("first").is_null()).then(pl.lit("没有计量电力"))
+        missing_zh=pl.when(pl.col("first").is_null()).then(pl.lit("没有逐日电力数据"))
         .when(thin).then(pl.format("{} 以来仅有 {} % 的日子有数据", "since", share))
         .when(steady).then(pl.format("自 {} 有数据以来负荷平稳或为零，且无产量填报", "first")),
         evidence=_evidence(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import polars as pl
@@ -39,7 +40,8 @@ _TITLES: Final[Mapping[str, str]] = {
     "point": "计量点 point", "name": "名称 name", "meter": "表计 meter",
     "accuracy_class": "准确度等级 accuracy class", "calibrated_on": "检定日期 verified on", "due_on": "有效期至 valid until",
     "verification": "检定状态 verification", "item": "项目 item", "value": "内容 value", "unit": "单位 unit", "carrier": "能源 carrier",
-    "flow": "流向 flow", "use": "用途 use", "quantity": "实物量 quantity", "calorific_kgce_per_unit": "当量折标系数 calorific kgce per unit",
+    "flow": "流向 flow", "inside": "范围 extent",
+    "use": "用途 use", "quantity": "实物量 quantity", "calorific_kgce_per_unit": "当量折标系数 calorific kgce per unit",
     "calorific_tce": "当量值 calorific tce", "equivalent_kgce_per_unit": "等价折标系数 equivalent kgce per unit",
     "equivalent_tce": "等价值 equivalent tce", "covered_ratio": "数据覆盖率 covered", "estimated_ratio": "估算占比 estimated",
     "product": "产品 product", "indicator": "指标 indicator", "actual": "实际值 actual", "level_1": "1级 level 1", "level_2": "2级 level 2",
@@ -47,6 +49,7 @@ _TITLES: Final[Mapping[str, str]] = {
     "standard": "标准 standard", "period": "期间 period", "target": "目标 target",
     "goal_kind": "目标类型 kind of goal", "gap_ratio": "差距 gap ratio", "description": "说明 description", "saving": "节能量 saving tce",
     "code": "代码 code", "opening_stock": "年初库存量 opening stock", "purchased": "购进量 purchased", "consumed": "消费量合计 consumed",
+    "converted_out": "加工转换产出 conversion output", "sold": "外供 sold or passed on",
     "feedstock": "用于原材料 as feedstock", "non_industrial": "非工业生产消费 non-industrial", "closing_stock": "期末库存量 closing stock",
     "coefficient": "采用折标系数 coefficient tce/unit", "tce": "折标准煤 tce",
 }
@@ -55,6 +58,9 @@ _INTENSITIES: Final = (
     ("equivalent_tce_per_10k_cny", "单位增加值能耗（等价值）energy per value added, equivalent", "tce/10^4 CNY"),
     ("water_m3_per_10k_cny", "单位增加值新水量 fresh water per value added", "m3/10^4 CNY"),
 )
+_BROUGHT: Final[Mapping[str, int]] = {  # what came in, was made and left: what remains was used
+    "purchased": 1, "own_primary": 1, "opening_stock": 1, "converted_out": 1, "closing_stock": -1, "sold": -1, "recovered": -1,
+}
 _NO_CODE: Final = "统计代码未知 no statistical code is known"
 _NO_LINK: Final = "单位之间无定义换算 no definition links the units"
 _NOT_STORED: Final = "不储存 it is not stored"
@@ -204,13 +210,15 @@ def _unit(site: Site, enterprise: str, year: int) -> Sheet:
 
 
 def _consumption(site: Site, enterprise: str, year: int, today: date) -> Sheet:
-    columns = ("carrier", "flow", "use", "unit", "quantity", "calorific_kgce_per_unit", "calorific_tce", "equivalent_kgce_per_unit",
+    columns = ("carrier", "flow", "inside", "use", "unit", "quantity", "calorific_kgce_per_unit", "calorific_tce", "equivalent_kgce_per_unit",
                "equivalent_tce", "covered_ratio", "estimated_ratio")
     sheet = Sheet(columns)
     for row in _carriers(site, enterprise, year).to_dicts():
         why = _incomplete(row, year, today)
         named = ("carrier", "flow") if row["carrier"] in WATER else ("carrier", "flow", "use")
-        cells = {"use": Cell(), "unit": Cell(row["unit"]), **{name: Cell(_both(name, row[name])) for name in named}}
+        inside = "内部工序与产品 processes and products" if row["inside"] else "全单位 whole unit"
+        cells = {"use": Cell(), "unit": Cell(row["unit"]), "inside": Cell(inside, "登记 register: assignment")}
+        cells |= {name: Cell(_both(name, row[name])) for name in named}
         cells["quantity"] = _known(None if why else row["quantity"], "核算 accounts", why)
         for basis in ("calorific", "equivalent"):
             lacks = row["missing"] or ("水不计入能耗 water carries no energy" if row["carrier"] in WATER else "无系数 no coefficient")
@@ -288,7 +296,7 @@ def _measures() -> Sheet:
 def _stock(site: Site, enterprise: str, year: int, today: date) -> Paper:
     columns = (
         "code", "name", "carrier", "unit", "opening_stock", "purchased", "consumed", "feedstock", "non_industrial", "closing_stock",
-        "coefficient", "tce",
+        "converted_out", "sold", "coefficient", "tce",
     )
     sheet = Sheet(columns)
     codes = {row["carrier"]: row for row in site.statistical_codes().to_dicts()}
@@ -318,9 +326,10 @@ def _line(
     unit = next(iter([*rows["unit"], *reported["unit"], *stocks["unit"]]), "")
     form = _form_unit(carrier, unit)
     scale = factor(unit, form)
-    used, stored = rows.filter(pl.col("flow").is_in(CONSUMED)), carrier not in ("electricity", "heat")
+    used, signs = _used(rows)
+    stored = carrier not in ("electricity", "heat")
 
-    def summed(part: pl.DataFrame, nothing: str) -> Cell:
+    def summed(part: pl.DataFrame, nothing: str, signs: Mapping[str, int] = MappingProxyType({})) -> Cell:
         if part.is_empty():
             return Cell(missing=nothing or "消费量未知 what is consumed is not known")
         why = next((text for text in (_incomplete(row, year, today) for row in part.to_dicts()) if text), "")
@@ -328,8 +337,9 @@ def _line(
             why = _NO_LINK
         if why or scale is None:
             return Cell(missing=why)
-        flows = "; ".join(part["flow"].unique(maintain_order=True))
-        return Cell(float(part["quantity"].sum()) * scale, f"核算 accounts: {flows}")
+        sign = part["flow"].replace_strict(signs, default=1, return_dtype=pl.Int8())
+        flows = " ".join(f"{'-' if signs.get(flow, 1) < 0 else '+'} {flow}" for flow in part["flow"].unique(maintain_order=True))
+        return Cell(float((part["quantity"] * sign).sum()) * scale, f"核算 accounts: {flows.removeprefix('+ ')}")
 
     def stock(period: str, column: str) -> Cell:
         found = stocks.filter(period=period).to_dicts()
@@ -339,17 +349,19 @@ def _line(
         source = f"库存平衡 stock balance {period}: {found[0][column.replace('stock', 'source')]}"
         return _known(None if by is None else found[0][column] * by, source, _NO_LINK)
 
-    consumed = summed(used, "无消费计量 no consumption is measured or reported")
+    consumed = summed(used, "无消费计量 no consumption is measured or reported", signs)
     bought = rows.filter(flow="purchased")
     purchased = summed(bought, "") if bought.height else _purchased(reported.filter(flow="purchased"), form, year)
     kgce = used["calorific_kgce_per_unit"].drop_nulls().unique()
     one_kgce = kgce.item() if kgce.len() == 1 and scale is not None else None
-    tce = used["calorific_tce"]
+    tce = used["calorific_tce"] * used["flow"].replace_strict(signs, default=1, return_dtype=pl.Int8())
     known = not consumed.missing and tce.len() > 0 and tce.null_count() == 0
     sources = "; ".join(used["calorific_source"].drop_nulls().unique(maintain_order=True))
     lacks = consumed.missing or next(iter(used["missing"].drop_nulls()), "无系数 no coefficient")
     several = "年内有多个系数 several coefficients in the year" if kgce.len() > 1 else "无系数 no coefficient"
     feedstock = used.filter(use="feedstock")
+    made, sold = (rows.filter(flow=flow) for flow in ("converted_out", "sold"))
+    none = "登记中无此项 none is assigned"
     return {
         "code": Cell(code["code"], code["source"]) if code else Cell(missing=_NO_CODE),
         "name": Cell(_text(code["name_zh"], code["name_en"]), code["source"]) if code else Cell(missing=_NO_CODE),
@@ -357,9 +369,24 @@ def _line(
         "consumed": consumed,
         "feedstock": summed(feedstock, "") if feedstock.height or consumed.missing else Cell(0.0, "登记 register: none is assigned as feedstock"),
         "non_industrial": Cell(missing="未区分 accounts do not tell it apart"), "closing_stock": stock(f"{year}-12", "closing_stock"),
+        "converted_out": summed(made, none), "sold": summed(sold, none),
         "coefficient": _known(None if one_kgce is None or scale is None else one_kgce / 1000 / scale, sources, several),
         "tce": _known(tce.sum() if known else None, sources, lacks),
     }
+
+
+def _used(rows: pl.DataFrame) -> tuple[pl.DataFrame, Mapping[str, int]]:
+    """The rows that say what was used of a carrier, and the signs of their flows.
+
+    What is measured of the whole unit comes first; else what came in, was made and left; else what its processes and products used.
+    """
+    consumed = rows.filter(pl.col("flow").is_in(CONSUMED))
+    whole = consumed.filter(~pl.col("inside"))
+    if whole.filter(flow="consumed").height:
+        return whole, {}
+    if rows.filter(~pl.col("inside"), pl.col("flow").is_in(["purchased", "own_primary"])).height:
+        return rows.filter(pl.col("flow").is_in(list(_BROUGHT))), _BROUGHT
+    return consumed, {}
 
 
 def _purchased(reported: pl.DataFrame, form: str, year: int) -> Cell:
@@ -382,16 +409,19 @@ def _purchased(reported: pl.DataFrame, form: str, year: int) -> Cell:
 # --- what the papers are filled from ---
 
 def _carriers(site: Site, enterprise: str, year: int) -> pl.DataFrame:
-    """The year's ENERGY of the enterprise by carrier, flow, use, unit and coefficients."""
+    """The year's ENERGY of the enterprise by carrier, flow, use, unit and coefficients; `inside`: of a process or a product."""
     rows = _result(site, "carriers", schemas.ENERGY).filter(enterprise=enterprise, period=str(year))
-    rows = rows.with_columns(pl.col("flow").fill_null("consumed"), pl.col("use").fill_null("fuel"))
-    keys = ["carrier", "flow", "use", "unit", "calorific_kgce_per_unit", "equivalent_kgce_per_unit"]
+    rows = rows.with_columns(
+        pl.col("flow").fill_null("consumed"), pl.col("use").fill_null("fuel"),
+        inside=pl.col("process").is_not_null() | pl.col("product").is_not_null(),
+    )
+    keys = ["carrier", "flow", "inside", "use", "unit", "calorific_kgce_per_unit", "equivalent_kgce_per_unit"]
     whole = {name: pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).sum()) for name in ("quantity", "calorific_tce", "equivalent_tce")}
     return rows.group_by(keys, maintain_order=True).agg(
         pl.col("covered_ratio").min(), pl.col("estimated_ratio").max(),
         pl.col("calorific_source", "equivalent_source", "missing").drop_nulls().first(),
         **whole,
-    ).sort("carrier", "flow", "use")
+    ).sort("carrier", "inside", "flow", "use")
 
 
 def _total(site: Site, enterprise: str, year: int) -> dict[str, Any] | None:

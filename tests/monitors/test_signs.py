@@ -70,7 +70,7 @@ def test_a_day_with_load_in_two_years_is_enough() -> None:
     (standing(date(2023, 3, 31), 10.0, covered=0.89), "only 0.0 % of the days since 2023-04-01 are covered"),
     (daily(date(2025, 1, 1), [0.0] * 433), "one steady load or none since the data began on 2025-01-01"),
     (daily(date(2025, 1, 1), [500.0] * 433), "one steady load or none since the data began on 2025-01-01"),
-    (daily(date(2025, 1, 1), []), "no electricity is measured"),
+    (daily(date(2025, 1, 1), []), "no electricity is known by day"),
 ])
 def test_what_the_data_do_not_say_is_unknown_and_not_standing(days: pl.DataFrame, why: str) -> None:
     row = one(signs.stopped_plants(days, A, NOBODY, TODAY, RULES))

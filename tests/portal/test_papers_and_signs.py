@@ -147,6 +147,26 @@ def test_a_missing_month_of_purchases_leaves_the_sum_empty_and_names_the_month(p
     assert line["purchased"].missing.endswith("2025-07")
 
 
+def test_what_was_used_is_what_came_in_and_was_made_less_what_left_where_the_whole_is_not_measured(plant: Site) -> None:
+    def line(*rows: tuple[str, str | None, float]) -> Any:
+        told = pl.DataFrame([
+            {"enterprise": ENTERPRISE, "period": "2025", "carrier": "electricity", "flow": flow, "process": process, "quantity": quantity,
+             "unit": "MWh", "calorific_kgce_per_unit": 122.9, "calorific_tce": quantity * 0.1229, "covered_ratio": 1.0} for flow, process, quantity in rows
+        ], infer_schema_length=None)
+        plant.derived.write_result("carriers", schemas.conform(told, schemas.ENERGY))
+        row = papers.paper(plant, "stock", ENTERPRISE, 2025, AT)["stock"].rows
+        return next(one for one in row if one["code"].value == "33")
+
+    gate = (("purchased", None, 1000.0), ("sold", None, 50.0), ("converted_out", "turbine", 200.0), ("consumed", "furnace", 900.0))
+    brought = line(*gate)
+    assert (brought["consumed"].value, brought["tce"].value) == (pytest.approx(115.0), pytest.approx(1150 * 0.1229))  # 10^4 kWh
+    assert [brought[name].value for name in ("purchased", "converted_out", "sold")] == pytest.approx([100.0, 20.0, 5.0])
+    assert brought["consumed"].source == "核算 accounts: purchased - sold + converted_out"
+    assert line(*gate, ("consumed", None, 1140.0))["consumed"].value == pytest.approx(114.0)  # the whole is measured
+    assert line(gate[3], ("consumed", "office", 10.0))["consumed"].value == pytest.approx(91.0)
+    assert line(gate[3])["purchased"].value is None
+
+
 def test_a_year_that_is_not_over_has_no_figure_yet(plant: Site) -> None:
     stock, report = papers.paper(plant, "stock", ENTERPRISE, 2026, AT), papers.paper(plant, "utilisation", ENTERPRISE, 2026, AT)
     tables = ((stock["stock"].rows, "consumed"), (report["consumption"].rows, "quantity"), (report["consumption"].rows, "calorific_tce"))
