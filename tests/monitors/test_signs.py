@@ -58,6 +58,14 @@ def test_a_load_is_more_than_a_share_of_the_greatest_month_in_either_direction(i
     assert signs.stopped_plants(standing(date(2023, 3, 31), idle_kwh), A, worked, TODAY, RULES).height == seen
 
 
+def test_a_standing_plant_is_seen_where_nine_days_of_ten_are_known() -> None:
+    whole = standing(date(2023, 3, 31), 10.0).with_row_index("n")
+    days = (TODAY - date(2023, 4, 1)).days
+    for lost, state in ((days // 10, "seen"), (days // 10 + 1, "unknown")):
+        partly = whole.with_columns(covered_ratio=pl.when((pl.col("n") >= 60) & (pl.col("n") < 60 + lost)).then(0.899).otherwise(0.9)).drop("n")
+        assert one(signs.stopped_plants(partly, A, NOBODY, TODAY, RULES))["state"] == state
+
+
 def test_a_day_with_load_in_two_years_is_enough() -> None:
     days = standing(date(2023, 3, 31), 10.0).with_columns(
         electricity_kwh=pl.when(pl.col("day") == date(2025, 6, 1)).then(200.0).otherwise("electricity_kwh")
@@ -194,8 +202,9 @@ def test_output_without_energy_is_a_sign_and_energy_without_output_or_a_part_unk
     found = {row["period"]: row for row in signs.energy_per_output(carriers(rows), outputs(months), TODAY, RULES).to_dicts()}
     assert {period: row["state"] for period, row in found.items()} == {"2025-02": "seen", "2025-05": "unknown", "2025-08": "unknown"}
     assert found["2025-05"]["missing"] == "no heating value of lignite"
-    few = signs.energy_per_output(carriers(rows[:3]), outputs(dict(list(months.items())[:3])), TODAY, RULES)
+    few, enough = (signs.energy_per_output(carriers(rows[:n]), outputs(dict(list(months.items())[:n])), TODAY, RULES) for n in (3, 4))
     assert few["missing"].unique().to_list() == ["only 3 months are known"]
+    assert enough["period"].to_list() == ["2025-02"]
 
 
 @pytest.mark.parametrize(("value", "seen"), [(49.9, True), (50.0, False), (200.0, False), (200.1, True)])

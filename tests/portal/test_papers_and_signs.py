@@ -151,7 +151,8 @@ def test_what_was_used_is_what_came_in_and_was_made_less_what_left_where_the_who
     def line(*rows: tuple[str, str | None, float]) -> Any:
         told = pl.DataFrame([
             {"enterprise": ENTERPRISE, "period": "2025", "carrier": "electricity", "flow": flow, "process": process, "quantity": quantity,
-             "unit": "MWh", "calorific_kgce_per_unit": 122.9, "calorific_tce": quantity * 0.1229, "covered_ratio": 1.0} for flow, process, quantity in rows
+             "unit": "MWh", "calorific_kgce_per_unit": 122.9, "calorific_tce": quantity * 0.1229, "covered_ratio": 1.0}
+            for flow, process, quantity in rows
         ], infer_schema_length=None)
         plant.derived.write_result("carriers", schemas.conform(told, schemas.ENERGY))
         row = papers.paper(plant, "stock", ENTERPRISE, 2025, AT)["stock"].rows
