@@ -5,6 +5,7 @@ from datetime import date
 
 import polars as pl
 
+from monitors.projects import expected_energy
 from pipeline import enterprises
 from portal.context import Portal
 from portal.scope import NotFoundError, Scope
@@ -39,14 +40,19 @@ def projects(portal: Portal, scope: Scope) -> pl.DataFrame:
     return _in_parks(scope, enterprises.project_states(portal.site, portal.today()))
 
 
-def expected(portal: Portal, scope: Scope, first: date, last: date) -> pl.DataFrame:
-    """EXPECTED_ENERGY of the visible projects in the months from `first` to `last`."""
-    return _in_parks(scope, enterprises.expected_energy(portal.site, first, last, portal.today()))
+def expected(portal: Portal, states: pl.DataFrame, first: date, last: date) -> pl.DataFrame:
+    """EXPECTED_ENERGY of what `projects` gave, in the months from `first` to `last`."""
+    return expected_energy(states, first, last, portal.today())
+
+
+def may_see(portal: Portal, scope: Scope, project: str) -> bool:
+    """Whether there is such a project and the principal may see it."""
+    return project in _in_parks(scope, portal.site.register.projects())["project"]
 
 
 def minutes(portal: Portal, scope: Scope) -> pl.DataFrame:
     """MINUTES of the visible projects."""
-    visible = projects(portal, scope).select("project")
+    visible = _in_parks(scope, portal.site.register.projects())
     return scope.rows(portal.site.minutes.rows()).join(visible, on="project", how="semi")
 
 

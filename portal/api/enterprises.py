@@ -72,7 +72,7 @@ def expected(
     scope.require("register")
     if not 0 <= 12 * (last.year - first.year) + last.month - first.month < LONGEST_MONTHS:
         raise ProblemError(400, "too-many-months", f"Ask for 1 to {LONGEST_MONTHS} months, `to` not before `from`.")
-    return listed(enterprises.expected(portal, scope, first, last), ["project", "period"], paging, "expected-energy")
+    return listed(enterprises.expected(portal, enterprises.projects(portal, scope), first, last), ["project", "period"], paging, "expected-energy")
 
 
 @router.get("/projects/minutes", summary="Minutes of consultations about projects")

@@ -38,7 +38,7 @@ def key(
 ) -> None:
     """List key energy users and what else the energy of each year says: entry, exit, watch list, both bases."""
     found = _of(settings, on, enterprises.key_energy_users)
-    show_rows(found.filter(pl.lit(year).is_null() | (pl.col("year") == year)).to_dicts(), _KEY, as_json=as_json)
+    show_rows((found if year is None else found.filter(pl.col("year") == year)).to_dicts(), _KEY, as_json=as_json)
 
 
 @app.command()

@@ -98,13 +98,14 @@ def minutes_file(portal: PortalOf, scope: PageScope, sha256: str) -> Response:
 def _projects(request: Request, portal: Portal, session: Session, scope: Scope, problems: Any) -> HTMLResponse:
     first = portal.today().replace(day=1)
     last = first + timedelta(days=31 * (EXPECTED_MONTHS - 1))
-    coming = enterprises.expected(portal, scope, first, last)
+    states = enterprises.projects(portal, scope)
+    coming = enterprises.expected(portal, states, first, last)
     months = coming.filter(pl.col("period").is_not_null()).pivot("period", index=["project", "state"], values="calorific_tce", sort_columns=True)
     kept: dict[str, list[dict[str, Any]]] = {}
     for row in enterprises.minutes(portal, scope).to_dicts():
         kept.setdefault(row["project"], []).append(row)
     context = {
-        "scope": scope, "names": views.names(portal.site, scope), "projects": enterprises.projects(portal, scope).to_dicts(), "minutes": kept,
+        "scope": scope, "names": views.names(portal.site, scope), "projects": states.to_dicts(), "minutes": kept,
         "months": [name for name in months.columns if name not in {"project", "state"}], "coming": months.to_dicts(),
         "lost": coming.filter(pl.col("period").is_null()).to_dicts(), "problems": problems, "most_mb": MAX_EVIDENCE_BYTES >> 20,
         "park_names": {row["park"]: row for row in scope.rows(portal.site.register.parks()).to_dicts()}, "today": portal.today(),
@@ -114,7 +115,7 @@ def _projects(request: Request, portal: Portal, session: Session, scope: Scope, 
 
 def _keep(portal: Portal, scope: Scope, project: str, held_on: str, subject: str, file: UploadFile | None) -> None:
     problems = []
-    if enterprises.projects(portal, scope).filter(pl.col("project") == project).is_empty():
+    if not enterprises.may_see(portal, scope, project):
         problems.append(Problem("project", f"{project!r} is not yours to see", "Name one of the projects of the list."))
     try:
         day = date.fromisoformat(held_on)
