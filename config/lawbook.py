@@ -1,6 +1,5 @@
 """All tables of the law together: what a site may bring, whether it fits, and what it changes."""
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
@@ -29,9 +28,10 @@ NEW_RULE_FROM: Final = date(2021, 4, 1)  # GB/T 2589-2020: the rate of the year 
 
 
 class Edition(NamedTuple):
-    """What a file brings: its name in the site's folder, its rows by table, and what they change of what is in force."""
+    """What a file brings: its name in the site's folder, what was checked, its rows by table, and what they change of what is in force."""
 
     name: str
+    content: bytes
     rows: Mapping[str, Sequence[TableRow]]
     notes: Sequence[str]
 
@@ -69,11 +69,13 @@ def check(file: Path, site_dir: Path | None = None, table: str | None = None) ->
             value of electricity or heat that is not the rate of the year before (decisions.md 11).
     """
     name = file.name if table is None or file.name.startswith(table) else f"{table}-{file.name}"
-    if file.suffix not in (".csv", ".toml") or (table is not None and table not in MODELS):
-        what = "is neither CSV nor TOML" if file.suffix not in (".csv", ".toml") else f"{table} is no table"
+    if file.suffix not in (".csv", ".toml") or name.startswith(".") or (table is not None and table not in MODELS):
+        what = f"{table} is no table" if table is not None and table not in MODELS else "is neither a .csv nor a .toml file with a name"
         raise BadInputError([Problem(file.name, what, f"Bring a .csv or .toml file of one of {', '.join(MODELS)}.")])
-    if not file.is_file():
-        raise BadInputError([Problem(str(file), "there is no such file", "Check the name and the folder.")])
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise BadInputError([Problem(str(file), f"cannot be read: {error.strerror}", "Check the name and the folder.")]) from error
     if site_dir is not None and not site_dir.is_dir():
         raise BadInputError([Problem(str(site_dir), "there is no such folder", "Create it, or change [site] tables_dir in the settings.")])
     problems: list[Problem] = []
@@ -81,10 +83,10 @@ def check(file: Path, site_dir: Path | None = None, table: str | None = None) ->
         after = Path(folder)
         for path in () if site_dir is None else site_dir.iterdir():
             if path.suffix in (".csv", ".toml") and not path.name.startswith(".") and path.name != name:
-                shutil.copyfile(path, after / path.name)
+                (after / path.name).symlink_to(path.absolute())
         own, before = _own(after)
         problems += before
-        shutil.copyfile(file, after / name)
+        (after / name).write_bytes(content)
         rows = {each: found for each, found in rows_in(after / name, problems, MODELS).items() if found}
         problems += _repeated(name, rows, own)
         problems += [problem for row in rows.get("coal_equivalent", ()) if isinstance(row, CoefficientRow) for problem in _rate_problems(name, row)]
@@ -94,7 +96,7 @@ def check(file: Path, site_dir: Path | None = None, table: str | None = None) ->
             problems.append(Problem(name, "has no rows", "Write a header with the columns of the table, then the rows."))
         if problems:
             raise BadInputError(problems)
-        return Edition(name, rows, [*_notes(rows, after), *_rate_notes(rows)])
+        return Edition(name, content, rows, [*_notes(rows, after), *_rate_notes(rows)])
 
 
 def problems_of(site_dir: Path | None) -> list[Problem]:

@@ -171,7 +171,7 @@ def add(
         raise BadInputError(problems)
     with opened(site.database_url) as database:
         law_files.add(
-            database, folder, edition.name, file.read_bytes(), by=by.strip(), rows={name: len(rows) for name, rows in edition.rows.items()},
+            database, folder, edition.name, edition.content, by=by.strip(), rows={name: len(rows) for name, rows in edition.rows.items()},
         )
     _show_edition(edition, as_json=as_json, added=folder / edition.name)
 

@@ -229,7 +229,8 @@ def test_a_row_that_the_site_has_is_not_overwritten_but_may_be_known_anew(site: 
 
 def test_without_a_folder_or_a_file_that_can_be_read_nothing_is_added(site: Path) -> None:
     assert problems("check", "nowhere.csv").keys() == {"nowhere.csv"}
-    assert "neither CSV nor TOML" in str(problems("check", file("limits.xlsx", "")))
+    for name in ("limits.xlsx", ".limits.csv", ".notice.toml"):
+        assert "is neither a .csv nor a .toml file" in str(problems("check", file(name, EDITION)))
     assert "nothing is no table" in str(problems("check", file("x.csv", rate()), "--table", "nothing"))
     (site / "tcewatch.toml").write_text("[site]\n", encoding="utf-8")
     assert problems("add", file("coal_equivalent-2027.csv", rate()), "--by", "Li").keys() == {"settings [site] tables_dir"}
