@@ -13,6 +13,7 @@ import polars as pl
 
 from config import calendar
 from config.schemas import COMPLETENESS, INSTANT, MESSAGES_BY_DAY, RECEIVED, WINDOW, conform, empty
+from monitors.local_days import local_days
 
 SLOT: Final = timedelta(minutes=15)
 JITTER: Final = 1.1  # readings that come a tenth of their interval late keep their interval
@@ -39,11 +40,14 @@ def received_runs(readings: pl.DataFrame, zone: str) -> pl.DataFrame:
     >>> received_runs(conform(shown, READING), "Asia/Shanghai").select("slots", "readings", "unchanged").rows()
     [(2, 2, 1), (1, 1, 1)]
     """
-    rows = readings.filter(pl.col("copy") == 0, pl.col("quality").fill_null(0) < _BAD).sort("register_key", "read_at")
+    rows = readings.filter(pl.col("copy") == 0, pl.col("quality").fill_null(0) < _BAD).select("register_key", "read_at", "value")
     if rows.is_empty():
         return empty(RECEIVED)
+    key, read_at = rows["register_key"], rows["read_at"]
+    if not ((key > key.shift(1)) | ((key == key.shift(1)) & (read_at >= read_at.shift(1)))).all():  # the first one has none before
+        rows = rows.sort("register_key", "read_at")
     key, read_at, value = rows["register_key"], rows["read_at"], rows["value"]
-    slot, day, place = read_at.dt.truncate(_SLOT), read_at.dt.convert_time_zone(zone).dt.date(), pl.int_range(len(key), eager=True)
+    slot, day, place = read_at.dt.truncate(_SLOT), local_days(read_at, zone), pl.int_range(len(key), eager=True)
     begins = ((slot.diff() > SLOT) | (key != key.shift(1)) | (day != day.shift(1))).fill_null(value=True)
     first = begins.arg_true().cast(pl.Int64)
     end = first.shift(-1, fill_value=len(key))
@@ -129,12 +133,18 @@ def usual_intervals(received: pl.DataFrame, by: Sequence[str] = ("register_key",
     """`by`, usual_interval_s: the median time between readings, null where there was only one.
 
     Args:
-        received: RECEIVED; a run of a single reading tells by its distance from the run before.
+        received: RECEIVED; a run tells as often as it has steps, and once by its distance from the run before.
         by: register_key, and perhaps day.
     """
     runs = received.sort("register_key", "start")
     since = ((pl.col("first_at") - pl.col("last_at").shift(1)).dt.total_microseconds() / 1e6).over("register_key")
-    return runs.with_columns(each=pl.coalesce("interval_s", since)).group_by(by).agg(usual_interval_s=pl.col("each").median())
+    steps = pl.concat([
+        runs.select(*by, each="interval_s", times=pl.col("readings").cast(pl.Int64) - 1),
+        runs.select(*by, each=since, times=pl.lit(1, pl.Int64)),
+    ]).drop_nulls("each").sort("each")
+    median = pl.col("each").filter(pl.col("times").cum_sum() * 2 >= pl.col("times").sum()).first()
+    usual = steps.group_by(by, maintain_order=True).agg(usual_interval_s=median)
+    return runs.select(by).unique(maintain_order=True).join(usual, on=by, how="left")
 
 
 def missing_windows(received: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:

@@ -35,7 +35,7 @@ from typing import Final, NamedTuple, cast
 
 import polars as pl
 
-from config.schemas import BOUND, EVENT, FAILED, HISTORY, INSTANT, READING, READING_VERDICT, SET_ASIDE, VERDICT_COUNT, conform, empty
+from config.schemas import BOUND, EVENT, FAILED, HISTORY, INSTANT, READING, READING_VERDICT, REGISTER, SET_ASIDE, VERDICT_COUNT, conform, empty
 from monitors.axis import Axis, Slots, axis_of, position_of
 from monitors.intervals import USUAL_TOLERANCE
 
@@ -541,16 +541,6 @@ def _aside_bits(readings: pl.DataFrame, set_aside: pl.DataFrame) -> pl.Series:
     return bits.scatter(each["row"], each["bit"])
 
 
-def counting(readings: pl.DataFrame, set_aside: pl.DataFrame) -> pl.DataFrame:
-    """The readings that are not set aside and show a number.
-
-    Args:
-        readings: READING.
-        set_aside: SET_ASIDE.
-    """
-    return readings.filter((_aside_bits(readings, set_aside) == 0) & readings["value"].is_finite().fill_null(value=False))
-
-
 def _strangers(readings: pl.DataFrame, rows: pl.Series, days: pl.DataFrame | None, zone: str) -> Found:
     """Readings of registers without any row: nothing else can be said of them."""
     those = readings[rows.cast(pl.UInt32)].select("register_key", row=rows.cast(pl.UInt32), day=day_of("read_at", zone))
@@ -645,7 +635,8 @@ def _needed(frame: pl.DataFrame, of_day: pl.DataFrame) -> tuple[pl.DataFrame, pl
     """The readings of the days that are asked for and the counted ones next to these; with the days of which any are left."""
     if of_day["asked"].all():
         return frame, of_day
-    beside = pl.concat([places.filter(of_day["asked"]) for places in _counted_beside(frame, of_day)]).drop_nulls()
+    places = _counted_around(frame, of_day).filter(of_day["asked"])
+    beside = pl.concat([places["before"], places["after"]]).drop_nulls()
     frame = frame.filter(of_day["asked"].gather(frame["group"]).scatter(beside, True))  # a neighbour of another register does no harm
     begins = (frame["group"] != frame["group"].shift(1)).fill_null(value=True)
     begin = begins.arg_true()
@@ -653,51 +644,81 @@ def _needed(frame: pl.DataFrame, of_day: pl.DataFrame) -> tuple[pl.DataFrame, pl
     return frame.with_columns((begins.cum_sum().cast(pl.UInt32) - 1).alias("group").set_sorted()), of_day
 
 
-def _counted_beside(frame: pl.DataFrame, of_day: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
-    """The places of the last counted reading before each day and of the first one after it, of whichever register."""
-    begin, end = of_day["begin"].cast(pl.Int64), of_day["begin"].shift(-1, fill_value=frame.height).cast(pl.Int64)
+def _counted_around(frame: pl.DataFrame, of_day: pl.DataFrame) -> pl.DataFrame:
+    """Of each day the places of its first and last counted reading, and of the ones before and after (of whichever register)."""
+    begin, last = of_day["begin"].cast(pl.Int64), of_day["begin"].shift(-1, fill_value=frame.height).cast(pl.Int64) - 1
     if frame["counted"].all():
-        return (begin - 1).set(begin == 0, None), end.set(end == frame.height, None)
-    place = frame.select(pl.when("counted").then(pl.int_range(pl.len())))
-    before = place.select(pl.all().forward_fill().shift(1)).to_series()
-    after = place.select(pl.all().backward_fill().shift(-1)).to_series()
-    return before.gather(begin), after.gather(end - 1)
+        return pl.DataFrame({"first": begin, "last": last, "before": begin - 1, "after": last + 1}).with_columns(
+            pl.when(pl.col(name).is_between(0, frame.height - 1)).then(name) for name in ("before", "after")
+        )
+    place = pl.when("counted").then(pl.int_range(pl.len()))
+    passed, coming = frame.select(passed=place.forward_fill(), coming=place.backward_fill()).get_columns()
+    return pl.DataFrame({
+        "begin": begin, "end": last, "first": coming.gather(begin), "last": passed.gather(last),
+        "before": passed.shift(1).gather(begin), "after": coming.shift(-1).gather(last),
+    }).select(
+        pl.when(pl.col("first") <= pl.col("end")).then("first"), pl.when(pl.col("last") >= pl.col("begin")).then("last"), "before", "after",
+    )
 
 
-def grounds(readings: pl.DataFrame, set_aside: pl.DataFrame, registers: pl.DataFrame, *, zone: str) -> pl.DataFrame:
+def day_edges(readings: pl.DataFrame, set_aside: pl.DataFrame, *, zone: str) -> pl.DataFrame:
+    """The counted readings at the edges of each register's local days.
+
+    Args:
+        readings: READING, as for `validated`.
+        set_aside: SET_ASIDE.
+        zone: the place whose days are meant.
+
+    Returns:
+        register_key, day, first_at, last_at (null where none of the day counts), before_at, before_value (of the last one before the day),
+        after_at (of the first one after it).
+    """
+    schema = {"register_key": pl.UInt32(), "day": pl.Date(), "first_at": INSTANT, "last_at": INSTANT, "before_at": INSTANT,
+              "before_value": pl.Float64(), "after_at": INSTANT}
+    found = [pl.DataFrame(schema=schema)]
+    if readings.height:
+        keys = readings["register_key"].unique().sort()
+        position, aside = position_of(readings["register_key"], keys), _aside_bits(readings, set_aside)
+        axis = axis_of(readings, empty(REGISTER), empty(EVENT), keys, zone)
+        for rows in _chunks(position, len(keys), axis):
+            frame, of_day = _by_day(readings, rows, position, aside, axis)
+            places = _counted_around(frame, of_day)
+            at, own = frame["at"].cast(INSTANT), of_day["position"]
+
+            def seen(column: pl.Series, place: str, places: pl.DataFrame = places, frame: pl.DataFrame = frame, own: pl.Series = own) -> pl.Series:
+                is_own = (frame["position"].gather(places[place]) == own).fill_null(value=False)
+                return column.gather(places[place]).set(~is_own, None)
+
+            found.append(of_day.select("register_key", "day").with_columns(
+                *(seen(at, name).alias(f"{name}_at") for name in ("first", "last", "before")), seen(frame["v"], "before").alias("before_value"),
+                seen(at, "after").alias("after_at"),
+            ))
+    return pl.concat(found)
+
+
+def grounds(edges: pl.DataFrame, set_aside: pl.DataFrame, registers: pl.DataFrame, *, zone: str) -> pl.DataFrame:
     """What the verdicts of each day rest on besides its own readings, the rules and earlier days: where it is the same, so are they.
 
     That is what is set aside of the day, the counted reading before it and, of an interval register, when the one after it is.
 
     Args:
-        readings: READING, as for `validated`.
+        edges: as `day_edges` gives them.
         set_aside: SET_ASIDE.
         registers: REGISTER.
         zone: the place whose days are meant.
 
     Returns:
-        register_key, day, grounds (a fingerprint), of registers with a row.
+        register_key, day, grounds (a fingerprint).
     """
-    keys = registers["register_key"].unique().sort()
-    position = position_of(readings["register_key"], keys)
-    known = readings if not position.has_nulls() else readings.filter(position.is_not_null())
-    found = [pl.DataFrame(schema={"register_key": pl.UInt32, "day": pl.Date, "grounds": pl.UInt64})]
-    if known.height:
-        aside, axis = _aside_bits(readings, set_aside), axis_of(known, registers, empty(EVENT), keys, zone)
-        kinds = _register_rows(registers, keys).rows.group_by("position", maintain_order=True).agg(pl.col("kind").last())["kind"]
-        named = set_aside.with_columns(pl.col("broken_rules").list.join(" "), day=day_of("read_at", zone))
-        gone = named.select("register_key", "day", gone=named.hash_rows(seed=0) // 2**16).group_by("register_key", "day").agg(pl.col("gone").sum())
-        for rows in _chunks(position, len(keys), axis):
-            frame, of_day = _by_day(readings, rows, position, aside, axis)
-            before, after = (frame.select(pl.col("position", "at", "v").gather(places)) for places in _counted_beside(frame, of_day))
-            own, kind = pl.lit(of_day["position"]), pl.lit(kinds.gather(of_day["position"]))
-            edges = pl.concat([before, after.select(pl.all().name.suffix("_after"))], how="horizontal").select(
-                *(pl.when(_position == own).then(name) for name in ("at", "v")),
-                pl.when((pl.col("position_after") == own) & (kind == _INTERVAL)).then("at_after"),
-            )
-            days = of_day.select("register_key", "day").join(gone, on=["register_key", "day"], how="left", maintain_order="left")
-            found.append(days.select("register_key", "day", grounds=edges.with_columns(days["gone"]).hash_rows(seed=0)))
-    return pl.concat(found)
+    on = ["register_key", "day"]
+    named = set_aside.with_columns(pl.col("broken_rules").list.join(" "), day=day_of("read_at", zone))
+    gone = named.select(*on, gone=named.hash_rows(seed=0) // 2**16).group_by(on).agg(pl.col("gone").sum())
+    last = registers.sort("register_key", "valid_from", nulls_last=False).unique("register_key", keep="last", maintain_order=True)
+    is_interval = pl.col("register_key").is_in(last.filter(pl.col("kind") == "interval")["register_key"].implode())
+    rests_on = edges.join(gone, on=on, how="left", maintain_order="left").select(
+        "before_at", "before_value", "gone", after=pl.when(is_interval).then("after_at"),
+    )
+    return edges.select(on).with_columns(grounds=rests_on.hash_rows(seed=0))
 
 
 def _in_order(frame: pl.DataFrame, readings: pl.DataFrame) -> pl.DataFrame:

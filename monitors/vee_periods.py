@@ -19,7 +19,7 @@ import polars as pl
 
 from config.schemas import PERIOD_VERDICT, conform, empty
 from config.units import factor
-from monitors.vee import bounds, counting, day_of, day_start
+from monitors.vee import bounds, day_of, day_start
 
 PERIOD_RULES: Final = ("tariff_sum", "sub_meter", "energy_per_output", "day_against_month", "day_start")
 COVERED_AT_LEAST: Final = 0.99  # less of a day known: registers cannot be compared over it
@@ -142,25 +142,22 @@ def month_sums(daily: pl.DataFrame, registers: pl.DataFrame, figures: pl.DataFra
     return _period_rows(rows.with_columns(missing=missing, broken=wrong.cast(pl.UInt32)), "day_against_month", wrong)
 
 
-def day_starts(readings: pl.DataFrame, set_aside: pl.DataFrame, registers: pl.DataFrame, rules: pl.DataFrame, *, zone: str) -> pl.DataFrame:
+def day_starts(edges: pl.DataFrame, registers: pl.DataFrame, rules: pl.DataFrame, *, zone: str) -> pl.DataFrame:
     """PERIOD_VERDICT of `day_start`, one for each register and local day with a reading: how far the nearest one is from the day's start.
 
     Args:
-        readings: READING; what is in `set_aside` does not count.
-        set_aside: SET_ASIDE.
+        edges: the counted readings at the edges of days, as `vee.day_edges` gives them.
         registers: REGISTER.
         rules: VEE_RULE.
         zone: the place whose days are meant.
     """
-    at = pl.col("read_at")
-    came = counting(readings, set_aside).select("register_key", "read_at", day=day_of("read_at", zone))
-    came = came.group_by("register_key", "day").agg(first=at.min(), last=at.max())  # the nearest ones to a midnight are among these
+    came = edges.filter(pl.col("first_at").is_not_null())  # the nearest ones to a midnight are among these
     if came.is_empty():
         return empty(PERIOD_VERDICT)
     starts, tomorrow = came.select("register_key", "day"), pl.col("day") + timedelta(days=1)
     near = pl.concat([
-        came.select("register_key", "day", off=pl.col("first") - day_start(pl.col("day"), zone)),
-        came.select("register_key", day=tomorrow, off=day_start(tomorrow, zone) - pl.col("last")),
+        came.select("register_key", "day", off=pl.col("first_at") - day_start(pl.col("day"), zone)),
+        came.select("register_key", day=tomorrow, off=day_start(tomorrow, zone) - pl.col("last_at")),
     ]).group_by("register_key", "day").agg(measure=pl.col("off").min().dt.total_microseconds() / 1e6)
     rows = _with_day(starts.join(near, on=["register_key", "day"]), zone)
     rows = _with_bounds(rows, registers, rules, "day_start")

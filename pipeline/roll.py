@@ -237,8 +237,9 @@ class Roller:
                 rows = filled(rows, gaps, estimates, grain, zone)
             tables[table] = rows.with_columns(day=own)
         tables["flags"] = pl.concat([done.flags, look.replaced]).with_columns(day=own)
+        edges = vee.day_edges(look.given, look.aside, zone=zone)
         tables["ranges"] = _with_results(day_ranges(done), tables["hourly"], tables["flags"]).drop("grounds").join(
-            vee.grounds(look.given, look.aside, rows_of.registers, zone=zone), on=_DAY, how="left", maintain_order="left",
+            vee.grounds(edges, look.aside, rows_of.registers, zone=zone), on=_DAY, how="left", maintain_order="left",
         )
         self._redone.append(redone)  # what follows by a formula may be another one where the hours are the same
         came = judged = redone
@@ -251,7 +252,7 @@ class Roller:
             given = look.given.filter(pl.col("read_at") >= low, pl.col("read_at") < high)
             self._wait({"received": received_runs(given, zone), "arrivals": arrivals(given, zone)}, came)
         self._wait(tables, redone)
-        self._wait(validate(self.site, look.given, look.aside, rows_of.registers, rows_of.events, judged), judged)
+        self._wait(validate(self.site, look.given, look.aside, edges, rows_of.registers, rows_of.events, judged), judged)
 
     def _wait(self, tables: Mapping[Table, pl.DataFrame], days: pl.DataFrame) -> None:
         """Let the rows of some days (register_key, day) wait to be written."""
@@ -288,7 +289,9 @@ class Roller:
             mine = key.is_in(states.implode())
             judged = pl.DataFrame({"register_key": states}).join(days.select(pl.col("day").unique()), how="cross")
             aside, those = pl.concat([look.aside.filter(mine), found.set_aside]), self._of(states.to_list())
-            self._wait(validate(self.site, look.given.filter(mine), aside, those.registers, those.events, judged), judged)
+            readings = look.given.filter(mine)
+            edges = vee.day_edges(readings, aside, zone=zone)
+            self._wait(validate(self.site, readings, aside, edges, those.registers, those.events, judged), judged)
 
     def _differing(self, days: pl.DataFrame, ranges: pl.DataFrame) -> pl.DataFrame:
         """register_key, day, result, grounds: of some days whether the hours and flags, or the grounds of verdicts, are other than in the tables."""

@@ -25,7 +25,8 @@ def changed_bounds(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
 
 
 def validate(
-    site: Site, readings: pl.DataFrame, set_aside: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame, days: pl.DataFrame,
+    site: Site, readings: pl.DataFrame, set_aside: pl.DataFrame, edges: pl.DataFrame, registers: pl.DataFrame, events: pl.DataFrame,
+    days: pl.DataFrame,
 ) -> dict[Table, pl.DataFrame]:
     """Verdicts of some register-days, their counts, and the history for later days, to be put in the place of what stands.
 
@@ -35,6 +36,7 @@ def validate(
         site: its derived table `history` is read.
         readings: READING of those days whole, with what the interval rules look at on either side.
         set_aside: SET_ASIDE, what the interval rules and edits do not count of them.
+        edges: the counted readings at the edges of days, as `vee.day_edges` gives them.
         registers: REGISTER of these registers.
         events: EVENT.
         days: register_key, day: what is computed again.
@@ -54,7 +56,7 @@ def validate(
     later = vee.looking_back(stood, done.history, others, registers)
     if later.height:
         site.ledger.mark_dirty(later, at_once=True)
-    starts = vee_periods.day_starts(readings, set_aside, registers, rules, zone=zone).with_columns(day=vee.day_of("start", zone))
+    starts = vee_periods.day_starts(edges, registers, rules, zone=zone).with_columns(day=vee.day_of("start", zone))
     return {"verdicts": done.failed, "verdict_counts": done.counts, "history": done.history, "day_starts": starts}
 
 

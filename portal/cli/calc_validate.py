@@ -138,7 +138,7 @@ def validate_command(
     bounds = pl.concat([tables.vee_rules(zone=days_of), own])
     daily, aside, _flags = _consumption(shown, which, happened, "day", days_of)
     done = vee.validated(shown, which, happened, bounds, aside, empty(HISTORY), zone=days_of).verdicts.sort("message")
-    found = [vee_periods.day_starts(shown, aside, which, bounds, zone=days_of)]
+    found = [vee_periods.day_starts(vee.day_edges(shown, aside, zone=days_of), which, bounds, zone=days_of)]
     if "balances" in given:
         pairs = conform(given["balances"].frame.with_columns(total_key=keys["total"], part_key=keys["part"]), BALANCE)
         found += [vee_periods.tariff_sums(shown, which, pairs, bounds, zone=days_of), vee_periods.day_sums(daily, which, pairs, bounds)]

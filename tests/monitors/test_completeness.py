@@ -83,6 +83,7 @@ def test_runs_end_with_the_local_day():
     (range(0, 96, 4), (60, 24, 24)), (range(0, 96, 2), (30, 48, 48)), (range(0, 92, 4), (60, 24, 23)), (range(0, 96, 8), (60, 24, 12)),
     ([*range(0, 80, 4), 81, 84, 85, 88, 92], (60, 24, 24)),  # an hour with two readings counts once
     ([slot for slot in range(96) if slot % 3], (15, 96, 64)),  # every third is lost: still one that is read every 15 minutes
+    ([*range(94), 95], (15, 96, 95)),  # a single reading after a gap says less than all those before it
 ])
 def test_a_register_that_is_usually_read_every_half_hour_or_hour_owes_as_many(slots, expected):
     received = received_runs(readings(list(slots)), ZONE)

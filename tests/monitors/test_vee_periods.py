@@ -12,7 +12,7 @@ import zstandard
 
 from config import tables
 from config.schemas import BALANCE, INTERVAL, READING, REGISTER, SET_ASIDE, VEE_RULE, conform, empty
-from monitors import vee_periods
+from monitors import vee, vee_periods
 
 ZONE = "Asia/Shanghai"
 MIDNIGHT = datetime(2025, 2, 28, 16, tzinfo=UTC)  # 1 March in Shanghai
@@ -34,6 +34,10 @@ def shown(rows: Mapping[tuple[int, datetime], float]) -> pl.DataFrame:
         "register_key": pl.UInt32, "read_at": pl.Datetime("us", "UTC"), "value": pl.Float64,
     })
     return conform(frame.with_columns(copy=pl.lit(0), quality=pl.lit(0), message=pl.int_range(pl.len())), READING)
+
+
+def day_starts(readings: pl.DataFrame, aside: pl.DataFrame, declared: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
+    return vee_periods.day_starts(vee.day_edges(readings, aside, zone=ZONE), declared, rules, zone=ZONE)
 
 
 def daily(*quantities: float | None, covered: float = 1.0, days: int = 1) -> pl.DataFrame:
@@ -140,20 +144,20 @@ def test_a_month_without_days_is_unknown() -> None:
 def test_a_day_s_readings_start_within_a_minute_of_midnight(off_s: int, said: str) -> None:
     noon = MIDNIGHT + timedelta(hours=12)
     readings = shown({(1, MIDNIGHT + timedelta(seconds=off_s)): 1.0, (1, noon): 2.0})
-    rows = vee_periods.day_starts(readings, empty(SET_ASIDE), registers("kWh"), SHIPPED, zone=ZONE).filter(pl.col("start") == MIDNIGHT)
+    rows = day_starts(readings, empty(SET_ASIDE), registers("kWh"), SHIPPED).filter(pl.col("start") == MIDNIGHT)
     assert verdict(rows)[:2] == (said, abs(off_s))
 
 
 def test_a_reading_that_does_not_count_starts_no_day() -> None:
     readings = shown({(1, MIDNIGHT): float("nan"), (1, MIDNIGHT + timedelta(hours=2)): 2.0})
     aside = conform(readings.head(1).with_columns(broken_rules=pl.lit(["not_finite"])), SET_ASIDE)
-    rows = vee_periods.day_starts(readings, aside, registers("kWh"), SHIPPED, zone=ZONE)
+    rows = day_starts(readings, aside, registers("kWh"), SHIPPED)
     assert verdict(rows)[:2] == ("failed", 7200.0)
 
 
 def test_a_rule_that_is_switched_off_says_nothing() -> None:
     readings = shown({(1, MIDNIGHT + timedelta(hours=2)): 2.0})
-    assert vee_periods.day_starts(readings, empty(SET_ASIDE), registers("kWh"), own("day_start", enabled=False), zone=ZONE).is_empty()
+    assert day_starts(readings, empty(SET_ASIDE), registers("kWh"), own("day_start", enabled=False)).is_empty()
     assert vee_periods.day_sums(daily(1.0, 2.0), registers("kWh", "kWh"), balance("sub_meter", 1, 2), own("sub_meter", enabled=False)).is_empty()
 
 

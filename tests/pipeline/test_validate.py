@@ -35,7 +35,8 @@ def judge(site: Site, days: pl.DataFrame) -> None:
         readings = site.readings().span(keys, start, start + timedelta(days=1), pad=100)
         aside = counted(readings, registers.filter(chosen), events.filter(chosen), zone=zone).set_aside
         own = days.filter(pl.col("day") == day)
-        for table, rows in validate(site, readings, aside, registers.filter(chosen), events.filter(chosen), own).items():
+        edges = vee.day_edges(readings, aside, zone=zone)
+        for table, rows in validate(site, readings, aside, edges, registers.filter(chosen), events.filter(chosen), own).items():
             site.derived.replace(table, rows.join(own, on=["register_key", "day"], how="semi"), own)
     balance(site, days)
 
