@@ -329,7 +329,7 @@ VERDICT: Final = pl.Schema({  # one row for each edition that the period touches
     "plant_status": pl.String(), "actual": pl.Float64(), "unit": pl.String(), "basis": pl.String(),
     "standard": pl.String(), "edition": pl.String(),
     "level_1": pl.Float64(), "level_2": pl.Float64(), "level_3": pl.Float64(),  # corrected
-    "binding_level": pl.Int8(), "level": pl.String(), "verdict": pl.String(), "missing": pl.String(),
+    "binding_level": pl.Int8(), "level": pl.String(), "verdict": pl.String(), "missing": pl.String(), "missing_zh": pl.String(),
     "standing": pl.String(), "excess": pl.Float64(), "excess_ratio": pl.Float64(),
     "derivation": pl.String(), "derivation_zh": pl.String(),
     "clause": pl.String(), "source": pl.String(), "confidence": pl.String(),

@@ -20,11 +20,18 @@ _EFFECTS: Final[Mapping[str, Callable[[pl.Expr, pl.Expr, pl.Expr], pl.Expr]]] = 
     "multiply": lambda before, amount, _printed: before * amount,
     "add_share": lambda before, amount, printed: before + printed * amount,
 }
-_TEXTS: Final = ("_of_limit_en", "_of_limit_zh", "_of_actual_en", "_of_actual_zh")
+_TEXTS: Final = tuple(f"_{what}_{language}" for what in ("lacks", "of_limit", "of_actual") for language in ("en", "zh"))
 _ZH: Final[Mapping[str, str]] = {
     "{} {}: {} {} {} = {}": "{} {}：{} {} {} = {}", " (base {} per {})": "（基准 {}，每 {}）", ", at most {} times": "，至多 {} 倍",
     "{} {}: not above {}, no correction": "{} {}：未超过 {}，不修正", "{}: not given, not applied": "{}：未填，未计入",
+    "parameter {} ({}: {})": "参数 {}（{}：{}）", "parameter {} {} is not possible: write {}": "参数 {} 不可能为 {}：应填 {}",
+    "parameter {} {} has no value in the table, which has {}": "参数 {} 为 {} 时表中无值，表中有 {}",
+    " or ": " 或 ", " (a share, not a percentage)": "（比例，不是百分数）", " in years": "（年）", " in {}": "（{}）",
+    " from {0} to {1}": "，{0} 至 {1}",
+    " of at least {0}": "，不小于 {0}", " of at most {1}": "，不大于 {1}", "a number": "数值",
+    "; the table has {}": "；表中有 {}", "{} to {}": "{} 至 {}", "{} and above": "{} 及以上",
 }
+LANGUAGES: Final[Mapping[str, Callable[[str], str]]] = {"en": str, "zh": _ZH.__getitem__}
 
 
 class Parameter(NamedTuple):
@@ -38,17 +45,24 @@ class Parameter(NamedTuple):
     high: float | None
     allowed: tuple[str, ...]  # empty: a number
     needed: bool  # without it the verdict is incomplete
-    reach: tuple[str, ...] = ()  # where tables of standards have values for it, as far as not everywhere
+    reach: tuple[tuple[str, str | None], ...] = ()  # from and to where tables of standards have values for it, as far as not everywhere
 
     @property
     def told(self) -> str:
         """What is right to write into it."""
+        return self.right("en")
+
+    def right(self, language: str) -> str:
+        """What is right to write into it, in a language."""
+        say = LANGUAGES[language]
+        either = say(" or ")
         if self.allowed:
-            return " or ".join(self.allowed)
-        unit = {"": "", "share": " (a share, not a percentage)"}.get(self.unit, f" in {self.unit}")
+            return either.join(self.allowed)
+        unit = {"": "", "share": say(" (a share, not a percentage)"), "a": say(" in years")}.get(self.unit, say(" in {}").format(self.unit))
         low, high = (None if bound is None else f"{bound:.12g}" for bound in (self.low, self.high))
-        span = f" from {low} to {high}" if low and high else f" of at least {low}" if low else f" of at most {high}" if high else ""
-        return f"a number{span}{unit}" + (f"; the table has {' or '.join(self.reach)}" if self.reach else "")
+        bounds = " from {0} to {1}" if low and high else " of at least {0}" if low else " of at most {1}" if high else ""
+        span = say(bounds).format(low, high) if bounds else ""
+        return say("a number") + span + unit + (say("; the table has {}").format(either.join(_spans(self.reach, say))) if self.reach else "")
 
     def label(self, language: str) -> str:
         return self.en if language == "en" else self.zh
@@ -90,12 +104,12 @@ def corrected(rows: pl.DataFrame, corrections: Sequence[Mapping[str, Any]]) -> p
         corrections: rows of CORRECTION.
 
     Returns:
-        The rows with levels and `actual` corrected, and further the texts `_lacks` (which parameters), `_of_limit_en`, `_of_limit_zh`,
-        `_of_actual_en`, `_of_actual_zh` (each correction of the binding level or of the figure, with its arithmetic); null: none.
+        The rows with levels and `actual` corrected, and further in both languages (`_en`, `_zh`) the texts `_lacks` (which parameters),
+        `_of_limit` and `_of_actual` (each correction of the binding level or of the figure, with its arithmetic); null: none.
     """
     prepared = rows.with_columns(pl.col(level).alias(f"_printed_{level}") for level in LEVELS)
     done = reduce(_apply, enumerate(corrections), _with_cells(prepared, parameters(corrections)))
-    texts = [_together(done, name, "；" if name.endswith("zh") else "; ") for name in ("_lacks", *_TEXTS)]
+    texts = [_together(done, name, "；" if name.endswith("zh") else "; ") for name in _TEXTS]
     changed = {"actual" if row["applies_to"] == "actual" else f"level_{level}" for row in corrections for level in (row["levels"] or "0").split()}
     done = done.with_columns(pl.col(sorted(changed)).round_sig_figs(COMPARED_DIGITS))  # what floating point adds to a sum is no part of a level
     return done.select(*rows.columns, *texts)
@@ -107,8 +121,8 @@ def _together(rows: pl.DataFrame, name: str, separator: str) -> pl.Expr:
     if not said:
         return pl.lit(None, dtype=pl.String()).alias(name)
     once = [
-        pl.when(pl.all_horizontal(pl.col(column).ne_missing(pl.col(before)) for before in said[:place])).then(column) if name == "_lacks" and place
-        else pl.col(column) for place, column in enumerate(said)
+        pl.when(pl.all_horizontal(pl.lit(value=True), *(pl.col(column).ne_missing(pl.col(before)) for before in said[:place]))).then(column)
+        for place, column in enumerate(said)
     ]
     return pl.when(pl.any_horizontal(pl.col(said).is_not_null())).then(pl.concat_str(once, separator=separator, ignore_nulls=True)).alias(name)
 
@@ -154,14 +168,15 @@ def _apply(rows: pl.DataFrame, numbered: tuple[int, Mapping[str, Any]]) -> pl.Da
     place, row = numbered
     *conditions, parameter = parameters([row])
     optional = row["when_empty"] == "not_applied"
-    lacks, neutral = _lack(parameter, row), ~_given(parameter.name) & optional
+    lacks, neutral = {language: _lack(parameter, row, language) for language in LANGUAGES}, ~_given(parameter.name) & optional
     for condition in conditions:
         applies = _cell(condition.name) > row["when_above"]
-        lacks = pl.coalesce(_lack(condition, row), pl.when(applies).then(lacks))
+        lacks = {language: pl.coalesce(_lack(condition, row, language), pl.when(applies).then(own)) for language, own in lacks.items()}
         neutral = neutral | ~applies | (~_given(condition.name) & optional)
     amount = pl.when(neutral).then(_NEUTRAL[row["effect"]]).otherwise(_amount(row))
-    lack = f"_lacks#{place}"
-    rows = rows.with_columns(lacks.alias(lack)).with_columns(_amount=pl.when(pl.col(lack).is_null()).then(amount))
+    lack = f"_lacks_en#{place}"
+    rows = rows.with_columns(own.alias(f"_lacks_{language}#{place}") for language, own in lacks.items())
+    rows = rows.with_columns(_amount=pl.when(pl.col(lack).is_null()).then(amount))
     change = _EFFECTS[row["effect"]]
     if row["applies_to"] == "actual":
         what, before, printed, concerned = "actual", pl.col("actual"), pl.lit(0.0), pl.lit(value=True)
@@ -173,7 +188,7 @@ def _apply(rows: pl.DataFrame, numbered: tuple[int, Mapping[str, Any]]) -> pl.Da
         changed = [
             change(pl.col(f"level_{level}"), pl.col("_amount"), pl.col(f"_printed_level_{level}")).alias(f"level_{level}") for level in levels
         ]
-    told = {f"_of_{what}_{language}#{place}": _told(row, conditions, parameter, before, printed, language) for language in ("en", "zh")}
+    told = {f"_of_{what}_{language}#{place}": _told(row, conditions, parameter, before, printed, language) for language in LANGUAGES}
     return rows.with_columns(
         *(pl.when(concerned, pl.col(lack).is_null()).then(text).alias(name) for name, text in told.items()), *changed,
     )
@@ -184,31 +199,36 @@ def _bound(prefix: str) -> pl.Expr:
     return pl.coalesce(pl.when(pl.col("binding_level") == level).then(f"{prefix}{level}") for level in (1, 2, 3))
 
 
-def _lack(parameter: Parameter, row: Mapping[str, Any]) -> pl.Expr:
+def _lack(parameter: Parameter, row: Mapping[str, Any], language: str) -> pl.Expr:
     """What is missing of a parameter: null where nothing is."""
-    empty = None if row["when_empty"] == "not_applied" else f"parameter {parameter.name} ({parameter.en}: {parameter.told})"
+    say, right = LANGUAGES[language], parameter.right(language)
+    empty = None if row["when_empty"] == "not_applied" else say("parameter {} ({}: {})").format(parameter.name, parameter.label(language), right)
 
-    def wrong(what: str) -> pl.Expr:
-        return pl.format("parameter {} {} {}", pl.lit(parameter.name), f"_text_{parameter.name}", pl.lit(what))
+    def wrong(what: str, told: str) -> pl.Expr:
+        return pl.format(say(what), pl.lit(parameter.name), f"_text_{parameter.name}", pl.lit(told))
 
     beyond = pl.lit(value=False) if parameter.name == row["when_parameter"] else _amount(row).is_null()
     return (
         pl.when(~_given(parameter.name)).then(pl.lit(empty, dtype=pl.String()))
-        .when(~_possible(parameter)).then(wrong(f"is not possible: write {parameter.told}"))
-        .when(beyond).then(wrong(f"has no value in the table, which has {' or '.join(_reach(row))}"))
+        .when(~_possible(parameter)).then(wrong("parameter {} {} is not possible: write {}", right))
+        .when(beyond).then(wrong("parameter {} {} has no value in the table, which has {}", say(" or ").join(_spans(_reach(row), say))))
     )
 
 
-def _joined(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+def _joined(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(one + other))
 
 
-def _reach(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _spans(reach: Iterable[tuple[str, str | None]], say: Callable[[str], str]) -> list[str]:
+    return [say("{} and above").format(low) if high is None else say("{} to {}").format(low, high) for low, high in reach]
+
+
+def _reach(row: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
     """From where to where a table has values, where that is not everything possible."""
     bounds = [name for name, _ in correction_values(row["values"] or "")] if row["kind"] in ("by_step", "interpolated") else []
     if not bounds or (row["kind"] == "by_step" and row["low"] is not None and float(bounds[0].removeprefix(">")) <= row["low"]):
         return ()
-    return (f"{bounds[0].removeprefix('>')} and above" if row["kind"] == "by_step" else f"{bounds[0]} to {bounds[-1]}",)
+    return ((bounds[0].removeprefix(">"), None if row["kind"] == "by_step" else bounds[-1]),)
 
 
 def _amount(row: Mapping[str, Any]) -> pl.Expr:
@@ -242,7 +262,7 @@ def _told(
     row: Mapping[str, Any], conditions: Sequence[Parameter], parameter: Parameter, before: pl.Expr, printed: pl.Expr, language: str,
 ) -> pl.Expr:
     """A correction with its arithmetic: what was, what is done, what comes out."""
-    say: Callable[[str], str] = str if language == "en" else _ZH.__getitem__
+    say = LANGUAGES[language]
     name, amount = parameter.label(language), pl.col("_amount")
     if not parameter.allowed:
         value = _with_unit(_cell(parameter.name), "" if parameter.unit == "share" else parameter.unit)

@@ -36,6 +36,19 @@ _ZH: Final[Mapping[str, str]] = {  # pieces of a derivation; the order of what i
     "expanded uncertainty (k = 2) {} {}": "扩展不确定度（k = 2）{} {}",
     ": the limit lies inside it, to be verified before any case": "：限额在其范围内，立案前须核实",
     "benchmark {}, baseline {} {} ({}), no legal finding: {}": "标杆 {}、基准 {} {}（{}），不作执法依据：{}",
+    "product {} is in no limit table": "限额表中没有产品 {}", "the indicator: {} has {}": "指标：{} 有 {}",
+    "{} has no indicator {}": "{} 没有指标 {}",
+    "feedstock: the standard's rows of {} have {}": "原料口径（feedstock）：标准中 {} 有 {}", "no feedstock boundary": "无原料口径",
+    "no edition with rows of {} is in force on these days; the table has {}": "这些日期没有 {} 的现行版本；表中有 {}",
+    "{} from {}": "{} 自 {} 起", " to {}": "至 {}", "{} without a date of effect": "{} 无施行日期",
+    "energy of the product in this period": "本期该产品的能耗", "output of the product in this period": "本期该产品的产量",
+    "a figure of its own for {}: the product's energy sum does not tell it": "{} 的单独数值：产品的能耗合计不含此项",
+    "energy: {}": "能耗：{}", "the sum has no value on this basis": "合计在此口径下无值", "an output above 0 (it is {})": "大于 0 的产量（现为 {}）",
+    "unit of the value": "数值的单位", "units of energy and output": "能耗和产量的单位", "a finite figure": "有限的数值",
+    "a figure in {}: {} cannot be turned into it by definition": "单位为 {} 的数值：{} 无法按定义换算",
+    "plant_status existing or new (it is {})": "plant_status 为 existing 或 new（现为 {}）",
+    "level {} of {}, which the table does not have": "{} 级（{}），表中没有",
+    "data: {} % covered, 90 % needed": "数据：覆盖 {} %，须达 90 %", "data: {} % estimated, 5 % allowed": "数据：估算 {} %，至多 5 %",
     "leading": "达到标杆", "between": "介于两者之间", "below_baseline": "低于基准水平", "unknown": "未知",
     ", confirmed by {} on {} against {}": "，由{}于 {} 确认，核对文本：{}", "; ": "；",
     "existing": "现有", "new": "新建", "calorific": "当量值", "equivalent": "等价值",
@@ -258,36 +271,40 @@ def _gaps(rows: pl.DataFrame, parts: pl.DataFrame, table: pl.DataFrame) -> pl.Da
     found = rows.drop("period_start", "period_end").join(gaps, on="_row", how="inner")
     keys = ["product", "indicator", "feedstock"]
     reasons = found.select(keys).unique(maintain_order=True)
-    said = [_why_no_rule(table, *key) for key in reasons.iter_rows()]
+    said = {language: [_why_no_rule(table, say, *key) for key in reasons.iter_rows()] for language, say in LANGUAGES.items()}
     reasons = reasons.with_columns(
-        _reason=pl.Series([reason for _, reason in said], dtype=pl.String()), _ambiguous=pl.Series([each for each, _ in said], dtype=pl.Boolean()),
+        *(pl.Series(f"_reason_{language}", [reason for _, reason in each], dtype=pl.String()) for language, each in said.items()),
+        _ambiguous=pl.Series([each for each, _ in said["en"]], dtype=pl.Boolean()),
     )
     return found.join(reasons, on=keys, how="left", nulls_equal=True)
 
 
-def _why_no_rule(table: pl.DataFrame, product: str | None, indicator: str | None, feedstock: str | None) -> tuple[bool, str]:
+def _why_no_rule(
+    table: pl.DataFrame, say: Callable[[str], str], product: str | None, indicator: str | None, feedstock: str | None
+) -> tuple[bool, str]:
     """Whether the question is ambiguous (not: unanswered by the law), and the reason."""
     rows = table.filter(pl.col("product") == product)
     if rows.is_empty():
-        return False, f"product {product} is in no limit table"
+        return False, say("product {} is in no limit table").format(product)
     if indicator is None:
-        return True, f"the indicator: {product} has {', '.join(rows['indicator'].unique().sort())}"
+        return True, say("the indicator: {} has {}").format(product, ", ".join(rows["indicator"].unique().sort()))
     rows = rows.filter(pl.col("indicator") == indicator)
     if rows.is_empty():
-        return False, f"{product} has no indicator {indicator}"
+        return False, say("{} has no indicator {}").format(product, indicator)
     same = rows.filter(pl.col("feedstock").eq_missing(pl.lit(feedstock, dtype=pl.String())))
     if same.is_empty():
-        boundaries = ", ".join(rows["feedstock"].drop_nulls().unique().sort()) or "no feedstock boundary"
-        return feedstock is None, f"feedstock: the standard's rows of {product} have {boundaries}"
+        boundaries = ", ".join(rows["feedstock"].drop_nulls().unique().sort()) or say("no feedstock boundary")
+        return feedstock is None, say("feedstock: the standard's rows of {} have {}").format(product, boundaries)
     spans = [
-        f"{standard} {f'from {start}' if start else 'without a date of effect'}{f' to {end}' if start and end else ''}"
+        say("{} from {}").format(standard, start) + (say(" to {}").format(end) if end else "") if start
+        else say("{} without a date of effect").format(standard)
         for standard, start, end in same.sort("effective_from", nulls_last=True).select("standard", "effective_from", "effective_to").iter_rows()
     ]
-    return False, f"no edition with rows of {product} is in force on these days; the table has {'; '.join(spans)}"
+    return False, say("no edition with rows of {} is in force on these days; the table has {}").format(product, say("; ").join(spans))
 
 
 def _actual(judged: pl.DataFrame) -> pl.DataFrame:
-    """Add `actual` in the limit's unit, `_formula_en` and `_formula_zh` (how it came about) and `_lacking` (what it lacks)."""
+    """Add `actual` in the limit's unit, and in both languages how it came about (`_formula`) and what it lacks (`_lacking`)."""
     from_sum = pl.col("value").is_null() & pl.col("energy").is_null() & pl.col("_e_found") & pl.col("_ruled")
     electric, total = pl.col("indicator").is_in(ELECTRICITY_INDICATORS), pl.col("indicator").is_in(TOTAL_INDICATORS)
     # What is used as raw material is in the sum; a limit without it is held against the rest. A fuel's two values are the same.
@@ -311,22 +328,28 @@ def _actual(judged: pl.DataFrame) -> pl.DataFrame:
     factors = pairs.with_columns(_factor=pl.Series([unit_factor(unit, to) for unit, to in pairs.iter_rows()], dtype=pl.Float64()))
     rows = rows.join(factors, on=["_figure_unit", "_limit_unit"], how="left", maintain_order="left")
     no_sum = ~pl.col("_from_sum") & pl.col("energy").is_null()
-    lacking = (
-        pl.when(pl.col("_reason").is_not_null()).then("_reason")
-        .when(~given & no_sum).then(pl.lit("energy of the product in this period"))
-        .when(~given & ~electric & ~total & pl.col("_from_sum"))
-        .then(pl.format("a figure of its own for {}: the product's energy sum does not tell it", "indicator"))
-        .when(~given & pl.col("energy").is_null()).then(pl.format("energy: {}", pl.col("_e_missing").fill_null("the sum has no value on this basis")))
-        .when(~given & pl.col("output").is_null()).then(pl.lit("output of the product in this period"))
-        .when(~given & ~usable_output).then(pl.format("an output above 0 (it is {})", _number("output")))
-        .when(pl.col("_figure_unit").is_null()).then(pl.when(given).then(pl.lit("unit of the value")).otherwise(pl.lit("units of energy and output")))
-        .when(pl.col("_factor").is_null()).then(pl.format("a figure in {}: {} cannot be turned into it by definition", "_limit_unit", "_figure_unit"))
-        .when(~pl.col("_figure").is_finite()).then(pl.lit("a finite figure"))
-    )
+
+    def lacking(language: str, say: Callable[[str], str]) -> pl.Expr:
+        no_unit = pl.when(given).then(pl.lit(say("unit of the value"))).otherwise(pl.lit(say("units of energy and output")))
+        no_energy = pl.col("_e_missing").fill_null(say("the sum has no value on this basis"))
+        return (
+            pl.when(pl.col("_reason_en").is_not_null()).then(f"_reason_{language}")
+            .when(~given & no_sum).then(pl.lit(say("energy of the product in this period")))
+            .when(~given & ~electric & ~total & pl.col("_from_sum"))
+            .then(pl.format(say("a figure of its own for {}: the product's energy sum does not tell it"), "indicator"))
+            .when(~given & pl.col("energy").is_null()).then(pl.format(say("energy: {}"), no_energy))
+            .when(~given & pl.col("output").is_null()).then(pl.lit(say("output of the product in this period")))
+            .when(~given & ~usable_output).then(pl.format(say("an output above 0 (it is {})"), _number("output")))
+            .when(pl.col("_figure_unit").is_null()).then(no_unit)
+            .when(pl.col("_factor").is_null())
+            .then(pl.format(say("a figure in {}: {} cannot be turned into it by definition"), "_limit_unit", "_figure_unit"))
+            .when(~pl.col("_figure").is_finite()).then(pl.lit(say("a finite figure")))
+        ).alias(f"_lacking_{language}")
+
     left_out = pl.col("_from_sum") & total & (raw_material != 0)
     formulas = [_formula(say, left_out).alias(f"_formula_{language}") for language, say in LANGUAGES.items()]
-    return rows.with_columns(lacking.alias("_lacking"), *formulas).with_columns(
-        actual=pl.when(pl.col("_lacking").is_null()).then(pl.col("_figure") * pl.col("_factor")), unit="_limit_unit",
+    return rows.with_columns(*(lacking(language, say) for language, say in LANGUAGES.items()), *formulas).with_columns(
+        actual=pl.when(pl.col("_lacking_en").is_null()).then(pl.col("_figure") * pl.col("_factor")), unit="_limit_unit",
     ).with_columns(_uncorrected="actual")
 
 
@@ -355,19 +378,24 @@ def _compared(rows: pl.DataFrame) -> pl.DataFrame:
 
     actual, bound = pl.col("actual"), pl.col("_limit")
     covered, estimated = pl.col("covered_ratio").round_sig_figs(SIGNIFICANT_DIGITS), pl.col("estimated_ratio").round_sig_figs(SIGNIFICANT_DIGITS)
-    gaps = pl.concat_str(
-        pl.when(covered < MIN_COVERED_RATIO).then(pl.format("data: {} % covered, 90 % needed", _percent("covered_ratio"))),
-        pl.when(estimated > MAX_ESTIMATED_RATIO).then(pl.format("data: {} % estimated, 5 % allowed", _percent("estimated_ratio"))),
-        separator="; ", ignore_nulls=True,
-    )
-    no_level = pl.when(pl.col("_ruled") & binding.is_null()).then(pl.format("plant_status existing or new (it is {})", "plant_status")).when(
-        pl.col("_ruled") & pl.col("_printed").is_null()
-    ).then(pl.format("level {} of {}, which the table does not have", "binding_level", "standard"))
+    too_little, too_much = pl.col("_ruled") & (covered < MIN_COVERED_RATIO), pl.col("_ruled") & (estimated > MAX_ESTIMATED_RATIO)
+    no_status, no_level = pl.col("_ruled") & binding.is_null(), pl.col("_ruled") & pl.col("_printed").is_null()
+
+    def missing(language: str, say: Callable[[str], str]) -> pl.Expr:
+        return pl.concat_str(
+            f"_lacking_{language}",
+            pl.when(no_status).then(pl.format(say("plant_status existing or new (it is {})"), "plant_status"))
+            .when(no_level).then(pl.format(say("level {} of {}, which the table does not have"), "binding_level", "standard")),
+            f"_lacks_{language}",
+            pl.when(too_little).then(pl.format(say("data: {} % covered, 90 % needed"), _percent("covered_ratio"))),
+            pl.when(too_much).then(pl.format(say("data: {} % estimated, 5 % allowed"), _percent("estimated_ratio"))),
+            separator=say("; "), ignore_nulls=True,
+        )
+
     # Recoveries that were not measured would lower a figure: only a positive one is bounded from below by what was measured.
     measured_alone = (actual > 0) & (bound > 0) & ~within(actual * (1 - pl.col("estimated_ratio")), bound)
-    rows = rows.with_columns(_gaps=pl.when(pl.col("_ruled"), gaps != "").then(gaps), _no_level=no_level)
-    open_data = pl.col("_gaps").is_not_null()
-    lacks = pl.any_horizontal(pl.col("_lacking", "_no_level", "_lacks").is_not_null())
+    open_data = (too_little | too_much).fill_null(value=False)
+    lacks = pl.any_horizontal(pl.col("_lacking_en", "_lacks_en").is_not_null(), no_status, no_level).fill_null(value=False)
     verdict = (
         pl.when(pl.col("_ruled").is_null()).then(pl.when(pl.col("_ambiguous")).then(pl.lit("incomplete")).otherwise(pl.lit("no_rule")))
         .when(lacks).then(pl.lit("incomplete"))
@@ -376,8 +404,8 @@ def _compared(rows: pl.DataFrame) -> pl.DataFrame:
         .when(within(actual, bound)).then(pl.lit("complies"))
         .otherwise(pl.lit("exceeds"))
     )
-    missing = pl.concat_str("_lacking", "_no_level", "_lacks", "_gaps", separator="; ", ignore_nulls=True)
-    rows = rows.with_columns(verdict=verdict, missing=pl.when(lacks | open_data).then(missing))
+    texts = {language: pl.when(lacks | open_data).then(missing(language, say)) for language, say in LANGUAGES.items()}
+    rows = rows.with_columns(verdict=verdict, missing=texts["en"], missing_zh=texts["zh"])
     compared = pl.col("verdict").is_in(["complies", "exceeds"])
     level = (
         pl.when(within(actual, pl.col("level_1"))).then(pl.lit("1")).when(within(actual, pl.col("level_2"))).then(pl.lit("2"))
@@ -443,7 +471,7 @@ def _formula(say: Callable[[str], str], left_out: pl.Expr) -> pl.Expr:
 def _derivation(language: str) -> pl.Expr:
     """The verdict as one readable line: formula, inputs, edition, level, clause, completeness, standing.
 
-    What is missing, and remarks of the table, are quoted as they are.
+    Remarks of the table are quoted as they are.
     """
     say = LANGUAGES[language]
     nothing = pl.lit("")
@@ -485,7 +513,7 @@ def _derivation(language: str) -> pl.Expr:
         pl.when(pl.col("verdict") == "exceeds_measured_alone").then(pl.format(
             say("the measured part alone, {} {}, is above the limit"), _number(pl.col("actual") * (1 - pl.col("estimated_ratio"))), "unit"
         )),
-        pl.when(pl.col("missing").is_not_null()).then(pl.format(say("missing: {}"), "missing")),
+        pl.format(say("missing: {}"), "missing" if language == "en" else "missing_zh"),
         pl.when(pl.col("_complete").not_()).then(pl.format(
             say("corrections of the standard are not all carried as data: {}"),
             pl.when(pl.col("_remark").fill_null("") == "").then(pl.lit(say("see its text"))).otherwise("_remark"),

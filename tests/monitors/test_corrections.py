@@ -316,3 +316,14 @@ def test_a_column_of_the_user_that_is_named_as_one_of_the_table_does_not_get_int
     found = limits(pl.DataFrame([{"enterprise": "E", "remark": "mine", "effective_from": date(1999, 1, 1)} | CEMENT]), TABLE, NOBODY)
     assert found.select("remark", "effective_from").row(0) == ("mine", date(1999, 1, 1))
     assert "in force from 2022-11-01" in found["derivation"][0]
+
+
+def test_what_is_missing_is_told_in_chinese_too() -> None:
+    found = one(**COKE | {"volatile_matter_ratio": 0.3, "coal_moisture_ratio": 11.0, "wet_quenching": None, "oven_age_years": None})
+    assert found["missing_zh"] == (
+        "参数 volatile_matter_ratio 为 0.3 时表中无值，表中有 0.21 至 0.28；"
+        "参数 coal_moisture_ratio 不可能为 11.0：应填 数值，0 至 1（比例，不是百分数）；"
+        "参数 wet_quenching（湿熄焦：no 或 yes）；参数 oven_age_years（焦炉炉龄：数值，不小于 0（年））"
+    )
+    assert f"缺少：{found['missing_zh']}" in found["derivation_zh"]
+    assert one(**COKE)["missing_zh"] is None

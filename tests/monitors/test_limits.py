@@ -377,3 +377,17 @@ def test_the_derivation_is_told_in_chinese_with_the_same_numbers() -> None:
         assert not re.search("[a-z]{3}", said.replace(row["unit"], "").replace("GB", "").replace(row["clause"] or " ", ""), re.IGNORECASE)
         for number in (row["actual"], row["level_3"] if row["binding_level"] == 3 else row["level_2"]):
             assert number is None or f"{number:.12g}" in said
+
+
+@pytest.mark.parametrize("given", [
+    {"product": "nothing"}, {"indicator": "coal"}, {"feedstock": "included"}, {"period": "2001"}, {"product": "rock_wool"}, {"plant_status": "old"},
+    {"unit": "kWh/t"}, {"unit": None}, {"value": None}, {"covered_ratio": 0.5}, {"estimated_ratio": 0.5, "value": 900.0}, {"value": float("inf")},
+    {"value": None, "energy": 1.0, "energy_unit": "tce"}, {"value": None, "energy": 1.0, "energy_unit": "tce", "output": 0.0, "output_unit": "t"},
+    {"product": "olefins_coal_mto"},
+])
+def test_what_is_missing_is_told_in_both_languages(given: dict[str, Any]) -> None:
+    found = one(**CARBIDE | given)
+    assert found["verdict"] in ("incomplete", "no_rule")
+    assert found["missing"]
+    assert re.search("[\u4e00-\u9fff]", found["missing_zh"])
+    assert found["missing_zh"] in found["derivation_zh"]
