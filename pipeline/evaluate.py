@@ -281,13 +281,14 @@ class _Kept:
 
     def _inputs(self, part: _Part) -> dict[str, str]:
         zone = self._site.settings.site.zone
-        assigned = assigned_in(
-            self._known.registers, self._known.assignments, calendar.day_span(part.first, zone)[0], calendar.day_span(part.last, zone)[1],
-        )
+        start, end = calendar.day_span(part.first, zone)[0], calendar.day_span(part.last, zone)[1]
+        assigned = assigned_in(self._known.registers, self._known.assignments, start, end)
+        moves = [(pl.col(name) > start) & (pl.col(name) < end) for name in ("valid_from", "valid_to")]
         days = [(str(day), self._days[day]) for day in sorted(self._days) if part.first <= day <= min(part.last, self._today)]
         return {
             "code": _code(), "part": str(part), "zone": zone, "until": str(min(self._today, part.last + timedelta(days=1))),
-            "days": _print(days), "assigned": _hash(assigned), "holdings": _hash(self._known.holdings), "heating": _hash(_fired(self._known, part)),
+            "days": _print(days), "assigned": _hash(assigned), "moves": _hash(self._known.holdings.filter(pl.any_horizontal(moves))),
+            "heating": _hash(_fired(self._known, part)),
             "reported": _hash(self._known.monthly.select("enterprise", "carrier").unique().sort("enterprise", "carrier")),
         }
 

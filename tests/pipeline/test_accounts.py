@@ -1,0 +1,133 @@
+"""On a site: what a site measures counts for whoever holds it that day, in the park where it lies, and shared registers are divided by keys."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from config import settings as site_settings
+from pipeline.as_of import known_at
+from pipeline.evaluate import Evaluator, evaluated
+from pipeline.site import Site
+from tests.pipeline.conftest import ENTERPRISE, KNOWN_FROM, register_tables
+
+BUYER = "91150400MA0EXAMP0J"
+TODAY, AT = date(2025, 3, 1), datetime(2025, 3, 1, 4, tzinfo=UTC)
+MOVED = date(2025, 2, 11)  # ten days of February before it
+
+
+@pytest.fixture
+def coal(tmp_path: Path) -> Iterator[Site]:
+    """A site with 10 t of coal a day at the yard and 20 kWh of power a day, for January and February 2025."""
+    site = Site(site_settings.build({"site": {"data_dir": tmp_path / "data"}}))
+    tables = register_tables()
+    place = {"enterprise": ENTERPRISE, "meter": "C-1", "register": "feed", "carrier": "raw_coal", "site": "north"}
+    power = {"enterprise": ENTERPRISE, "meter": "E-1", "register": "active_import", "carrier": "electricity"}
+    more = {
+        "park": pl.concat([tables["park"], tables["park"].with_columns(park=pl.lit("p2"))]),
+        "block": pl.DataFrame({"park": ["p2"], "block": ["east"]}),
+        "enterprise": pl.concat([tables["enterprise"], tables["enterprise"].with_columns(enterprise=pl.lit(BUYER))]),
+        "site": pl.DataFrame({"enterprise": [ENTERPRISE], "site": ["north"], "park": ["p1"]}),
+        "assignment": pl.DataFrame([place, power], infer_schema_length=None),
+    }
+    site.register.apply(tables | more, by="test", known_from=KNOWN_FROM)
+    days = pl.DataFrame({"day": pl.date_range(date(2025, 1, 1), date(2025, 2, 28), eager=True)})
+    start = pl.col("day").cast(pl.Datetime("us")).dt.replace_time_zone("Asia/Shanghai").dt.convert_time_zone("UTC")
+    for key, quantity in zip(site.register.names().sort("meter")["register_key"], (10.0, 20.0), strict=True):
+        rows = days.with_columns(
+            start=start, end=start + pl.duration(days=1), register_key=pl.lit(key), covered_ratio=1.0, estimated_ratio=0.0,
+            quality=pl.lit("measured"), quantity=pl.lit(quantity),
+        )
+        site.derived.replace("daily", rows, rows.select("register_key", "day"))
+    yield site
+    site.close()
+
+
+def hold(site: Site, **row: object) -> None:
+    usual = {"enterprise": ENTERPRISE, "site": "north", "owner": ENTERPRISE, "park": "p2", "block": "east", "valid_from": str(MOVED)}
+    site.register.apply({"holding": pl.DataFrame([usual | row], infer_schema_length=None)}, by="test", known_from=KNOWN_FROM)
+
+
+def evaluate(site: Site) -> tuple[str, ...]:
+    one = Evaluator(site, lambda: AT)
+    one.once()
+    return one.recomputed
+
+
+def used(site: Site, period: str) -> dict[str, float]:
+    """Enterprise -> t of coal."""
+    found = site.derived.read_result("carriers")
+    assert found is not None
+    return dict(found.filter(period=period, carrier="raw_coal").select("enterprise", "quantity").iter_rows())
+
+
+def parks(site: Site, period: str) -> dict[tuple[str, str | None], float | None]:
+    found = site.derived.read_result("park_energy")
+    assert found is not None
+    return {(park, block): tce for park, block, tce in found.filter(period=period).select("park", "block", "calorific_tce").iter_rows()}
+
+
+def test_what_is_measured_counts_for_whoever_holds_the_site_that_day(coal: Site) -> None:
+    hold(coal, owner=BUYER)
+    evaluate(coal)
+    assert used(coal, "2025-01") == {ENTERPRISE: 310.0}
+    assert used(coal, "2025-02") == {ENTERPRISE: 100.0, BUYER: 180.0}
+    assert used(coal, "2025") == {ENTERPRISE: 410.0, BUYER: 180.0}
+
+
+def test_a_park_counts_a_site_on_the_days_on_which_it_lies_there(coal: Site) -> None:
+    hold(coal)
+    evaluate(coal)
+    power = 0.02 * 0.1229  # tce a day, of the enterprise's other site in p1
+    assert parks(coal, "2025-02") == pytest.approx({
+        ("p1", None): 100 * 0.7143 + 28 * power, ("p2", None): 180 * 0.7143, ("p2", "east"): 180 * 0.7143,
+    })
+    assert parks(coal, "2025") == pytest.approx({
+        ("p1", None): 410 * 0.7143 + 59 * power, ("p2", None): 180 * 0.7143, ("p2", "east"): 180 * 0.7143,
+    })
+    assert used(coal, "2025-02") == {ENTERPRISE: 280.0}  # its owner stays
+
+
+def test_results_that_are_kept_are_those_that_would_be_worked_out_anew(coal: Site) -> None:
+    evaluate(coal)
+    hold(coal, owner=BUYER)
+    assert evaluate(coal) == ("2025-02", "2025")
+    hold(coal, park="p1", block=None)
+    evaluate(coal)
+    for name, frame in evaluated(coal, TODAY).items():
+        kept = coal.derived.read_result(name)
+        assert kept is not None
+        assert kept.equals(frame), name
+
+
+def test_a_merger_that_became_known_later_was_not_known_before(coal: Site) -> None:
+    before = datetime(2025, 2, 1, tzinfo=UTC)
+    row = {"enterprise": ENTERPRISE, "site": "north", "owner": BUYER, "park": "p2", "valid_from": str(MOVED)}
+    coal.register.apply({"holding": pl.DataFrame([row])}, by="test", known_from=AT)
+    holders = coal.register.holdings(as_of=before)["owner"].to_list(), coal.register.holdings()["owner"].to_list()
+    assert holders == ([], [BUYER])
+    assert known_at(coal, before, "energy", date(2025, 1, 1), date(2025, 1, 31)).height == 0  # no reading had come by then
+
+
+def test_a_shared_register_is_divided_by_the_outputs_that_are_reported(coal: Site) -> None:
+    shared = {"enterprise": ENTERPRISE, "meter": "E-1", "register": "active_import", "carrier": "electricity"}
+    coal.register.apply({"assignment": pl.DataFrame([
+        shared | {"withdrawn": True},
+        *(shared | {"product": product, "allocation": "output", "withdrawn": False} for product in ("calcium_carbide", "lime")),
+    ], infer_schema_length=None)}, by="test", known_from=KNOWN_FROM)
+    made = pl.DataFrame([
+        {"enterprise": ENTERPRISE, "period": "2025-01", "figure": "output", "value": value, "unit": "t", "product": product}
+        for product, value in (("calcium_carbide", 30.0), ("lime", 10.0))
+    ])
+    coal.figures.apply(made, maker="a", at=AT)
+    coal.figures.check_all(checker="b", at=AT)
+    evaluate(coal)
+    found = coal.derived.read_result("carriers")
+    assert found is not None
+    shares = found.filter(carrier="electricity", period="2025-01").select("product", "quantity").rows()
+    assert shares == [("calcium_carbide", pytest.approx(465.0)), ("lime", pytest.approx(155.0))]
+    february = found.filter(carrier="electricity", period="2025-02")
+    assert february["quantity"].to_list() == [None, None]  # nobody has reported the output yet
+    assert february["covered_ratio"].to_list() == [0.0, 0.0]
