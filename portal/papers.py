@@ -17,7 +17,7 @@ import polars as pl
 from config import calendar, schemas
 from config.errors import Problem
 from config.units import dimension, factor
-from monitors.energy import CONSUMED, WATER
+from monitors.energy import CONSUMED, WATER, figures
 from monitors.limits import MIN_COVERED_RATIO, SIGNIFICANT_DIGITS
 from monitors.metering import fitting
 from pipeline import quality
@@ -58,6 +58,7 @@ _INTENSITIES: Final = (
     ("equivalent_tce_per_10k_cny", "单位增加值能耗（等价值）energy per value added, equivalent", "tce/10^4 CNY"),
     ("water_m3_per_10k_cny", "单位增加值新水量 fresh water per value added", "m3/10^4 CNY"),
 )
+_PERIOD_SUM: Final = pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})
 _BROUGHT: Final[Mapping[str, int]] = {  # what came in, was made and left: what remains was used
     "purchased": 1, "own_primary": 1, "opening_stock": 1, "converted_out": 1, "closing_stock": -1, "sold": -1, "recovered": -1,
 }
@@ -231,12 +232,17 @@ def _consumption(site: Site, enterprise: str, year: int, today: date) -> Sheet:
     why = _NOTHING_EVALUATED if total is None else _incomplete(total, year, today)
     empty = dict.fromkeys(columns, Cell())
     if total is None:
-        sheet.rows.append(empty | {"carrier": Cell("综合能耗 total"), "calorific_tce": Cell(missing=why), "equivalent_tce": Cell(missing=why)})
+        sheet.rows.append(empty | {"carrier": Cell("综合能耗 gross"), "calorific_tce": Cell(missing=why), "equivalent_tce": Cell(missing=why)})
         return sheet
-    law = "GB/T 2589-2020; 核算 accounts"
-    sheet.rows.append(empty | {"carrier": Cell("综合能耗 total")} | {
-        name: _known(None if why else total[name], law, why or total["missing"] or "") for name in ("calorific_tce", "equivalent_tce")
-    } | {name: _known(total[name], "核算 accounts", "") for name in ("covered_ratio", "estimated_ratio")})
+    rules = site.energy_figures()
+    named_figures = figures(pl.DataFrame([total], schema=_PERIOD_SUM), rules).row(0, named=True)
+    for rule in rules.unique("figure", keep="last", maintain_order=True).to_dicts():
+        code = rule["figure"]
+        lacks = why or "; ".join(text for text in (total["missing"], named_figures["figures_missing"]) if text)
+        sheet.rows.append(empty | {"carrier": Cell(_text(rule["name_zh"], rule["name_en"]), rule["source"])} | {
+            name: _known(None if why else named_figures[f"{code}_{name}"], named_figures[f"{code}_source"] or "", lacks)
+            for name in ("calorific_tce", "equivalent_tce")
+        } | {name: _known(total[name], "核算 accounts", "") for name in ("covered_ratio", "estimated_ratio")})
     return sheet
 
 
@@ -425,8 +431,7 @@ def _carriers(site: Site, enterprise: str, year: int) -> pl.DataFrame:
 
 
 def _total(site: Site, enterprise: str, year: int) -> dict[str, Any] | None:
-    shape = pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})
-    rows = _result(site, "energy", shape).filter(enterprise=enterprise, period=str(year))
+    rows = _result(site, "energy", _PERIOD_SUM).filter(enterprise=enterprise, period=str(year))
     return rows.row(0, named=True) if rows.height else None
 
 
