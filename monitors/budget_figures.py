@@ -79,15 +79,15 @@ def actuals(
         per=pl.when(pl.col("per").is_not_null().all()).then(pl.col("per").sum()), _is_level=pl.col("_is_level").first(),
         covered_ratio=pl.when(weight.sum() > 0).then((weight * pl.col("covered_ratio").fill_null(1.0)).sum() / weight.sum()),
         missing=pl.when(unknown.len() > 0).then(pl.concat_str(pl.lit("no figure of "), unknown.head(NAMED).str.join(", "), more)),
+        _why=pl.col("missing").filter(pl.col("actual").is_null()).drop_nulls().first(),
     ).with_columns(per=pl.when("_is_level").then("per"))
-    told = summed.filter(~pl.col("_is_level") | (pl.col("per") > 0)).with_columns(
-        missing=pl.when(pl.col("missing").is_not_null()).then(pl.format("{} in {}", "missing", "period")),
-    )
+    why = pl.concat_str(pl.lit(" ("), "_why", pl.lit(")"))
+    told = summed.filter(~pl.col("_is_level") | (pl.col("per") > 0)).with_columns(missing=pl.col("missing") + why.fill_null(""))
     return schemas.conform(told.sort("subject", "measure", "period"), schemas.ACTUAL)
 
 
 def _by_enterprise(sums: pl.DataFrame, carriers: pl.DataFrame, coal: Collection[str], carbon: pl.DataFrame) -> pl.DataFrame:
-    """enterprise, measure, period, actual, covered_ratio."""
+    """enterprise, measure, period, actual, covered_ratio, missing (why the energy is not known)."""
     keys = ["enterprise", "period"]
     month = pl.col("period").str.len_chars() == 7
     burnt = sum_energy(carriers.filter(month, pl.col("carrier").is_in(list(coal))), keys).select(*keys, coal_tce="calorific_tce")
@@ -95,10 +95,10 @@ def _by_enterprise(sums: pl.DataFrame, carriers: pl.DataFrame, coal: Collection[
     used = carriers.filter(month).group_by(keys).agg(
         pl.col("carrier").is_in(list(names)).any().alias(f"_{name}") for name, names in of_measure.items()
     )
-    wide = sums.filter(month).select(*keys, "calorific_tce", "equivalent_tce", "electricity_kwh", "fresh_water_m3", "covered_ratio").join(
+    wide = sums.filter(month).select(*keys, "calorific_tce", "equivalent_tce", "electricity_kwh", "fresh_water_m3", "covered_ratio", "missing").join(
         burnt, on=keys, how="left"
     ).join(carbon.select(*keys, carbon_tco2="emissions_t"), on=keys, how="left").join(used, on=keys, how="left").with_columns(
         # Where the energy is known, what has no row was not used.
         pl.when(pl.col(f"_{name}").fill_null(value=False)).then(name).otherwise(pl.col(name).fill_null(0.0)).alias(name) for name in of_measure
     ).drop(f"_{name}" for name in of_measure)
-    return wide.unpivot(index=[*keys, "covered_ratio"], variable_name="measure", value_name="actual")
+    return wide.unpivot(index=[*keys, "covered_ratio", "missing"], variable_name="measure", value_name="actual")

@@ -21,6 +21,7 @@ from config.budgets import KINDS, LEVEL_PATTERN, parsed_shares
 from config.calendar import period_days
 from monitors.forecast import forecast
 
+REASONS: Final = 3  # of the months of a figure that are not known; more say no more
 MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
 COLOURS: Final = ("red", "yellow", "green")
 _EPSILON: Final = 1e-12
@@ -147,7 +148,7 @@ def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions:
         _a_base=pl.when(pl.len() == 1).then(pl.col("_a_base").first()).when(~has_per).then(total("_a_base")),
         _summed=(pl.col("_grain").first() > 0) & ~has_per, through=pl.col("_a_upto").max(), _days=days.sum(),
         covered_ratio=(pl.col("covered_ratio").fill_null(1.0) * days).sum() / days.sum(),
-        _a_missing=pl.col("_a_missing").drop_nulls().unique(maintain_order=True).str.join("; "),
+        _a_missing=pl.col("_a_missing").drop_nulls().unique(maintain_order=True).head(REASONS).str.join("; "),
         _unknown=pl.col("_a_period").filter(pl.col("actual").is_null()).sort().str.join(", "),
     )
     rows = rows.rename({"base": "_own_base"}).join(found, on="_b", how="left").join(

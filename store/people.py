@@ -24,7 +24,7 @@ ROLES: Final = ("admin", "operator", "regulator", "evaluator", "viewer")
 # What a token may read, named as the collections of the API; "read" is all of them. "propose" lets it propose edits, and nothing else does.
 SCOPES: Final = (
     "read", "register", "readings", "consumption", "intensities", "verdicts", "alerts", "cases", "figures", "quarantine", "edits", "evidence",
-    "signs", "propose",
+    "signs", "budgets", "propose",
 )
 MIN_PASSWORD: Final = 12
 MAX_PASSWORD: Final = 256  # hashing a longer one would only cost time

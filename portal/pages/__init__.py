@@ -2,6 +2,7 @@
 
 from portal.pages import (
     alerts,
+    budgets,
     conformity,
     docs,
     edits,
@@ -20,5 +21,5 @@ from portal.pages import (
 
 ROUTERS = (
     login.router, overview.router, enterprise.router, alerts.router, quarantine.router, service.router, gateways.router, conformity.router,
-    edits.router, estimates.router, quality.router, enterprises.router, signs.router, papers.router, docs.router,
+    edits.router, estimates.router, quality.router, enterprises.router, budgets.router, signs.router, papers.router, docs.router,
 )

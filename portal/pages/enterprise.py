@@ -2,11 +2,12 @@
 
 from functools import partial
 
+import polars as pl
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from monitors.accounts import links
-from portal import views
+from portal import budgets, views
 from portal.context import PageScope, PortalOf, SessionOf, language_of
 from portal.i18n import Language, term
 from portal.pages.render import page, unit_text
@@ -31,7 +32,9 @@ def enterprise_page(
         ]
     drawing = drawn(links(shown.balance).to_dicts(), partial(_node_name, language))
     rules = portal.site.energy_figures().unique("figure", keep="last", maintain_order=True).to_dicts()
+    running = budgets.running(portal.site, scope).filter(pl.col("enterprise") == enterprise)
     return page(request, "enterprise.html", session, {
+        "running": running.to_dicts(), "levels": budgets.levels(running),
         "scope": scope, "it": shown, "grain": grain, "from_readings": from_readings,
         "balance": shown.balance.to_dicts(), "drawing": drawing, "rules": rules,
     })

@@ -192,7 +192,7 @@ def test_a_sum_of_which_one_member_is_not_known_is_not_known_and_names_it() -> N
         schemas.empty(schemas.ENERGY), schemas.empty(schemas.FIGURE), ["raw_coal"],
         pl.DataFrame(schema={"enterprise": pl.String(), "period": pl.String(), "emissions_t": pl.Float64()}),
     )
-    assert found.select("period", "actual", "missing").rows() == [("2025-01", 30.0, None), ("2025-02", None, "no figure of E2 in 2025-02")]
+    assert found.select("period", "actual", "missing").rows() == [("2025-01", 30.0, None), ("2025-02", None, "no figure of E2")]
 
 
 def test_coal_that_has_no_heating_value_is_not_taken_for_none() -> None:

@@ -68,6 +68,8 @@ def seeded(folder: Path) -> Site:
     site.figures.check_all(checker="checker", at=NOW)
     site.reported.monthly.apply(_monthly(), maker="maker", at=NOW)
     site.reported.monthly.check_all(checker="checker", at=NOW)
+    site.reported.budgets.apply(_budgets(), maker="maker", at=NOW)
+    site.reported.budgets.check_all(checker="checker", at=NOW)
     site.confirmations.add("calcium_carbide", "comprehensive_energy", "GB 21343-2023", "someone", date(2026, 1, 5), "printed copy")
     for enterprise in (CARBIDE, FERRO, FOREIGN):
         _send(site, enterprise)
@@ -181,3 +183,15 @@ def _send(site: Site, enterprise: str) -> None:
         arrivals.append(Arrival("mqtt", topic, None, None, MARKUP, NOW - timedelta(minutes=3)))
         arrivals.append(Arrival("mqtt", "nobody/knows", None, None, b"", NOW - timedelta(minutes=2)))
     site.journal.append(arrivals)
+
+
+def _budgets() -> pl.DataFrame:
+    goals = [
+        ("enterprise", CARBIDE, "calorific_tce", "ceiling", "2025", 1000.0), ("enterprise", CARBIDE, "electricity_kwh", "ceiling", "2026", 1e9),
+        ("park", "P1", "electricity_kwh", "ceiling", "2026", 100.0), ("park", "P2", "fresh_water_m3", "ceiling", "2026", None),
+        ("region", "150900", "electricity_kwh", "reduction_ratio", "2026", 0.03),
+    ]
+    return pl.DataFrame([
+        {level: subject, "measure": measure, "kind": kind, "period": period, "target": target, "source": "a letter <b>of the city</b>"}
+        for level, subject, measure, kind, period, target in goals
+    ])

@@ -1,0 +1,64 @@
+"""Read models of budgets, running verdicts and what would bring a level, within a scope."""
+
+from typing import Any, Final
+
+import polars as pl
+
+from config import budgets as law
+from config.schemas import BUDGET_MONTH, RUNNING, WARNING, conform, empty
+from monitors.running import PERIOD_KINDS, what_if
+from pipeline.site import Site
+from portal.scope import Scope
+
+SHAPE: Final = pl.Schema({**WARNING, "unit": pl.String()})
+_RANK: Final = {"red": 0, "yellow": 1, "green": 3}  # without a colour: 2
+
+
+def warnings(site: Site, scope: Scope) -> pl.DataFrame:
+    """WARNING with `unit` of the budgets that the scope may see: of its enterprises and parks, of regions whoever sees everything; red first."""
+    frame = site.derived.read_result("budgets")
+    rows = conform(frame, WARNING) if frame is not None else empty(WARNING)
+    seen = [
+        scope.rows(rows.filter(pl.col("level") == level).with_columns(pl.col("subject").alias(level))).select(WARNING.names())
+        for level in ("enterprise", "park")
+    ]
+    nobody = rows.filter(pl.col("level") == "region").with_columns(enterprise=pl.lit(None, dtype=pl.String()))
+    mine = pl.concat([*seen, scope.rows(nobody).select(WARNING.names())])
+    rank = pl.col("colour").replace_strict(_RANK, default=2, return_dtype=pl.Int8())
+    unit = pl.col("measure").replace_strict(law.MEASURES, default=None, return_dtype=pl.String())
+    return conform(mine.with_columns(unit=unit).sort("period", rank, "subject", "measure", descending=[True, False, False, False]), SHAPE)
+
+
+def months(site: Site, shown: pl.DataFrame) -> pl.DataFrame:
+    """BUDGET_MONTH of what these budgets (WARNING) measure."""
+    frame = site.derived.read_result("budget_months")
+    rows = conform(frame, BUDGET_MONTH) if frame is not None else empty(BUDGET_MONTH)
+    return rows.join(shown.select("subject", "measure").unique(), on=["subject", "measure"], how="semi").sort("subject", "measure", "period")
+
+
+def drawn(by_month: pl.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """(subject, measure) -> periods, what is known of them and what is forecast, for a chart."""
+    return {
+        (str(subject), str(measure)): {
+            "periods": part["period"].to_list(), "known": part.select(pl.when("known").then("value")).to_series().to_list(),
+            "forecast": part.select(pl.when(~pl.col("known")).then("value")).to_series().to_list(),
+        }
+        for (subject, measure), part in by_month.group_by(["subject", "measure"], maintain_order=True)
+    }
+
+
+def running(site: Site, scope: Scope) -> pl.DataFrame:
+    """RUNNING of the visible enterprises: forecast first, then the periods from the longest to the months, the newest first."""
+    frame = site.derived.read_result("running")
+    rows = scope.rows(conform(frame, RUNNING) if frame is not None else empty(RUNNING))
+    order = {kind: at for at, kind in enumerate(reversed(PERIOD_KINDS))}
+    rank = pl.col("period_kind").replace_strict(order, default=None, return_dtype=pl.Int8())
+    return rows.sort("enterprise", "product", "indicator", "line", rank, "period_end", descending=[False] * 5 + [True], nulls_last=False)
+
+
+def levels(rows: pl.DataFrame) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """(product, indicator, line, period_end, standard) of RUNNING -> WHAT_IF of its levels."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for one in what_if(rows).iter_rows(named=True):
+        found.setdefault(tuple(one[name] for name in ("product", "indicator", "line", "period_end", "standard")), []).append(one)
+    return found
