@@ -481,7 +481,7 @@ def _derivation(language: str) -> pl.Expr:
         return pl.col(column).cast(pl.String()).replace({each: say(each) for each in _WORDS})
 
     bound = pl.col("_limit")
-    place = pl.col("clause") if language == "en" else pl.col("clause").str.replace_all("table ", "表").str.replace_all("annex ", "附录")
+    place = pl.col("clause") if language == "zh" else pl.col("clause").str.replace_all("表", "table ").str.replace_all("附录", "annex ")
     clause = pl.when(pl.col("clause").fill_null("") != "").then(pl.format(" {}", place)).otherwise(nothing)
     by = pl.format(say(", confirmed by {} on {} against {}"), "_by", "_on", "_copy")
     confirmed = pl.when(pl.col("_by").is_not_null()).then(by).otherwise(nothing)

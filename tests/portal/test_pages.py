@@ -156,8 +156,8 @@ def test_an_enterprise_shows_five_media_both_bases_and_what_a_verdict_rests_on(b
     assert "tce</small></th>" in text
 
 
-def test_a_verdict_whose_limit_names_no_clause_says_so(browser: Any) -> None:
-    assert "版本 2023 · 条款号未录入" in browser.get(f"/enterprises/{CARBIDE}").text
+def test_a_verdict_names_edition_and_clause_of_its_limit(browser: Any) -> None:
+    assert "版本 2023 · 条款 4 表1" in browser.get(f"/enterprises/{CARBIDE}").text
 
 
 def test_a_chart_has_sixty_days_and_the_numbers_of_the_daily_tables(browser: Any) -> None:
