@@ -15,7 +15,6 @@ from config import schemas
 from monitors.limits import limits, misfits
 
 PENDING: Final = ("approved", "overdue", "building")  # approved, and not operating yet
-KINDS: Final = ("granted", "used", "reclaimed")
 _JUDGED: Final = ("standard", "edition", "level", "level_1", "derivation", "derivation_zh")
 
 

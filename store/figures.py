@@ -14,7 +14,7 @@ from config.schemas import YEAR_ENERGY, conform
 from store import sheets
 from store.database import frame_of
 from store.models import ENTERPRISE, FIGURE
-from store.register import PLANT_STATUSES, credit_code
+from store.register import FEEDSTOCK, PLANT_STATUSES, credit_code
 from store.reports import Reports, known
 from store.sheets import Field, WrongError
 
@@ -24,7 +24,6 @@ MONEY_UNIT: Final = "10^4 CNY"
 ENERGY: Final = ("energy_calorific_tce", "energy_equivalent_tce")  # of a whole legal person
 ENERGY_UNIT: Final = "tce"
 OUTPUT: Final = "output"
-FEEDSTOCK: Final = ("included", "excluded")
 _OF_OUTPUT: Final = ("enterprise", "product", "indicator", "line", "plant_status", "feedstock", "period")
 
 

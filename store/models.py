@@ -124,7 +124,8 @@ DESIGNATION: Final = _versioned(  # an authority has made an enterprise a key en
     "designation", _text("enterprise", required=True), _text("authority", 200, required=True), _text("document", 200), *_validity(),
 )
 MEDIUM_USE: Final = _versioned(  # what an enterprise declares that it uses; without site: at all of them
-    "medium_use", _text("enterprise", required=True), _text("site"), _text("medium", required=True), _text("source", 500, required=True), *_validity(),
+    "medium_use", _text("enterprise", required=True), _text("site"), _text("medium", required=True), _text("source", 500, required=True),
+    *_validity(),
 )
 PROJECT: Final = _versioned(
     "project", _text("project", required=True), _text("enterprise", required=True), _text("park", required=True), *_names(),
