@@ -56,6 +56,12 @@ def alert_texts(rule: AlertRule, observation: Observation, kind: Literal["opened
             zh, en = _quantity_texts(rule, observation)
         case "limit_ratio":
             zh, en = _limit_texts(rule, observation)
+        case "forecast_ratio":
+            zh, en = _limit_texts(rule, observation)
+            zh, en = f"全年预测。{zh}", f"Forecast of the year. {en}"
+        case "budget_gap":
+            names = subject_names({"enterprise": observation.enterprise, **observation.facts})
+            zh, en = (f"{name}: {observation.facts[text]}" for name, text in zip(names, ("derivation_zh", "derivation_en"), strict=True))
         case _:
             assert_never(rule.kind)
     if kind == "closed":

@@ -231,7 +231,7 @@ def observations_from_verdicts(rule: AlertRule, verdicts: pl.DataFrame, *, zone:
     for a negative one (decisions.md 5); at a limit of zero, where no ratio exists, it is 0, 1 or 2 below, at and above it.
 
     Args:
-        rule: kind "limit_ratio"; its enterprise selects.
+        rule: kind "limit_ratio" or "forecast_ratio"; its enterprise selects.
         verdicts: VERDICT with `closed` (whether the accounting year is over), and where known names (`enterprise_zh`, `product_en`, ...)
             and the confirmation of the limit row (`confirmed_by`, `copy`), which the texts then quote.
         zone: the park's zone, in which a day ends.
@@ -255,6 +255,31 @@ def observations_from_verdicts(rule: AlertRule, verdicts: pl.DataFrame, *, zone:
         .sort("period_end", "enterprise", "product", "indicator")
     )
     return [_limit_observation(rule, row, zone) for row in chosen.iter_rows(named=True)]
+
+
+def observations_from_budgets(rule: AlertRule, warnings: pl.DataFrame, *, zone: str) -> list[Observation]:
+    """Early warnings as figures of a budget-gap rule: by how much of the goal it is missed, negative where it is met.
+
+    Args:
+        rule: kind "budget_gap"; its enterprise selects that enterprise's budgets.
+        warnings: WARNING, and where known the names of the subjects (`enterprise_zh`, `enterprise_en`).
+        zone: the park's zone, in which a day ends.
+
+    Returns:
+        One observation for each goal with a gap; one that is not known, or is 0, has none.
+    """
+    mine = [pl.col("level") == "enterprise", pl.col("subject") == rule.enterprise] if rule.enterprise is not None else []
+    known = warnings.filter(pl.col("gap_ratio").is_finite(), pl.col("through").is_not_null(), *mine).sort("level", "subject", "measure", "kind")
+    facts = ("measure", "actual", "target", "progress_target", "gap_ratio", "colour", "derivation_zh", "source", *_NAMES[:2])
+    return [
+        Observation(
+            rule=rule.name, subject="/".join(row[name] for name in ("level", "subject", "measure", "kind", "period")),
+            enterprise=row["subject"] if row["level"] == "enterprise" else "", value=row["gap_ratio"], unit="ratio",
+            period=f"{period_days(row['period'])[0]}..{row['through']}", at=day_span(row["through"], zone)[1],
+            facts={**{name: row[name] for name in facts if name in row}, "derivation_en": row["derivation"]},
+        )
+        for row in known.iter_rows(named=True)
+    ]
 
 
 def binding_limit() -> pl.Expr:

@@ -142,10 +142,10 @@ class RetentionSettings(_Section):
 
 
 class AlertRule(_Section):
-    """One threshold: on an hourly or daily quantity of a register, or on the ratio of a figure to its limit."""
+    """One threshold: on an hourly or daily quantity of a register, the ratio of a figure or of a year's forecast to its limit, or a missed budget."""
 
     name: Identifier
-    kind: Literal["quantity", "limit_ratio"]
+    kind: Literal["quantity", "limit_ratio", "forecast_ratio", "budget_gap"]
     severity: Literal["info", "warning", "critical"] = "warning"
     # quantity
     grain: Literal["hour", "day"] = "day"
@@ -154,8 +154,8 @@ class AlertRule(_Section):
     register_name: Identifier | None = Field(None, alias="register")
     medium: Literal["coal", "water", "oil", "gas", "electricity", "heat", "other"] | None = None
     unit: str | None = None
-    # both
-    above: float  # a quantity in `unit`, or a ratio: 0.95 = 95 % of the limit
+    # all
+    above: float  # a quantity in `unit`, a ratio: 0.95 = 95 % of the limit, or what a budget may be missed by: 0.1 = a tenth of the goal
     clear_below: float | None = None  # hysteresis; default: `above`
     text_zh: str | None = None
     text_en: str | None = None
@@ -183,6 +183,8 @@ class AlertSettings(_Section):
     rules: tuple[AlertRule, ...] = (
         AlertRule(name="near-limit", kind="limit_ratio", above=0.95, severity="warning"),
         AlertRule(name="above-limit", kind="limit_ratio", above=1.0, severity="critical"),
+        AlertRule(name="forecast-above-limit", kind="forecast_ratio", above=1.0, severity="warning"),
+        AlertRule(name="budget-missed", kind="budget_gap", above=0.0, severity="warning"),
     )
     channels: tuple[FileChannel, ...] = (FileChannel(),)
 

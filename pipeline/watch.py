@@ -17,6 +17,7 @@ from alerts.rules import (
     advance,
     flag_events,
     free_space_event,
+    observations_from_budgets,
     observations_from_quantities,
     observations_from_verdicts,
 )
@@ -47,6 +48,11 @@ class Watcher:
         verdicts = self._named(self.site.derived.read_result("verdicts"))
         observations = [one for rule in rules if rule.kind == "quantity" for one in self._quantities(rule, now)]
         observations += [one for rule in rules if rule.kind == "limit_ratio" for one in observations_from_verdicts(rule, verdicts, zone=zone)]
+        running = self.site.derived.read_result("running")
+        ahead = self._named(None if running is None else running.filter(pl.col("period_kind") == "year_forecast"))
+        observations += [one for rule in rules if rule.kind == "forecast_ratio" for one in observations_from_verdicts(rule, ahead, zone=zone)]
+        goals = self._budgets()
+        observations += [one for rule in rules if rule.kind == "budget_gap" for one in observations_from_budgets(rule, goals, zone=zone)]
         known = {rule.name for rule in rules}  # an alert of a rule that the settings no longer have stays as it is
         events = advance(rules, observations, [alert for alert in casebook.open_alerts() if alert.rule in known], now, judged=casebook.judged())
         events += self._free_space(now)
@@ -100,6 +106,17 @@ class Watcher:
         confirmed = self.site.confirmations.frame().select(*keys, "confirmed_by", "copy").unique(keys, keep="last", maintain_order=True)
         named = verdicts.join(names, on="enterprise", how="left").join(products, on=keys[:2], how="left")
         return named.join(confirmed, on=keys, how="left")
+
+    def _budgets(self) -> pl.DataFrame:
+        """WARNING with the names of the subjects."""
+        found = self.site.derived.read_result("budgets")
+        rows = found if found is not None else schemas.empty(schemas.WARNING)
+        register = self.site.register
+        names = pl.concat([
+            table.select(subject=code, enterprise_zh="name_zh", enterprise_en="name_en")
+            for code, table in (("enterprise", register.enterprises()), ("park", register.parks()), ("region", register.regions()))
+        ])
+        return rows.join(names.unique("subject", keep="first"), on="subject", how="left")
 
     def _quantities(self, rule: AlertRule, now: datetime) -> list[Observation]:
         zone = self.site.settings.site.zone

@@ -82,6 +82,18 @@ kind = "limit_ratio"
 above = 1.0
 severity = "critical"
 
+[[alerts.rules]]                  # forecast of the running year to its limit
+name = "forecast-above-limit"
+kind = "forecast_ratio"
+above = 1.0
+severity = "warning"
+
+[[alerts.rules]]                  # by how much of the goal a budget is missed
+name = "budget-missed"
+kind = "budget_gap"
+above = 0.0
+severity = "warning"
+
 # [[alerts.rules]]                # an hourly or daily quantity, of what is measured whole
 # name = "night-load"
 # kind = "quantity"

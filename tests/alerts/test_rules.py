@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.rules import FLAG_RULES, MOST_RESETS, advance, flag_events, observations_from_quantities, observations_from_verdicts
+from alerts.rules import (
+    FLAG_RULES,
+    MOST_RESETS,
+    advance,
+    flag_events,
+    observations_from_budgets,
+    observations_from_quantities,
+    observations_from_verdicts,
+)
 from config.errors import UnknownCodeError
 from config.findings import AlertEvent, Observation, OpenAlert
 from config.schemas import FLAG, INTERVAL, VERDICT, conform
@@ -296,3 +304,29 @@ def test_a_further_step_of_the_day_updates_its_alert(more: list[dict[str, object
 def test_the_order_of_flags_makes_no_difference(order: list[int]) -> None:
     rows = [flag(15 * place) for place in range(4)] + [fast(15 * place, 50.0 + place) for place in range(4)]
     assert flag_alerts([rows[place] for place in order]) == flag_alerts(rows)
+
+
+def _warned(**others: object) -> pl.DataFrame:
+    row = {
+        "level": "park", "subject": "P1", "measure": "calorific_tce", "kind": "ceiling", "period": "2026", "actual": 110.0, "target": 100.0,
+        "progress_target": 100.0, "gap_ratio": 0.1, "colour": "yellow", "through": date(2026, 3, 9), "derivation": "said", "derivation_zh": "说明",
+        "enterprise_zh": "甲园区", "enterprise_en": "Park A",
+    }
+    return pl.DataFrame([row | others])
+
+
+@pytest.mark.parametrize(("gap", "opens"), [(-0.1, 0), (0.0, 0), (0.001, 1)])
+def test_an_alert_opens_where_a_budget_is_missed_and_not_where_it_is_just_met(gap: float, opens: int) -> None:
+    rule = AlertRule(name="budget-missed", kind="budget_gap", above=0.0)
+    events = advance([rule], observations_from_budgets(rule, _warned(gap_ratio=gap), zone=ZONE), [], NOW)
+    assert [event.kind for event in events] == ["opened"] * opens
+    for event in events:
+        assert (event.enterprise, event.subject, event.period) == ("", "park/P1/calorific_tce/ceiling/2026", "2026-01-01..2026-03-09")
+        assert (event.text_zh, event.text_en) == ("甲园区: 说明", "Park A: said")
+
+
+def test_a_budget_without_a_gap_says_nothing_and_a_rule_of_an_enterprise_takes_its_own_only() -> None:
+    rule = AlertRule(name="budget-missed", kind="budget_gap", above=0.0, enterprise="E1")
+    assert observations_from_budgets(rule, _warned(gap_ratio=None), zone=ZONE) == []
+    both = pl.concat([_warned(), _warned(level="enterprise", subject="E1")])
+    assert [one.enterprise for one in observations_from_budgets(rule, both, zone=ZONE)] == ["E1"]
