@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -90,9 +91,10 @@ class DerivedTables:
     def read_result(self, name: str) -> pl.DataFrame | None:
         """A result table, or None while there is none."""
         try:
-            return pl.read_parquet(self._path("results", name))
+            content = self._path("results", name).read_bytes()  # at once: a file that is replaced between two reads would be two halves
         except FileNotFoundError:
             return None
+        return pl.read_parquet(BytesIO(content))
 
     def write_part(self, name: str, frames: Mapping[str, pl.DataFrame], inputs: Mapping[str, str]) -> None:
         """Keep a part of the results with what it was worked out from, in the place of the one before.
