@@ -297,3 +297,87 @@ def test_a_chain_from_readings_to_a_verdict_on_files(tmp_path: Path) -> None:
     assert (row["verdict"], row["level"], row["missing"]) == ("exceeds", "none", None)
     assert row["covered_ratio"] == pytest.approx(1.0)
     assert row["derivation"].startswith(f"energy {tce:.10g} tce / output 108000 t")
+
+
+# --- balance, keys, holdings ------------------------------------------------------------------------------------------
+
+def test_a_balance_and_its_flows_are_written_with_what_does_not_close(tmp_path: Path) -> None:
+    given = write(tmp_path / "q.csv", [
+        {"enterprise": "E", "period": "2025", "carrier": "raw_coal", "quantity": 100.0, "unit": "t", "flow": "purchased", "process": None},
+        {"enterprise": "E", "period": "2025", "carrier": "raw_coal", "quantity": 90.0, "unit": "t", "flow": "consumed", "process": "boiler"},
+        {"enterprise": "E", "period": "2025", "carrier": "heat", "quantity": 1500.0, "unit": "GJ", "flow": "converted_out", "process": "boiler"},
+        {"enterprise": "E", "period": "2025", "carrier": "heat", "quantity": 1500.0, "unit": "GJ", "flow": "consumed", "process": "drying"},
+    ])
+    calc("balance", "--quantities", given, "--out", tmp_path / "b.csv", "--links", tmp_path / "l.csv")
+    found = read(tmp_path / "b.csv")
+    assert found.columns == schemas.ENERGY_BALANCE.names()
+    residual = found.filter(pl.col("row") == "residual", pl.col("carrier").is_null())["calorific_tce"][0]
+    assert residual == pytest.approx(10 * 0.7143)
+    flows = read(tmp_path / "l.csv").select("source", "target", "calorific_tce").rows()
+    assert ("raw_coal", "boiler", pytest.approx(90 * 0.7143)) in flows
+    assert ("boiler", "loss", pytest.approx(90 * 0.7143 - 1500 * 0.03412)) in flows
+    calc("energy", "--quantities", given, "--sum", "enterprise,period", "--out", tmp_path / "s.csv")
+    assert read(tmp_path / "s.csv")["calorific_tce"][0] == pytest.approx(71.43)
+
+
+def test_a_sum_has_the_named_figures_with_their_sources(tmp_path: Path) -> None:
+    given = write(tmp_path / "q.csv", [
+        {**USED[1], "use": "feedstock", "renewable_ratio": None, "new_renewable_ratio": None},
+        {**USED[0], "use": "fuel", "renewable_ratio": 0.5, "new_renewable_ratio": 0.2},
+    ])
+    calc("energy", "--quantities", given, "--sum", "enterprise,period", "--out", tmp_path / "s.csv")
+    row = read(tmp_path / "s.csv").row(0, named=True)
+    coal, power = 223_440.7 * 0.7143, 21_342 * 1.229
+    assert row["gross_calorific_tce"] == row["limit_calorific_tce"] == pytest.approx(coal + power)
+    assert (row["assessment_calorific_tce"], row["limit_excluded_calorific_tce"]) == pytest.approx((0.8 * power, power))
+    assert "803" in row["assessment_source"]
+
+
+def test_a_newly_added_share_above_the_renewable_one_is_refused(tmp_path: Path) -> None:
+    given = write(tmp_path / "q.csv", [USED[0] | {"renewable_ratio": 0.1, "new_renewable_ratio": 0.2}])
+    assert problems("energy", "--quantities", given, "--out", tmp_path / "s.csv")[0].startswith("q.csv row 2 column new_renewable_ratio: is above")
+
+
+def test_own_output_beside_what_was_bought_is_told(tmp_path: Path) -> None:
+    given = write(tmp_path / "q.csv", [USED[0] | {"flow": "purchased"}, USED[0] | {"flow": "converted_out", "quantity": 1.0}])
+    result = CliRunner().invoke(app, ["energy", "--quantities", str(given), "--sum", "enterprise", "--out", str(tmp_path / "s.csv")])
+    assert "E 2025: electricity has converted_out beside purchased and no consumed" in result.output
+
+
+SHARED_ROWS = [ASSIGNED[0] | {"site": "north", "product": product, "allocation": "output"} for product in ("calcium_carbide", "lime")]
+
+
+def test_a_shared_register_is_divided_by_output_and_a_site_counts_for_its_owner(tmp_path: Path) -> None:
+    rows = write(tmp_path / "i.parquet", day_rows("E-1", "kWh", 10.0, days=59))
+    assigned = write(tmp_path / "a.csv", SHARED_ROWS)
+    made = write(tmp_path / "o.csv", [
+        {"enterprise": enterprise, "product": product, "period": period, "output": output}
+        for enterprise, period in (("E", "2025-01"), ("F", "2025-02")) for product, output in (("calcium_carbide", 30.0), ("lime", 10.0))
+    ])
+    owners = write(tmp_path / "h.csv", [{"enterprise": "E", "site": "north", "owner": "F", "valid_from": "2025-02-01"}])
+    calc("quantities", "--intervals", rows, "--assignments", assigned, "--outputs", made, "--holdings", owners, "--out", tmp_path / "q.csv")
+    assert read(tmp_path / "q.csv").select("enterprise", "product", "quantity").rows() == [
+        ("E", "calcium_carbide", 232.5), ("E", "lime", 77.5), ("F", "calcium_carbide", 210.0), ("F", "lime", 70.0),
+    ]
+
+
+def test_a_share_that_the_key_leaves_open_is_told_and_not_covered(tmp_path: Path) -> None:
+    rows = write(tmp_path / "i.parquet", day_rows("E-1", "kWh", 10.0, days=31))
+    made = write(tmp_path / "o.csv", [{"enterprise": "E", "product": "lime", "period": "2025-01", "output": 3.0}])
+    out, assigned = tmp_path / "q.csv", write(tmp_path / "a.csv", SHARED_ROWS)
+    result = CliRunner().invoke(app, [
+        "quantities", "--intervals", str(rows), "--assignments", str(assigned), "--outputs", str(made), "--out", str(out),
+    ])
+    assert "2 shares by a key are not known and count as not covered: 2025-01" in result.output
+    assert read(out).select("quantity", "covered_ratio").rows() == [(None, 0.0)] * 2
+
+
+@pytest.mark.parametrize(("row", "column"), [
+    ({"allocation": "output", "product": None}, "product"), ({"allocation": "output"}, "allocation"), ({"allocation": "register"}, "key_meter"),
+    ({"allocation": "heat"}, "allocation"),
+])
+def test_a_key_that_lacks_something_is_named(tmp_path: Path, row: dict[str, Any], column: str) -> None:
+    assigned = write(tmp_path / "a.csv", [ASSIGNED[0] | row])
+    told = problems("quantities", "--intervals", write(tmp_path / "i.parquet", day_rows("E-1", "kWh", 10.0, days=3)), "--assignments", assigned,
+                    "--out", tmp_path / "q.csv")
+    assert any(each.startswith(f"a.csv row 2 column {column}:") for each in told)

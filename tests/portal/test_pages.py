@@ -423,3 +423,16 @@ def test_a_row_of_nobody_is_for_those_who_see_everything() -> None:
     some = Scope(Principal("x", frozenset(), frozenset({"P2"})), everything=False, parks=frozenset({"P2"}), enterprises=frozenset({FOREIGN}))
     every = Scope(Principal("x", frozenset(), None), everything=True, parks=frozenset(), enterprises=frozenset())
     assert (some.rows(rows).height, every.rows(rows).height) == (1, 2)
+
+
+@pytest.mark.parametrize(("language", "words"), [
+    ("zh", ("2026 能源平衡表", "平衡差额", "综合能源消费量", "考核口径能源消费量", "差额推算")),
+    ("en", ("Energy balance of 2026", "residual", "comprehensive energy", "as the dual-control assessment counts it", "by difference")),
+])
+def test_the_page_of_an_enterprise_shows_its_balance_its_flows_and_the_three_figures(browser: Any, language: str, words: tuple[str, ...]) -> None:
+    browser.cookies.set("tcewatch_language", language)
+    text = browser.get(f"/enterprises/{FERRO}", headers={"Accept-Language": language}).text
+    for word in words:
+        assert word in text
+    assert '<svg class="sankey"' in text
+    assert "<title>" in text.partition('<svg class="sankey"')[2]  # each flow says what it is and how much

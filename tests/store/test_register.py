@@ -240,6 +240,52 @@ def test_the_shares_of_a_register_add_up_to_one_at_most(register: RegisterStore,
         assert "add up to 1" in problem.what
 
 
+def keyed(tables: Build, *rows: dict[str, object]) -> Tables:
+    """The first register shared out among rows with a key, in place of its one assignment."""
+    whole = tables()["assignment"].slice(0, 1)
+    return {"assignment": pl.concat([whole.with_columns(withdrawn=True), *(
+        whole.with_columns(withdrawn=pl.lit(value=False), **{name: pl.lit(value) for name, value in row.items()}) for row in rows
+    )], how="diagonal")}
+
+
+def test_rows_that_divide_a_register_by_one_key_count_once_among_its_shares(register: RegisterStore, tables: Build) -> None:
+    by_output = {"allocation": "output", "share_ratio": 0.7}
+    key = {"product": "lime", "allocation": "register", "share_ratio": 0.2, "key_meter": "W-1", "key_register": "main"}
+    register.apply(keyed(tables, {"product": "tar", "share_ratio": 0.1}, by_output | {"product": "iron"}, by_output | {"product": "steel"}, key),
+                   by="registrar", known_from=LATER)
+    found = register.assignments().filter(register_key=1).sort("product").select("product", "allocation", "key_register_key")
+    assert found.rows() == [("iron", "output", None), ("lime", "register", 2), ("steel", "output", None), ("tar", None, None)]
+
+
+@pytest.mark.parametrize(("row", "column"), [
+    ({"allocation": "output", "process": "kiln"}, "product"), ({"allocation": "register", "product": "iron"}, "key_register"),
+    ({"product": "iron", "key_meter": "W-1", "key_register": "main"}, "key_meter"),
+    ({"product": "iron", "allocation": "register", "key_meter": "W-1", "key_register": "none"}, "key_register"),
+])
+def test_a_key_names_what_it_divides_by(register: RegisterStore, tables: Build, row: dict[str, object], column: str) -> None:
+    [problem] = problems_of(register, keyed(tables, row))
+    assert problem.where.endswith(f"column {column}")
+
+
+def test_rows_of_one_key_divide_the_same_share(register: RegisterStore, tables: Build) -> None:
+    rows = ({"product": product, "allocation": "output", "share_ratio": share} for product, share in (("iron", 0.5), ("steel", 0.4)))
+    told = problems_of(register, keyed(tables, *rows))
+    assert any("differs among rows that divide the register by one key" in problem.what for problem in told)
+
+
+def test_who_holds_a_site_is_dated_and_never_two_at_once(register: RegisterStore, tables: Build) -> None:
+    site = {"enterprise": STEEL, "site": "north", "park": tables()["park"]["park"][0]}
+    held = {**site, "owner": COKE, "valid_from": "2025-02-01"}
+    given = {"site": pl.DataFrame([site]), "block": pl.DataFrame([{"park": site["park"], "block": "east"}])}
+    register.apply(given | {"holding": pl.DataFrame([held | {"block": "east"}])}, by="registrar", known_from=LATER)
+    assert register.holdings().select("enterprise", "site", "owner", "block").rows() == [(STEEL, "north", COKE, "east")]
+    assert {"enterprise": COKE, "park": site["park"]} in register.enterprise_parks().to_dicts()
+    [twice] = problems_of(register, {"holding": pl.DataFrame([held | {"valid_from": "2025-03-01"}])})
+    assert "overlaps" in twice.what
+    [nowhere] = problems_of(register, {"holding": pl.DataFrame([held | {"block": "west"}])})
+    assert "there is no block" in nowhere.what
+
+
 def test_a_change_cannot_be_known_before_what_it_replaces(register: RegisterStore, tables: Build) -> None:
     [problem] = problems_of(register, changed(tables(), "register", 0, multiplier=60.0), KNOWN - timedelta(seconds=1))
     assert "is known since 2025-01-01" in problem.what
