@@ -291,6 +291,6 @@ SIGN_NOTE: Final = Table(
 BUDGET: Final = Table(
     "budget", metadata, Column("id", _Id, primary_key=True), Column("key", String(500), nullable=False, index=True),
     _text("region"), _text("park"), _text("enterprise"), _text("measure", required=True), _text("kind", required=True),
-    _text("period", required=True), _number("target"), _number("base"), _text("shares", 200), _text("source", 500, required=True), Column("withdrawn", Boolean(), nullable=False),
-    *_checked(),
+    _text("period", required=True), _number("target"), _number("base"), _text("shares", 200),
+    _text("source", 500, required=True), Column("withdrawn", Boolean(), nullable=False), *_checked(),
 )
