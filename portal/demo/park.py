@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from config.units import FIVE_MEDIA
 from portal.demo import model
 
 SEED: Final = model.SEED
@@ -136,6 +137,27 @@ def register_tables() -> dict[str, pl.DataFrame]:
         "assignment": own.filter(pl.col("carrier").is_not_null()).select(
             "enterprise", "meter", "register", "carrier", "flow", "process", "product", share_ratio=pl.lit(1.0)
         ),
+        "medium_use": own.filter(pl.col("medium").is_in(FIVE_MEDIA)).select("enterprise", "medium", source=pl.lit("示例清单 example list")).unique(
+            maintain_order=True
+        ),
+        **_project(),
+    }
+
+
+def _project() -> dict[str, pl.DataFrame]:
+    """A second carbide furnace that was approved and has not begun in time."""
+    tce, approved = 26_000.0, date(2025, 3, 3)
+    return {
+        "project": pl.DataFrame([{
+            "project": "furnace-2", "enterprise": ENTERPRISES["carbide"].code, "park": PARK,
+            "name_zh": "示例二期电石炉", "name_en": "Example second furnace",
+            "product": "calcium_carbide", "indicator": "comprehensive_energy", "design_value": 800.0, "design_unit": "kgce/t",
+            "approved_on": approved, "approval": "示例批复 example approval", "approved_calorific_tce": tce,
+            "start_by": date(2026, 6, 30), "planned_operation_on": date(2027, 7, 1),
+        }]),
+        "quota": pl.DataFrame([{
+            "project": "furnace-2", "day": approved, "kind": "granted", "document": "示例批复 example approval", "calorific_tce": tce,
+        }]),
     }
 
 
