@@ -21,7 +21,7 @@ from pipeline.site import Site
 from pipeline.validate import balance, changed_bounds, rules_of, validate
 from store.derived import Table
 
-READINGS_AT_ONCE = 1_000_000  # about as many are worked on at once: bounds the memory
+READINGS_AT_ONCE = 2_000_000  # about as many are worked on at once: bounds the memory
 ROWS_AT_ONCE = 2_000_000  # of derived tables that wait to be written together
 GRAINS: Final[Mapping[Table, Literal["hour", "day"]]] = {"hourly": "hour", "daily": "day"}
 _DAY: Final = ("register_key", "day")
@@ -126,9 +126,38 @@ class Roller:
 
     def _recompute(self, keys: list[int], first: date, last: date) -> int:
         """Compute some local days of some registers again, and what they reach; how many readings were looked at first."""
+        was, taken = self._ranges_around(keys, first, last), 0
+        come = self._arriving(was, keys, first)
+        if come:
+            left, taken = self._append(come, was, first, last)
+            keys = sorted(set(keys) - set(come) | set(left))
+            was = was.filter(pl.col("register_key").is_in(keys))
+        return taken + self._compute_again(keys, was, first, last) if keys else taken
+
+    def _arriving(self, was: pl.DataFrame, keys: list[int], first: date) -> list[int]:
+        """The registers of which nothing is known yet of some days and what comes after, but all of the day before."""
+        day, before = pl.col("day"), first - timedelta(days=1)
+        known = was.filter(day >= first)["register_key"]
+        whole = was.filter(day == before, pl.col("tail").is_not_null(), ~pl.col("register_key").is_in(known.implode()))["register_key"]
+        with_events = self._of(keys).events["register_key"]
+        return whole.filter(~whole.is_in(with_events.implode())).to_list()
+
+    def _append(self, keys: list[int], was: pl.DataFrame, first: date, last: date) -> tuple[list[int], int]:
+        """Compute days that are new, and the one before, which goes on in them; the registers for which that is not enough, and the readings."""
+        before = first - timedelta(days=1)
+        look = self._look(keys, before, last)
+        now, after = day_ranges(look.done), look.given.filter(pl.col("read_at") >= self._span(first, last)[1])["register_key"].unique()
+        whole = now.filter(pl.col("day") == before, pl.col("tail").is_not_null(), ~pl.col("register_key").is_in(after.implode()))["register_key"]
+        for begin in (first, before):  # no fall reaches across their ends
+            windows = self._windows(now, was, whole.to_list(), begin, last)
+            whole = windows.filter(~pl.col("widened"))["register_key"]
+        self._put(look, pl.DataFrame({"register_key": whole}).with_columns(first=pl.lit(before), last=pl.lit(last)), known=(first, last))
+        return sorted(set(keys) - set(whole)), look.given.height
+
+    def _compute_again(self, keys: list[int], was: pl.DataFrame, first: date, last: date) -> int:
+        """Compute days of which something may be known; how many readings were looked at first."""
         look = self._look(keys, first, last)
         now, own = day_ranges(look.done), pl.col("day").is_between(first, last)
-        was = self._ranges_around(keys, first, last)
         # Neighbouring days stay as they are where the readings next to them are those that were there before.
         ends = pl.col("head").first(), pl.col("tail").last()
         edges, before = (rows.filter(own).sort("day").group_by("register_key", maintain_order=True).agg(*ends) for rows in (now, was))
