@@ -1,6 +1,7 @@
 """Unit consumption of products against the energy-consumption limits in force, with the derivation (decisions.md 1-7)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import polars as pl
@@ -183,6 +184,24 @@ def _parameter_misfits(products: pl.DataFrame, table: pl.DataFrame) -> Iterator[
                 wrong = rows.filter(impossible(rows[parameter.name], parameter)).select("_at", parameter.name)
                 for at, cell in wrong.iter_rows():
                     yield at, parameter.name, f"{cell!r} is not possible ({parameter.en})", f"Write {parameter.told}."
+
+
+def unfit_parameters(table: pl.DataFrame) -> Callable[[str | None, Mapping[str, float | str]], list[tuple[str, str, str]]]:
+    """What is wrong with further columns of a product as parameters of its limit (LIMIT): column, what is wrong, and what would be right."""
+    @cache
+    def asked(product: str | None) -> dict[str, Parameter]:
+        return {each.name: each for each in parameter_columns(table.filter(pl.col("product") == product))}
+
+    def unfit(product: str | None, given: Mapping[str, float | str]) -> list[tuple[str, str, str]]:
+        known = asked(product)
+        right = f"It has {', '.join(known)}." if known else "Its limits ask for none."
+        strange = [name for name in given if name not in known and name not in schemas.PRODUCT]
+        return [(name, f"is no parameter of the limits of {product}", right) for name in strange] + [
+            (name, f"{given[name]!r} is not possible ({each.en})", f"Write {each.told}.")
+            for name, each in known.items() if name in given and impossible(pl.Series([given[name]]), each).any()
+        ]
+
+    return unfit
 
 
 def _misfit(

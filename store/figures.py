@@ -1,7 +1,7 @@
 """Figures that enterprises report: a maker enters them, another person checks them, and only checked ones count."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from config.errors import Problem
 from config.schemas import FIGURE as FIGURE_SHAPE
 from config.schemas import YEAR_ENERGY, conform
 from store import sheets
-from store.database import frame_of
+from store.database import Database, frame_of
 from store.models import ENTERPRISE, FIGURE
 from store.register import FEEDSTOCK, PLANT_STATUSES, credit_code
 from store.reports import Reports, known
@@ -24,6 +24,7 @@ MONEY_UNIT: Final = "10^4 CNY"
 ENERGY: Final = ("energy_calorific_tce", "energy_equivalent_tce")  # of a whole legal person
 ENERGY_UNIT: Final = "tce"
 OUTPUT: Final = "output"
+Unfit = Callable[[str | None, Mapping[str, float | str]], Sequence[tuple[str, str, str]]]  # (product, parameters) -> column, what, remedy
 _OF_OUTPUT: Final = ("enterprise", "product", "indicator", "line", "plant_status", "feedstock", "period")
 
 
@@ -66,6 +67,11 @@ class Figures(Reports):
     key = ("enterprise", "period", "figure", "product", "indicator", "line", "feedstock", "price_basis", "base_year")
     fields = _FIELDS
     others = staticmethod(_parameter)
+
+    def __init__(self, db: Database, unfit: Unfit | None = None) -> None:
+        """With `unfit`, outputs whose parameters their limit does not know, or cannot have, are refused."""
+        super().__init__(db)
+        self._unfit = unfit
 
     def values(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """FIGURE: the checked money figures that count (or counted at `as_of`); the park is the reported one, else the enterprise's."""
@@ -121,6 +127,8 @@ class Figures(Reports):
                 tell("unit", "is empty", "Write the unit of the output, for example t.")
             if figure["value"] < 0:
                 tell("value", f"{figure['value']:.15g} is below 0", "An output is never negative.")
+            for column, what, remedy in self._unfit(figure["product"], parameters) if self._unfit is not None else ():
+                tell(column, what, remedy)
             return figure
         unit = ENERGY_UNIT if figure["figure"] in ENERGY else MONEY_UNIT
         figure["unit"] = figure["unit"] or unit

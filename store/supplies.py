@@ -15,7 +15,7 @@ from config.units import heating_value_in, known_units
 from store import sheets
 from store.budgets import Budgets
 from store.database import Database
-from store.figures import Figures, period
+from store.figures import Figures, Unfit, period
 from store.models import BATCH, MONTHLY_FIGURE
 from store.register import FLOWS, ImportCount, credit_code
 from store.reports import Reports
@@ -111,9 +111,9 @@ class Batches(Reports):
 class Reported:
     """All reports of a site: figures, monthly figures, batches and budgets."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, unfit: Unfit | None = None) -> None:
         self._db = db
-        self.figures, self.monthly, self.batches, self.budgets = Figures(db), MonthlyFigures(db), Batches(db), Budgets(db)
+        self.figures, self.monthly, self.batches, self.budgets = Figures(db, unfit), MonthlyFigures(db), Batches(db), Budgets(db)
         self.kinds: Mapping[str, Reports] = {
             "figures": self.figures, "monthly": self.monthly, "batches": self.batches, "budgets": self.budgets,
         }

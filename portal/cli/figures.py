@@ -7,6 +7,8 @@ from typing import Annotated, Final, Literal
 
 import typer
 
+from config import tables
+from monitors.limits import unfit_parameters
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
 from store.database import opened
 from store.supplies import Reported
@@ -36,9 +38,10 @@ def import_(
     settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Enter figures from FILE; they count once another person has checked them."""
-    with opened(settings_from(settings).database_url) as database:
-        count = Reported(database).import_file(file, maker=maker, at=datetime.now(UTC))
+    """Enter figures from FILE; they count once another person has checked them. Further columns of outputs are parameters of their limits."""
+    site = settings_from(settings)
+    with opened(site.database_url) as database:
+        count = Reported(database, unfit_parameters(tables.limits(site.site.tables_dir))).import_file(file, maker=maker, at=datetime.now(UTC))
     show_json(asdict(count)) if as_json else typer.echo(str(count))
 
 

@@ -78,6 +78,19 @@ def test_figures_are_entered_by_one_and_checked_by_another(run: Run, tmp_path: P
     assert json.loads(run("figures", "list", "--state", "unchecked", "--json")[1]) == []
 
 
+def test_parameters_that_the_limit_does_not_know_or_cannot_have_are_refused_by_row_and_column(run: Run, tmp_path: Path) -> None:
+    run("register", "import", workbook(tmp_path / "in.xlsx"))
+    head = "enterprise,period,figure,value,unit,product,clinker_ratio,altitude_m,clinker_rate\n"
+    (tmp_path / "f.csv").write_text(head + f"{STEEL},2024,output,5,t,cement,76,1040,0.7\n{STEEL},2025,output,5,t,calcium_carbide,0.7,,\n")
+    code, _, err = run("figures", "import", "f.csv", "--maker", "Li")
+    assert code == 3
+    for told in ("f.csv row 2 column clinker_rate: is no parameter of the limits of cement. It has clinker_ratio, altitude_m, air_pressure_pa.",
+                 "f.csv row 2 column clinker_ratio: 76.0 is not possible", "f.csv row 3 column clinker_ratio: is no parameter", "ask for none"):
+        assert told in err
+    (tmp_path / "f.csv").write_text(head + f"{STEEL},2024,output,5,t,cement,0.76,1040,\n{STEEL},2025,output,5,t,calcium_carbide,,,\n")
+    assert run("figures", "import", "f.csv", "--maker", "Li")[0] == 0
+
+
 def test_bills_and_batches_are_entered_listed_and_checked_by_kind(run: Run, tmp_path: Path) -> None:
     run("register", "import", workbook(tmp_path / "in.xlsx"))
     (tmp_path / "bill.csv").write_text(f"enterprise,carrier,kind,period,quantity,unit\n{STEEL},electricity,bill,2025-03,100,kWh\n")
