@@ -161,6 +161,13 @@ def test_check_says_what_an_edition_follows_on_replaces_and_leaves_open_and_writ
 
 
 @pytest.mark.usefixtures("site")
+def test_the_edition_in_the_guide_fits() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "accounting.md").read_text(encoding="utf-8")
+    shown = guide.partition("```toml\n")[2].partition("```")[0]
+    assert "provisional, the rate of 2025 until that of 2026 is published" in run("check", file("shown.toml", shown))
+
+
+@pytest.mark.usefixtures("site")
 def test_overlaps_and_gaps_against_what_is_in_force_are_told() -> None:
     overlapping = run("check", file("limits-local.csv", LIMIT_HEAD + carbide(930, "2026-01-01", "DB15/T 9-2026")))
     assert "GB 21343-2023 and DB15/T 9-2026 overlap from 2026-01-01 on: each is judged by its own" in overlapping
