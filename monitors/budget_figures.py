@@ -54,7 +54,7 @@ def actuals(
         carriers: ENERGY; only months are taken.
         figures: FIGURE; value added by month. A month without value added is left out of levels.
         coal: the carriers that are coal.
-        carbon: enterprise, period, emissions_t.
+        carbon: enterprise, period, emissions_t, missing.
 
     Returns:
         ACTUAL.
@@ -97,8 +97,9 @@ def _by_enterprise(sums: pl.DataFrame, carriers: pl.DataFrame, coal: Collection[
     )
     wide = sums.filter(month).select(*keys, "calorific_tce", "equivalent_tce", "electricity_kwh", "fresh_water_m3", "covered_ratio", "missing").join(
         burnt, on=keys, how="left"
-    ).join(carbon.select(*keys, carbon_tco2="emissions_t"), on=keys, how="left").join(used, on=keys, how="left").with_columns(
+    ).join(carbon.select(*keys, carbon_tco2="emissions_t", _carbon="missing"), on=keys, how="left").join(used, on=keys, how="left").with_columns(
         # Where the energy is known, what has no row was not used.
         pl.when(pl.col(f"_{name}").fill_null(value=False)).then(name).otherwise(pl.col(name).fill_null(0.0)).alias(name) for name in of_measure
     ).drop(f"_{name}" for name in of_measure)
-    return wide.unpivot(index=[*keys, "covered_ratio", "missing"], variable_name="measure", value_name="actual")
+    told = wide.unpivot(index=[*keys, "covered_ratio", "missing", "_carbon"], variable_name="measure", value_name="actual")
+    return told.with_columns(missing=pl.when(pl.col("measure") == "carbon_tco2").then("_carbon").otherwise("missing")).drop("_carbon")

@@ -180,6 +180,10 @@ def running_verdicts(
         also where its interval reaches beyond the limit. A year that cannot be forecast is `incomplete` and says why.
     """
     periods, ahead = running_periods(outputs, today), year_forecasts(outputs, carriers, table, today)
+    # A parameter of a limit is taken to stay what it is in the longest running period of the product.
+    parameters = [name for name in periods.columns if name not in schemas.PRODUCT and name not in ("period_kind", "may_find")]
+    latest = periods.filter(pl.col("period_end") == pl.col("period_end").max().over(SUBJECT)).sort("period_start").unique(SUBJECT, keep="first")
+    ahead = ahead.join(latest.select(*SUBJECT, *parameters), on=list(SUBJECT), how="left", nulls_equal=True)
     given = [pl.col(name).alias(f"_{name}") for name in ("output", "output_unit", "value")]
     products = pl.concat([periods, ahead], how="diagonal").with_columns(given)
     judged = limits(products, table, confirmations, running_energy(carriers, periods)).rename({"_output": "output", "_output_unit": "output_unit"})

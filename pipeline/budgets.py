@@ -64,15 +64,15 @@ def budget_results(
 
 
 def _carbon(known: Budgeted, carriers: pl.DataFrame) -> pl.DataFrame:
-    """enterprise, period, emissions_t by month, where a budget asks for it: of the energy, with the national factor of grid electricity."""
-    shape = pl.Schema({"enterprise": pl.String(), "period": pl.String(), "emissions_t": pl.Float64()})
+    """enterprise, period, emissions_t, missing by month, where a budget asks for it: of the energy, with the national factor of grid electricity."""
+    shape = pl.Schema({"enterprise": pl.String(), "period": pl.String(), "emissions_t": pl.Float64(), "missing": pl.String()})
     if "carbon_tco2" not in known.budgets["measure"]:
         return schemas.empty(shape)
     months = carriers.filter(pl.col("period").str.len_chars() == 7)
     # The core sums by enterprise and year; a key of both gives months.
     keyed = months.with_columns(enterprise=pl.concat_str("enterprise", "period", separator="/"))
     years = sorted({int(period[:4]) for period in months["period"]})
-    found = [emissions(keyed, known.factors, year, media=known.media).select("enterprise", "emissions_t") for year in years]
-    both = pl.concat([schemas.empty(pl.Schema({"enterprise": pl.String(), "emissions_t": pl.Float64()})), *found])
+    found = [emissions(keyed, known.factors, year, media=known.media)for year in years]
     key = pl.col("enterprise").str.split("/")
-    return both.select(enterprise=key.list.first(), period=key.list.last(), emissions_t="emissions_t")
+    split = [one.with_columns(enterprise=key.list.first(), period=key.list.last()).select(shape.names()) for one in found]
+    return pl.concat([schemas.empty(shape), *split])

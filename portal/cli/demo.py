@@ -177,6 +177,8 @@ def _furnish(site: Site) -> str:
     for maker, checker, frame in park.figures(calendar.local_day(at, site.settings.site.zone)):
         site.figures.apply(frame, maker=maker, at=at)
         site.figures.check_all(maker=maker, checker=checker, at=at)
+    site.reported.budgets.apply(park.budgets(calendar.local_day(at, site.settings.site.zone)), maker=park.MAKER, at=at)
+    site.reported.budgets.check_all(checker=park.CHECKER, at=at)
     for row in park.confirmations():
         site.confirmations.add(**row)
     password = secrets.token_urlsafe(9)

@@ -180,6 +180,21 @@ def figures(today: date, *, seed: int = SEED) -> list[tuple[str, str, pl.DataFra
     return [(MAKER, CHECKER, pl.concat([by_month, by_year.select(shape)]).with_columns(park=pl.lit(PARK), source=pl.lit("示例数据 example data")))]
 
 
+def budgets(today: date) -> pl.DataFrame:
+    """Goals of the year for the park and its carbide works, as rows of `figures import`: one of each kind and colour."""
+    carbide = ENTERPRISES["carbide"].code
+    goals = (
+        ("park", PARK, "calorific_tce", "ceiling", 850_000.0), ("park", PARK, "equivalent_tce", "reduction_ratio", 0.03),
+        ("park", PARK, "calorific_tce_per_10k_cny", "reduction_ratio", 0.035), ("park", PARK, "fresh_water_m3", "ceiling", 4_500_000.0),
+        ("enterprise", carbide, "electricity_kwh", "ceiling", 480e6), ("enterprise", carbide, "coal_tce", "ceiling", 100_000.0),
+        ("region", REGION, "carbon_tco2", "ceiling", 2_000_000.0),
+    )
+    return pl.DataFrame([
+        {level: subject, "measure": measure, "kind": kind, "period": str(today.year), "target": target, "source": "示例目标 example goal"}
+        for level, subject, measure, kind, target in goals
+    ])
+
+
 def confirmations() -> list[dict[str, Any]]:
     """The limit rows that the demo confirms as an example, as arguments of Confirmations.add."""
     return [

@@ -12,6 +12,7 @@ from monitors.budgets import early_warnings, misfits
 
 RULES = law.warning_rules()
 END = date(2025, 12, 31)
+NO_CARBON = pl.DataFrame(schema={"enterprise": pl.String(), "period": pl.String(), "emissions_t": pl.Float64(), "missing": pl.String()})
 
 
 def goal(kind: str = "ceiling", target: float | None = 1000.0, **others: object) -> pl.DataFrame:
@@ -190,7 +191,7 @@ def test_a_sum_of_which_one_member_is_not_known_is_not_known_and_names_it() -> N
     found = actuals(
         goals, members, schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
         schemas.empty(schemas.ENERGY), schemas.empty(schemas.FIGURE), ["raw_coal"],
-        pl.DataFrame(schema={"enterprise": pl.String(), "period": pl.String(), "emissions_t": pl.Float64()}),
+        NO_CARBON,
     )
     assert found.select("period", "actual", "missing").rows() == [("2025-01", 30.0, None), ("2025-02", None, "no figure of E2")]
 
@@ -203,6 +204,18 @@ def test_coal_that_has_no_heating_value_is_not_taken_for_none() -> None:
         goals, subjects(goals, pl.DataFrame({"enterprise": ["E1", "E2"], "park": ["a", "a"]}), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
         schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
         schemas.conform(carriers, schemas.ENERGY), schemas.empty(schemas.FIGURE), ["lignite"],
-        pl.DataFrame(schema={"enterprise": pl.String(), "period": pl.String(), "emissions_t": pl.Float64()}),
+        NO_CARBON,
     )
     assert found["actual"].to_list() == [0.0, None]
+
+
+def test_emissions_of_which_a_factor_is_missing_say_which() -> None:
+    goals = schemas.conform(pl.DataFrame({"level": "enterprise", "subject": ["E1"], "measure": "carbon_tco2"}), schemas.BUDGET)
+    sums = pl.DataFrame({"enterprise": ["E1"], "period": "2025-01", "calorific_tce": [10.0], "missing": ["no equivalent coefficient"]})
+    carbon = pl.DataFrame({"enterprise": ["E1"], "period": ["2025-01"], "emissions_t": [None], "missing": ["no CO2 factor of raw_coal"]})
+    found = actuals(
+        goals, subjects(goals, pl.DataFrame({"enterprise": ["E1"], "park": ["a"]}), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
+        schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
+        schemas.empty(schemas.ENERGY), schemas.empty(schemas.FIGURE), [], schemas.conform(carbon, NO_CARBON.schema),
+    )
+    assert found["missing"].to_list() == ["no figure of E1 (no CO2 factor of raw_coal)"]

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from config import schemas
+from config.tables import limits
 from monitors.running import running_energy, running_periods, running_verdicts, what_if, year_forecasts
 
 LAW = schemas.conform(pl.DataFrame([{
@@ -152,3 +153,14 @@ def test_what_a_carrier_alone_would_have_to_save_is_told_in_its_own_unit_and_whe
     assert found.select("carrier", "carrier_saving", "carrier_suffices").rows() == [
         ("raw_coal", pytest.approx(0.5 * 1.4), True), ("diesel", pytest.approx(0.5 / 1.5), False),
     ]
+
+
+@pytest.mark.parametrize(("process", "verdict"), [("jig", "complies"), (None, "incomplete")])
+def test_the_forecast_of_the_year_takes_the_parameters_of_the_year_so_far(process: str | None, verdict: str) -> None:
+    """The limit of coal washing depends on the process: where it is reported for the months, it is known of the year."""
+    months = months_of((2024, 2025, 2026), 10.0, "2026-06")
+    coal = {"product": "coal_washing_coking", "indicator": "electricity", "washing_process": process}
+    energy = burnt(months).with_columns(product=pl.lit("coal_washing_coking"), carrier=pl.lit("electricity"), unit=pl.lit("kWh"))
+    outputs = made(months, **coal).with_columns(pl.col("washing_process").cast(pl.String()))
+    found = running_verdicts(outputs, energy, limits(), NOBODY, date(2026, 7, 3))
+    assert found.filter(period_kind="year_forecast")["verdict"].to_list() == [verdict]
