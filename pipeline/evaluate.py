@@ -29,9 +29,12 @@ from pipeline.budgets import Budgeted, budget_results, budgeted, tables_of
 from pipeline.site import Site
 
 FINGERPRINT = "evaluated"
+PRODUCED: Final = "produced"  # flow of an assignment whose register counts a product
+COVERED: Final = 0.9  # of a month, as of each carrier (decisions.md 6)
 EVALUATED_ON = "evaluated_on"
 Grain = Literal["day", "month", "year"]
-# carriers: ENERGY; sums: enterprise, period, ENERGY_SUM; days: QUANTITY by day where figures are reported; moving: ENERGY by day of sites that move
+# carriers: ENERGY; sums: enterprise, period, ENERGY_SUM; days: QUANTITY by day where figures are reported; moving: ENERGY by day of sites that move;
+# made: QUANTITY of products by month
 Frames = Mapping[str, pl.DataFrame]
 _PERIOD_SUM: Final = pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})
 _MODULES: Final = (
@@ -45,8 +48,10 @@ class _Known(NamedTuple):
 
     registers: pl.DataFrame  # REGISTER
     assignments: pl.DataFrame  # ASSIGNMENT, with owners and with shares in place of keys
+    produced: pl.DataFrame  # ASSIGNMENT of registers that count a product
     holdings: pl.DataFrame  # HOLDING
     homes: pl.DataFrame  # enterprise, site (null: its other sites), park
+    statuses: pl.DataFrame  # enterprise, plant_status
     figures: pl.DataFrame  # FIGURE
     outputs: pl.DataFrame
     limits: pl.DataFrame  # LIMIT
@@ -116,21 +121,29 @@ def evaluated(site: Site, today: date) -> Mapping[str, pl.DataFrame]:
 def _known(site: Site) -> _Known:
     rules = site.figure_rules()
     return _Known(
-        site.register.registers(), assignments(site), site.register.holdings(), _homes(site), site.figures.values(), site.figures.outputs(),
+        site.register.registers(), assignments(site), _owned(site).filter(pl.col("flow") == PRODUCED), site.register.holdings(), _homes(site),
+        site.register.enterprises().select("enterprise", "plant_status"), site.figures.values(), site.figures.outputs(),
         site.limits(), site.coefficients(), site.confirmations.frame(),
         heating_values(site.reported.batches.frame(), rules), site.reported.monthly.frame(), rules, site.benchmarks(), budgeted(site),
     )
 
 
 def assignments(site: Site) -> pl.DataFrame:
-    """ASSIGNMENT as the accounts use them: with the owner of each site day by day, and with shares by month in place of keys."""
-    owned = schemas.conform(held(site.register.assignments(), site.register.holdings()), schemas.ASSIGNMENT)
+    """ASSIGNMENT as the accounts use them: with the owner of each site day by day, and with shares by month in place of keys.
+
+    Registers that count a product are not among them.
+    """
+    owned = _owned(site).filter(pl.col("flow") != PRODUCED)
     keyed = owned.filter(pl.col("allocation").is_not_null())
     if keyed.is_empty():
         return owned
     keys = pl.concat([keyed["register_key"], keyed["key_register_key"].drop_nulls()]).unique()
     measured = site.derived.read("daily", date.min, date.max).filter(pl.col("register_key").is_in(keys.implode())).collect()
     return divided(owned, measured, site.figures.outputs(), zone=site.settings.site.zone)
+
+
+def _owned(site: Site) -> pl.DataFrame:
+    return schemas.conform(held(site.register.assignments(), site.register.holdings()), schemas.ASSIGNMENT)
 
 
 def _homes(site: Site) -> pl.DataFrame:
@@ -154,7 +167,8 @@ def _results(known: _Known, today: date, carried: Callable[[_Part], Frames], day
         sums = pl.concat([sums.join(touched, on=["enterprise", "period"], how="anti"), schemas.conform(anew, _PERIOD_SUM)])
     sums = sums.sort("enterprise", "period")
     moving = pl.concat([schemas.empty(schemas.ENERGY), *(part["moving"] for part in done)])
-    products = _judged_periods(known.outputs, today)
+    outputs = _with_counted(known, pl.concat([schemas.empty(schemas.QUANTITY), *(part["made"] for part in done)]), today)
+    products = _judged_periods(outputs, today)
     return {
         "energy": sums,
         "carriers": carriers.sort(
@@ -167,11 +181,29 @@ def _results(known: _Known, today: date, carried: Callable[[_Part], Frames], day
         "reconciliation": reconciled,
         "stock_balance": balances,
         **budget_results(known.budgets, sums, carriers, known.figures, today),
-        "running": running_verdicts(known.outputs, carriers, known.limits, known.confirmations, today),
+        "running": running_verdicts(outputs, carriers, known.limits, known.confirmations, today),
         "verdicts": limits(
             products, known.limits, known.confirmations, _product_energy(products, carried), benchmarks=known.benchmarks,
         ),
     }
+
+
+def _with_counted(known: _Known, made: pl.DataFrame, today: date) -> pl.DataFrame:
+    """The outputs that are reported, and those that registers counted of products of which nothing is reported in a year.
+
+    A month counts when it is over and covered as a carrier has to be; what a meter missed would make the unit consumption look higher.
+    """
+    subject, year = ["enterprise", "product"], pl.col("period").str.slice(0, 4)
+    months = made.group_by(*subject, "period", maintain_order=True).agg(
+        output=pl.when(pl.col("quantity").is_not_null().all() & (pl.col("unit").n_unique() == 1)).then(pl.col("quantity").sum()),
+        output_unit=pl.col("unit").first(), covered_ratio=pl.col("covered_ratio").min(),
+    )
+    over = [month for month in months["period"].unique() if calendar.period_days(month)[1] < today]
+    whole = months.filter(pl.col("period").is_in(over), pl.col("covered_ratio") >= COVERED, pl.col("output") >= 0).drop("covered_ratio")
+    reported = known.outputs.select(*subject, _year=year).unique()
+    unsaid = whole.with_columns(_year=year).join(reported, on=[*subject, "_year"], how="anti").drop("_year")
+    counted = unsaid.join(known.statuses, on="enterprise", how="left")
+    return pl.concat([known.outputs, counted], how="diagonal_relaxed") if counted.height else known.outputs
 
 
 def _park_energy(known: _Known, carriers: pl.DataFrame, moving: pl.DataFrame, zone: str) -> pl.DataFrame:
@@ -218,12 +250,17 @@ def _carried(site: Site, known: _Known, today: date, part: _Part) -> Frames:
         rows[grain] = in_one_row(energy(measured, known.coefficients))
     sums = pl.concat([sum_energy(frame, ["enterprise", "period"]) for frame in rows.values()])
     by_day = rows.get("day", schemas.empty(schemas.ENERGY)).filter(pl.col("period") < str(today))
+    made = schemas.empty(schemas.QUANTITY)
+    if "month" in part.grains and known.produced.height:
+        of_products = assigned_in(known.registers, known.produced, start, end)
+        until = min(end, midnight)
+        made = quantities(daily.filter(pl.col("start") < until), known.registers, of_products, by="month", zone=zone, until=until)
     held_sites = by_day.join(known.holdings.select("site", enterprise="owner").unique(), on=["enterprise", "site"], how="semi")
     located = placed(held_sites.with_columns(day=pl.col("period").str.to_date()), known.holdings, known.homes, zone=zone)
     moves = pl.struct("park", "block").n_unique().over("enterprise", "site") > 1
     owners = known.monthly.select("enterprise", "carrier").unique()
     return {
-        "moving": located.filter(moves).select(schemas.ENERGY.names()),
+        "made": made, "moving": located.filter(moves).select(schemas.ENERGY.names()),
         "carriers": rows[part.grains[-1]], "sums": schemas.conform(sums, _PERIOD_SUM),
         "days": by_day.join(owners, on=["enterprise", "carrier"], how="semi").select(schemas.QUANTITY.names()),
     }
@@ -287,7 +324,9 @@ class _Kept:
         days = [(str(day), self._days[day]) for day in sorted(self._days) if part.first <= day <= min(part.last, self._today)]
         return {
             "code": _code(), "part": str(part), "zone": zone, "until": str(min(self._today, part.last + timedelta(days=1))),
-            "days": _print(days), "assigned": _hash(assigned), "moves": _hash(self._known.holdings.filter(pl.any_horizontal(moves))),
+            "days": _print(days), "assigned": _hash(assigned),
+            "produced": _hash(assigned_in(self._known.registers, self._known.produced, start, end)),
+            "moves": _hash(self._known.holdings.filter(pl.any_horizontal(moves))),
             "heating": _hash(_fired(self._known, part)),
             "reported": _hash(self._known.monthly.select("enterprise", "carrier").unique().sort("enterprise", "carrier")),
         }

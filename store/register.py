@@ -46,6 +46,7 @@ KINDS: Final = ("cumulative", "interval", "rate", "state", "derived")
 STAMPS: Final = ("start", "end")
 EVENTS: Final = ("change", "reset", "rollover", "multiplier")
 FLOWS: Final = ("consumed", "purchased", "own_primary", "opening_stock", "closing_stock", "sold", "converted_out", "recovered")
+PRODUCED: Final = "produced"  # of an assignment: the register counts the output of a product and no energy
 USES: Final = ("fuel", "feedstock", "medium")
 SEVERITIES: Final = ("info", "warning", "error")
 BALANCES: Final = ("tariff", "sub_meter", "output")
@@ -197,7 +198,7 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
         "assignment": _Shape(
             models.ASSIGNMENT,
             {
-                **of_register, "carrier": Field(name, required=True), "flow": Field(sheets.choice(*FLOWS), default="consumed"),
+                **of_register, "carrier": Field(name, required=True), "flow": Field(sheets.choice(*FLOWS, PRODUCED), default="consumed"),
                 "use": Field(sheets.choice(*USES)), "site": Field(name), "process": Field(name), "product": Field(name),
                 "share_ratio": Field(sheets.number(above=0, at_most=1), default=1.0), **validity,
                 "allocation": Field(sheets.choice(*ALLOCATIONS)), "key_meter": Field(name), "key_register": Field(name), **withdrawn,
@@ -775,6 +776,8 @@ class _Change:
         """How a shared register is divided: by output the product must be named, by registers the register of each part."""
         for key, row in self.after["assignment"].items():
             where, given = self._where("assignment", key), [name for name in _KEY_REGISTER if row[name] is not None]
+            if row["flow"] == PRODUCED and row["product"] is None:
+                self._tell(f"{where} column product", "is empty", "Name the product that the register counts.")
             if row["allocation"] == "output" and row["product"] is None:
                 self._tell(f"{where} column product", "is empty", "Name the product whose output is the key.")
             if row["allocation"] == "register" and len(given) < len(_KEY_REGISTER):

@@ -131,3 +131,40 @@ def test_a_shared_register_is_divided_by_the_outputs_that_are_reported(coal: Sit
     february = found.filter(carrier="electricity", period="2025-02")
     assert february["quantity"].to_list() == [None, None]  # nobody has reported the output yet
     assert february["covered_ratio"].to_list() == [0.0, 0.0]
+
+
+def test_where_no_output_is_reported_the_production_counter_gives_it(coal: Site) -> None:
+    meter = {"enterprise": ENTERPRISE, "meter": "P-1"}
+    of_power = {"enterprise": ENTERPRISE, "meter": "E-1", "register": "active_import", "carrier": "electricity"}
+    coal.register.apply({
+        "meter": pl.DataFrame([{**meter, "gateway": "GW-01", "medium": "other"}]),
+        "register": pl.DataFrame([{**meter, "register": "output", "unit": "t", "kind": "cumulative"}]),
+        "assignment": pl.DataFrame([
+            {**meter, "register": "output", "carrier": "product", "flow": "produced", "product": "calcium_carbide", "withdrawn": False},
+            {**of_power, "withdrawn": True}, {**of_power, "product": "calcium_carbide", "withdrawn": False},
+        ], infer_schema_length=None),
+    }, by="test", known_from=KNOWN_FROM)
+    key = coal.register.names().filter(pl.col("meter") == "P-1")["register_key"].item()
+    days = coal.derived.read("daily", date(2025, 1, 1), date(2025, 2, 28)).collect()
+    one = days.filter(pl.col("register_key") == days["register_key"][0])
+    rows = one.with_columns(register_key=pl.lit(key, dtype=pl.UInt32), quantity=pl.lit(0.02))
+    coal.derived.replace("daily", rows, rows.select("register_key", "day"))
+    evaluate(coal)
+    found = coal.derived.read_result("verdicts")
+    assert found is not None
+    verdict = found.row(0, named=True)
+    assert (verdict["product"], verdict["period_end"], verdict["closed"]) == ("calcium_carbide", date(2025, 2, 28), False)
+    assert verdict["actual"] == pytest.approx(20 * 0.1229 / 0.02)  # kgce/t
+    energy = coal.derived.read_result("energy")
+    assert energy is not None
+    assert energy.filter(period="2025-02")["calorific_tce"][0] == pytest.approx(280 * 0.7143 + 28 * 0.02 * 0.1229)  # a product is no energy
+    reported = pl.DataFrame([
+        {"enterprise": ENTERPRISE, "period": "2025-01", "figure": "output", "value": 1.0, "unit": "t", "product": "calcium_carbide"},
+    ])
+    coal.figures.apply(reported, maker="a", at=AT)
+    coal.figures.check_all(checker="b", at=AT)
+    evaluate(coal)
+    found = coal.derived.read_result("verdicts")
+    assert found is not None
+    assert found["period_end"].to_list() == [date(2025, 1, 31)]  # what is reported comes first
+    assert found["actual"][0] == pytest.approx(31 * 20 * 0.1229 / 1.0)
