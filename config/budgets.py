@@ -14,8 +14,12 @@ from config.tables import Confidence, Number, Source, TableRow, Text, framed, lo
 Kind = Literal["ceiling", "reduction_ratio", "floor"]
 KINDS: Final[tuple[Kind, ...]] = ("ceiling", "reduction_ratio", "floor")
 MEASURES: Final = {  # what a site's own results tell, with the unit
-    "calorific_tce": "tce", "equivalent_tce": "tce", "coal_tce": "tce", "electricity_kwh": "kWh", "fresh_water_m3": "m3", "carbon_tco2": "tCO2",
-    "calorific_tce_per_10k_cny": "tce/10^4 CNY", "equivalent_tce_per_10k_cny": "tce/10^4 CNY", "water_m3_per_10k_cny": "m3/10^4 CNY",
+    "calorific_tce": "tce", "equivalent_tce": "tce",
+    "assessment_calorific_tce": "tce", "assessment_equivalent_tce": "tce",  # without feedstock and newly added renewable power
+    "coal_tce": "tce", "electricity_kwh": "kWh", "fresh_water_m3": "m3", "carbon_tco2": "tCO2",
+    "calorific_tce_per_10k_cny": "tce/10^4 CNY", "equivalent_tce_per_10k_cny": "tce/10^4 CNY",
+    "assessment_calorific_tce_per_10k_cny": "tce/10^4 CNY", "assessment_equivalent_tce_per_10k_cny": "tce/10^4 CNY",
+    "water_m3_per_10k_cny": "m3/10^4 CNY",
 }
 LEVEL_PATTERN: Final = r"_per_|intensity|_ratio$"  # in the name of a measure
 

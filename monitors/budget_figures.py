@@ -7,13 +7,13 @@ import polars as pl
 
 from config import schemas
 from config.budgets import LEVEL_PATTERN
-from monitors.energy import FRESH_WATER, sum_energy
+from monitors.energy import FRESH_WATER, figures, sum_energy
 
 VALUE_ADDED: Final = "value_added_10k_cny"
 NAMED: Final = 3  # enterprises that a reason names; the rest is counted
-_DIVIDED: Final = {
-    "calorific_tce_per_10k_cny": "calorific_tce", "equivalent_tce_per_10k_cny": "equivalent_tce", "water_m3_per_10k_cny": "fresh_water_m3",
-}
+_ASSESSED: Final = ("assessment_calorific_tce", "assessment_equivalent_tce")
+_ENERGY: Final = ("calorific_tce", "equivalent_tce", *_ASSESSED)
+_DIVIDED: Final = {"water_m3_per_10k_cny": "fresh_water_m3"} | {f"{name}_per_10k_cny": name for name in _ENERGY}
 
 
 def subjects(budgets: pl.DataFrame, enterprises: pl.DataFrame, parks: pl.DataFrame) -> pl.DataFrame:
@@ -42,8 +42,8 @@ def subjects(budgets: pl.DataFrame, enterprises: pl.DataFrame, parks: pl.DataFra
 
 
 def actuals(
-    budgets: pl.DataFrame, members: pl.DataFrame, sums: pl.DataFrame, carriers: pl.DataFrame, figures: pl.DataFrame, coal: Collection[str],
-    carbon: pl.DataFrame,
+    budgets: pl.DataFrame, members: pl.DataFrame, sums: pl.DataFrame, carriers: pl.DataFrame, values: pl.DataFrame, coal: Collection[str],
+    carbon: pl.DataFrame, energy_figures: pl.DataFrame,
 ) -> pl.DataFrame:
     """The measures of all budgets by subject and month. A sum of which one member's part is not known is not known, and says whose.
 
@@ -52,17 +52,18 @@ def actuals(
         members: level, subject, enterprise.
         sums: enterprise, period and ENERGY_SUM; only months are taken.
         carriers: ENERGY; only months are taken.
-        figures: FIGURE; value added by month. A month without value added is left out of levels.
+        values: FIGURE; value added by month. A month without value added is left out of levels.
         coal: the carriers that are coal.
         carbon: enterprise, period, emissions_t, missing.
+        energy_figures: ENERGY_FIGURE; `assessment` is what the dual-control assessment counts.
 
     Returns:
         ACTUAL.
     """
     wanted = budgets.select("level", "subject", "measure").unique(maintain_order=True)
-    by_enterprise = _by_enterprise(sums, carriers, coal, carbon)
+    by_enterprise = _by_enterprise(sums, carriers, coal, carbon, energy_figures)
     months = by_enterprise.select("period").unique()
-    value = figures.filter(pl.col("period").str.len_chars() == 7).group_by("enterprise", "period").agg(
+    value = values.filter(pl.col("period").str.len_chars() == 7).group_by("enterprise", "period").agg(
         per=pl.when(pl.col(VALUE_ADDED).is_not_null().all()).then(pl.col(VALUE_ADDED).sum())
     )
     grid = wanted.join(members, on=["level", "subject"]).join(months, how="cross").with_columns(
@@ -86,7 +87,9 @@ def actuals(
     return schemas.conform(told.sort("subject", "measure", "period"), schemas.ACTUAL)
 
 
-def _by_enterprise(sums: pl.DataFrame, carriers: pl.DataFrame, coal: Collection[str], carbon: pl.DataFrame) -> pl.DataFrame:
+def _by_enterprise(
+    sums: pl.DataFrame, carriers: pl.DataFrame, coal: Collection[str], carbon: pl.DataFrame, energy_figures: pl.DataFrame,
+) -> pl.DataFrame:
     """enterprise, measure, period, actual, covered_ratio, missing (why the energy is not known)."""
     keys = ["enterprise", "period"]
     month = pl.col("period").str.len_chars() == 7
@@ -95,11 +98,18 @@ def _by_enterprise(sums: pl.DataFrame, carriers: pl.DataFrame, coal: Collection[
     used = carriers.filter(month).group_by(keys).agg(
         pl.col("carrier").is_in(list(names)).any().alias(f"_{name}") for name, names in of_measure.items()
     )
-    wide = sums.filter(month).select(*keys, "calorific_tce", "equivalent_tce", "electricity_kwh", "fresh_water_m3", "covered_ratio", "missing").join(
-        burnt, on=keys, how="left"
-    ).join(carbon.select(*keys, carbon_tco2="emissions_t", _carbon="missing"), on=keys, how="left").join(used, on=keys, how="left").with_columns(
+    assessed = figures(sums.filter(month), energy_figures.filter(pl.col("figure") == "assessment"))
+    wide = assessed.select(
+        *keys, *_ENERGY, "electricity_kwh", "fresh_water_m3", "covered_ratio", "missing", "figures_missing",
+    )
+    for part in (burnt, carbon.select(*keys, carbon_tco2="emissions_t", _carbon="missing"), used):
+        wide = wide.join(part, on=keys, how="left")
+    wide = wide.with_columns(
         # Where the energy is known, what has no row was not used.
         pl.when(pl.col(f"_{name}").fill_null(value=False)).then(name).otherwise(pl.col(name).fill_null(0.0)).alias(name) for name in of_measure
     ).drop(f"_{name}" for name in of_measure)
-    told = wide.unpivot(index=[*keys, "covered_ratio", "missing", "_carbon"], variable_name="measure", value_name="actual")
-    return told.with_columns(missing=pl.when(pl.col("measure") == "carbon_tco2").then("_carbon").otherwise("missing")).drop("_carbon")
+    told = wide.unpivot(index=[*keys, "covered_ratio", "missing", "figures_missing", "_carbon"], variable_name="measure", value_name="actual")
+    why = pl.when(pl.col("measure") == "carbon_tco2").then("_carbon").when(pl.col("measure").is_in(_ASSESSED)).then(
+        pl.coalesce("figures_missing", "missing")
+    ).otherwise("missing")
+    return told.with_columns(missing=why).drop("_carbon", "figures_missing")

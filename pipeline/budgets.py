@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from config import budgets, carbon, schemas, tables
+from config import budgets, carbon, energy_figures, schemas, tables
 from monitors.budget_figures import actuals, subjects
 from monitors.budgets import early_warnings
 from monitors.carbon import carbon as emissions
@@ -22,6 +22,7 @@ class Budgeted(NamedTuple):
     rules: pl.DataFrame  # WARNING_RULE
     consequences: pl.DataFrame  # CONSEQUENCE
     factors: pl.DataFrame  # CARBON_FACTOR
+    energy_figures: pl.DataFrame  # ENERGY_FIGURE
     coal: frozenset[str]
     media: tuple[str, ...]  # carriers that are consumed media
 
@@ -29,17 +30,17 @@ class Budgeted(NamedTuple):
 def budgeted(site: Site) -> Budgeted:
     """The site's budgets with the tables that they are judged by."""
     goals, rows = site.reported.budgets.frame(), tables.coefficient_rows(site.settings.site.tables_dir)
-    rules, follows, factors = tables_of(site)
+    rules, follows, factors, named = tables_of(site)
     return Budgeted(
-        goals, subjects(goals, site.register.enterprises(), site.register.parks()), rules, follows, factors,
+        goals, subjects(goals, site.register.enterprises(), site.register.parks()), rules, follows, factors, named,
         frozenset(row.carrier for row in rows if row.medium == "coal"), tuple(sorted({row.carrier for row in rows if row.role == "consumed_medium"})),
     )
 
 
-def tables_of(site: Site) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """The tables that early warnings rest on: WARNING_RULE, CONSEQUENCE, CARBON_FACTOR."""
+def tables_of(site: Site) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The tables that early warnings rest on: WARNING_RULE, CONSEQUENCE, CARBON_FACTOR, ENERGY_FIGURE."""
     folder = site.settings.site.tables_dir
-    return budgets.warning_rules(folder), budgets.consequences(folder), carbon.carbon_factors(folder)
+    return budgets.warning_rules(folder), budgets.consequences(folder), carbon.carbon_factors(folder), energy_figures.energy_figures(folder)
 
 
 def budget_results(
@@ -56,7 +57,8 @@ def budget_results(
     """
     if known.budgets.is_empty():
         return {"budgets": schemas.empty(schemas.WARNING), "budget_months": schemas.empty(schemas.BUDGET_MONTH)}
-    used, on = actuals(known.budgets, known.members, sums, carriers, figures, known.coal, _carbon(known, carriers)), today - timedelta(days=1)
+    emitted, on = _carbon(known, carriers), today - timedelta(days=1)
+    used = actuals(known.budgets, known.members, sums, carriers, figures, known.coal, emitted, known.energy_figures)
     return {
         "budgets": early_warnings(known.budgets, used, known.rules, on, consequences=known.consequences),
         "budget_months": schemas.conform(forecast_months(used, ["subject", "measure"], on), schemas.BUDGET_MONTH),

@@ -22,7 +22,8 @@ ARGUMENTS = [
 ]
 PAGES = ["/", "/parks/P1", f"/enterprises/{CARBIDE}", f"/enterprises/{CARBIDE}?grain=month", "/alerts", "/alerts?show=all", "/alerts/1", "/cases/1",
          "/quarantine", "/quarantine?reason=not_json", "/quarantine/18/0", "/quarantine/19/-1",
-         "/edits", "/edits/2", "/edits/new?kind=estimate", "/key-units", "/access", "/projects", "/service", "/api/docs"]
+         "/edits", "/edits/2", "/edits/new?kind=estimate", "/key-units", "/access", "/projects", "/budgets",
+         "/budgets?year=2025", "/service", "/api/docs"]
 
 
 @dataclass

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from config import budgets as law
 from config import schemas
+from config.energy_figures import energy_figures
 from monitors.budget_figures import actuals, subjects
 from monitors.budgets import early_warnings, misfits
 
@@ -191,7 +192,7 @@ def test_a_sum_of_which_one_member_is_not_known_is_not_known_and_names_it() -> N
     found = actuals(
         goals, members, schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
         schemas.empty(schemas.ENERGY), schemas.empty(schemas.FIGURE), ["raw_coal"],
-        NO_CARBON,
+        NO_CARBON, energy_figures(),
     )
     assert found.select("period", "actual", "missing").rows() == [("2025-01", 30.0, None), ("2025-02", None, "no figure of E2")]
 
@@ -204,7 +205,7 @@ def test_coal_that_has_no_heating_value_is_not_taken_for_none() -> None:
         goals, subjects(goals, pl.DataFrame({"enterprise": ["E1", "E2"], "park": ["a", "a"]}), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
         schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
         schemas.conform(carriers, schemas.ENERGY), schemas.empty(schemas.FIGURE), ["lignite"],
-        NO_CARBON,
+        NO_CARBON, energy_figures(),
     )
     assert found["actual"].to_list() == [0.0, None]
 
@@ -216,6 +217,19 @@ def test_emissions_of_which_a_factor_is_missing_say_which() -> None:
     found = actuals(
         goals, subjects(goals, pl.DataFrame({"enterprise": ["E1"], "park": ["a"]}), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
         schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
-        schemas.empty(schemas.ENERGY), schemas.empty(schemas.FIGURE), [], schemas.conform(carbon, NO_CARBON.schema),
+        schemas.empty(schemas.ENERGY), schemas.empty(schemas.FIGURE), [], schemas.conform(carbon, NO_CARBON.schema), energy_figures(),
     )
     assert found["missing"].to_list() == ["no figure of E1 (no CO2 factor of raw_coal)"]
+
+
+def test_the_assessment_of_a_region_leaves_out_feedstock_and_newly_added_renewable_power() -> None:
+    goals = schemas.conform(pl.DataFrame({"level": "enterprise", "subject": ["E1"], "measure": ["assessment_calorific_tce"]}), schemas.BUDGET)
+    months = pl.DataFrame({"enterprise": "E1", "period": ["2025-01", "2025-02"], "new_renewable_tce": [5.0, None]})
+    sums = months.with_columns(calorific_tce=100.0, feedstock_tce=30.0)
+    found = actuals(
+        goals, subjects(goals, pl.DataFrame({"enterprise": ["E1"], "park": ["a"]}), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
+        schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
+        schemas.empty(schemas.ENERGY), schemas.empty(schemas.FIGURE), [], NO_CARBON, energy_figures(),
+    )
+    assert found["actual"].to_list() == [65.0, None]
+    assert "it is not said how much is new_renewable" in found["missing"][1]
