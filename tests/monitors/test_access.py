@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config import key_units as law
@@ -139,6 +139,7 @@ def test_before_a_goal_there_is_none() -> None:
     assert table["missing"].str.contains("no goal in force").all()
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 5), st.integers(0, 5), st.integers(1, 5))
 def test_the_bounds_enclose_every_share_that_could_be(online: int, offline: int, unknown: int) -> None:
     found = park((online + offline, online), (0, 0), unknown)

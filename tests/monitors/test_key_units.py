@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config import key_units as law
@@ -168,6 +168,7 @@ def test_the_latest_is_the_last_year_that_is_over() -> None:
     assert latest(rows).select("year", "listed").rows() == [(2025, True)]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(2019, 2025), st.none() | st.floats(0, 20_000)), unique_by=lambda row: row[0], min_size=1))
 def test_entries_and_exits_take_turns_and_agree_with_what_is_listed(given_years: list[tuple[int, float | None]]) -> None:
     rows = judged(years(*({"year": year, "calorific_tce": tce} for year, tce in given_years)))
