@@ -22,7 +22,8 @@ _EFFECTS: Final[Mapping[str, Callable[[pl.Expr, pl.Expr, pl.Expr], pl.Expr]]] = 
 }
 _TEXTS: Final = tuple(f"_{what}_{language}" for what in ("lacks", "of_limit", "of_actual") for language in ("en", "zh"))
 _ZH: Final[Mapping[str, str]] = {
-    "{} {}: {} {} {} = {}": "{} {}：{} {} {} = {}", " (base {} per {})": "（基准 {}，每 {}）", ", at most {} times": "，至多 {} 倍",
+    "{} {}{}: {} {} {} = {}": "{} {}{}：{} {} {} = {}", " (base {} per {})": "（基准 {}，每 {}）",
+    " (base {} per {}, at most {} times)": "（基准 {}，每 {}，至多 {} 倍）",
     "{} {}: not above {}, no correction": "{} {}：未超过 {}，不修正", "{}: not given, not applied": "{}：未填，未计入",
     "parameter {} ({}: {})": "参数 {}（{}：{}）", "parameter {} {} is not possible: write {}": "参数 {} 不可能为 {}：应填 {}",
     "parameter {} {} has no value in the table, which has {}": "参数 {} 为 {} 时表中无值，表中有 {}",
@@ -276,10 +277,11 @@ def _told(
     elif row["kind"] == "linear" and (row["coefficient"] != 1 or row["constant"]):
         product = pl.format("{} x {}", pl.lit(f"{row['coefficient']:.12g}"), number(_times(row)))
         operand = pl.format("({} + {})", pl.lit(f"{row['constant']:.12g}"), product) if row["constant"] else product
-    details = say(" (base {} per {})").format(f"{row['base']:.12g}", f"{row['per']:.12g}") if row["base"] else ""
-    details += say(", at most {} times").format(f"{row['cap']:.12g}") if row["cap"] else ""
+    bounds = [f"{bound:.12g}" for bound in (row["base"], row["per"], row["cap"]) if bound is not None]
+    details = say(" (base {} per {})" if row["cap"] is None else " (base {} per {}, at most {} times)").format(*bounds)
+    details = details if row["base"] or row["cap"] else ""
     sign, after = "x" if row["effect"] == "multiply" else "+", _EFFECTS[row["effect"]](before, amount, printed)
-    done = pl.format(say("{} {}: {} {} {} = {}"), pl.lit(name + details), value, number(before), pl.lit(sign), operand, number(after))
+    done = pl.format(say("{} {}{}: {} {} {} = {}"), pl.lit(name), value, pl.lit(details), number(before), pl.lit(sign), operand, number(after))
     text = pl.when(_given(parameter.name)).then(done).otherwise(pl.lit(say("{}: not given, not applied").format(name)))
     for condition in conditions:
         stands, bound = _with_unit(_cell(condition.name), condition.unit), f"{row['when_above']:.12g} {condition.unit}"

@@ -80,6 +80,21 @@ def test_each_row_whose_remark_states_a_correction_has_it_as_data_or_counts_as_i
     assert stated.filter(pl.col("corrections").list.len() == 0, "corrections_complete")["product"].to_list() == []
 
 
+def test_every_correction_has_its_source_and_one_meaning_for_each_parameter() -> None:
+    rows = pl.DataFrame([row.model_dump() for row in tables.load("corrections", tables.CorrectionRow, None)[0]], infer_schema_length=None)
+    assert rows.height == 103
+    assert rows.filter(pl.any_horizontal(pl.col("source", "clause", "parameter_zh", "parameter_en").str.len_chars() < 1)).is_empty()
+    assert rows.filter(pl.col("confidence") == "high").is_empty()  # one transcription
+    meanings = rows.group_by("parameter").agg(pl.col("parameter_unit", "low", "high", "kind").n_unique())
+    assert meanings.filter(pl.any_horizontal(pl.col("parameter_unit", "low", "high", "kind") > 1)).is_empty()
+    shares = rows.filter(pl.col("parameter_unit") == "share")
+    assert shares.filter(~pl.col("parameter").str.ends_with("_ratio") | (pl.col("low") != 0) | (pl.col("high") != 1)).is_empty()
+    levels = {(row["standard"], row["product"], row["indicator"]): [n for n in "123" if row[f"level_{n}"] is not None] for row in LIMITS.to_dicts()}
+    for row in rows.drop_nulls("levels").to_dicts():  # no correction of a level that no row of the standard has
+        named = [own for (standard, product, _), own in levels.items() if (standard, product) == (row["standard"], row["product"])]
+        assert set(row["levels"].split()) & {n for own in named for n in own}, row
+
+
 def test_a_correction_that_fits_no_limit_or_does_not_say_what_its_kind_needs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "corrections.csv").write_text(
         "standard,product,sequence,parameter,parameter_zh,parameter_en,kind,effect,applies_to,levels,values,values_zh,coefficient,source,confidence\n"

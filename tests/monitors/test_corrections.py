@@ -90,6 +90,8 @@ def test_below_the_altitude_the_air_pressure_is_not_asked_for() -> None:
 @pytest.mark.parametrize(("grade", "added"), [(0.63, 0.0), (0.62, 0.0), (0.61, 3.61), (0.57, 5 * 3.61), (0.56, 5 * 3.61)])
 def test_a_correction_on_one_side_of_its_base_ends_at_its_cap(grade: float, added: float) -> None:
     assert levels(**FURNACE | {"feed_grade_ratio": grade}) == (pytest.approx(361 + added), pytest.approx(370 + added), pytest.approx(415 + added))
+    said = f"iron content of the furnace feed {grade} (base 0.62 per 0.01, at most 5 times): 415 + 3.61 x "
+    assert said in one(**FURNACE | {"feed_grade_ratio": grade})["derivation"]
 
 
 def test_special_ores_add_for_each_per_cent() -> None:
@@ -177,6 +179,17 @@ def test_a_correction_of_the_figure_may_be_added() -> None:
     assert one(**given)["verdict"] == "exceeds"
     found = one(**given, yield_correction=8.0)
     assert (found["actual"], found["verdict"]) == (pytest.approx(207.0), "complies")
+    phosphorus = one(product="yellow_phosphorus", period="2027", unit="kgce/t", value=2000.0, reductant_carbon_ratio=0.5)
+    assert phosphorus["actual"] == pytest.approx(2000 + 0.5 * 1000 * 1.1564)
+
+
+def test_factors_follow_one_another_and_an_addition_may_concern_new_plants_alone() -> None:
+    glass = {"product": "flat_glass_gt_800_t_d", "period": "2025", "unit": "kgce/weight case", "value": 12.0}
+    assert levels(**glass, utilisation_factor=1.1, thickness_factor=1.05, iron_content_factor=1.0, line_change_factor=1.1)[2] == (
+        pytest.approx(12.0 * 1.1 * 1.05 * 1.1)
+    )
+    gas = {"product": "power_gas_f_class_400_mw", "period": "2026", "unit": "gce/kWh", "value": 200.0}
+    assert levels(**gas, power_factor=1.02, coal_rate_addition=5.0) == (pytest.approx(203 * 1.02), pytest.approx(215 + 5), pytest.approx(223 * 1.02))
 
 
 def test_a_corrected_level_2_may_lie_below_level_1_and_each_is_compared_on_its_own() -> None:
