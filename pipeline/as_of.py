@@ -179,8 +179,9 @@ def _rolled(site: Site, when: When, begin: date, until: date, enterprises: Colle
 def _known(site: Site, when: When, table: Table, first: date, last: date, enterprises: Collection[str] | None) -> pl.DataFrame:
     today = calendar.local_day(when("day"), site.settings.site.zone)
     begin, until = (date(first.year, 1, 1), date(last.year, 12, 31)) if table == "verdicts" else (first, last)
-    with _rolled(site, when, begin, until, enterprises) as past:
-        if table in ("hourly", "daily"):
+    of_registers = table in ("hourly", "daily")
+    with _rolled(site, when, begin, until, enterprises if of_registers else _with_givers(site, when, enterprises)) as past:
+        if of_registers:
             return past.derived.read(table, first, last).drop("day").collect()
         found = evaluated(past, today)[table]
     if enterprises is not None and "enterprise" in found.columns:
@@ -190,6 +191,14 @@ def _known(site: Site, when: When, table: Table, first: date, last: date, enterp
     spans = {period: calendar.period_days(period) for period in found["period"].unique()}
     whole = [period for period, (start, end) in spans.items() if first <= start and min(end, today) <= last]
     return found.filter(pl.col("period").is_in(whole))
+
+
+def _with_givers(site: Site, when: When, enterprises: Collection[str] | None) -> Collection[str] | None:
+    """Enterprises, and those under whose names the meters of a site that they hold are registered."""
+    if enterprises is None:
+        return None
+    held = site.register.holdings(as_of=when("assignment")).filter(pl.col("owner").is_in(sorted(enterprises)))
+    return {*enterprises, *held["enterprise"]}
 
 
 def explained(

@@ -1,7 +1,7 @@
 """On a site: what a site measures counts for whoever holds it that day, in the park where it lies, and shared registers are divided by keys."""
 
-from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +10,8 @@ import pytest
 from config import settings as site_settings
 from pipeline.as_of import known_at
 from pipeline.evaluate import Evaluator, evaluated
+from pipeline.roll import Roller
+from pipeline.settle import Settler
 from pipeline.site import Site
 from tests.pipeline.conftest import ENTERPRISE, KNOWN_FROM, register_tables
 
@@ -168,3 +170,32 @@ def test_where_no_output_is_reported_the_production_counter_gives_it(coal: Site)
     assert found is not None
     assert found["period_end"].to_list() == [date(2025, 1, 31)]  # what is reported comes first
     assert found["actual"][0] == pytest.approx(31 * 20 * 0.1229 / 1.0)
+
+
+def test_as_of_an_instant_the_new_owner_has_what_the_meters_of_the_old_one_measured(
+    new_site: Callable[[Path], Site], arrive: Callable[..., int], tmp_path: Path,
+) -> None:
+    site = new_site(tmp_path)
+    tables = register_tables()
+    feed = {"enterprise": ENTERPRISE, "meter": "C-1", "register": "feed", "carrier": "raw_coal", "product": "calcium_carbide"}
+    site.register.apply({
+        "park": pl.concat([tables["park"], tables["park"].with_columns(park=pl.lit("p2"))]),
+        "enterprise": tables["enterprise"].with_columns(enterprise=pl.lit(BUYER)),
+        "site": pl.DataFrame({"enterprise": [ENTERPRISE], "site": ["north"], "park": ["p1"]}),
+        "assignment": pl.DataFrame([feed | {"withdrawn": True}, feed | {"site": "north", "withdrawn": False}], infer_schema_length=None),
+    }, by="test", known_from=KNOWN_FROM)
+    hold(site, owner=BUYER, block=None, valid_from="2025-01-03")
+    start = datetime(2024, 12, 31, 16, tzinfo=UTC)
+    arrive(site, 1, [("C-1", "feed", start + timedelta(days=day), 100.0 + 10 * day) for day in range(5)])
+    settler = Settler(site)
+    while settler.once():
+        pass
+    Roller(site).once()
+    at = start + timedelta(days=4)
+    Evaluator(site, lambda: at).once()
+    live = site.derived.read_result("energy")
+    assert live is not None
+    asked = live.filter(pl.col("enterprise") == BUYER, pl.col("period").str.len_chars() == 10, pl.col("calorific_tce").is_not_null())
+    assert asked["calorific_tce"].to_list() == pytest.approx([7.143, 7.143])
+    then = known_at(site, at, "energy", date(2025, 1, 1), date(2025, 1, 4), {BUYER})
+    assert then.filter(pl.col("calorific_tce").is_not_null()).select(asked.columns).equals(asked)
