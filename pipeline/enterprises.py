@@ -39,9 +39,9 @@ def access(site: Site, on: date, now: datetime, *, live: bool) -> pl.DataFrame:
     its registers have a reading; live, while none of them is stale. Whether an enterprise is a key energy user follows from its last year
     that is over and known; else from what the register says of it (`key_unit`).
     """
-    places = _places(site, on)
-    points = _points(site, _meters(site, on, now, live=live), places)
-    return accessed.access(_with_status(site, places.members, on), _declared(site, places, on), points)
+    if live:
+        return _access(site, on, quality.registers(site, now).select(*_REGISTER, delivers=~pl.col("stale")))
+    return _access(site, on, _delivered(site, on, on, now))
 
 
 def access_shares(site: Site, rows: pl.DataFrame, on: date) -> pl.DataFrame:
@@ -51,8 +51,14 @@ def access_shares(site: Site, rows: pl.DataFrame, on: date) -> pl.DataFrame:
 
 def access_by_day(site: Site, days: Iterable[date], now: datetime) -> pl.DataFrame:
     """ACCESS_SHARE with the local `day` before it (DAY_SHARES), for several days."""
-    found = [access_shares(site, access(site, day, now, live=False), day).with_columns(day=pl.lit(day)) for day in days]
-    return pl.concat([schemas.empty(DAY_SHARES), *(schemas.conform(frame, DAY_SHARES) for frame in found)])
+    asked, found = sorted(days), [schemas.empty(DAY_SHARES)]
+    if not asked:
+        return found[0]
+    came = _delivered(site, asked[0], asked[-1], now)
+    for day in asked:
+        shares = access_shares(site, _access(site, day, came.filter(pl.col("day") == day)), day)
+        found.append(schemas.conform(shares.with_columns(day=pl.lit(day)), DAY_SHARES))
+    return pl.concat(found)
 
 
 def project_states(site: Site, on: date) -> pl.DataFrame:
@@ -65,6 +71,13 @@ def project_states(site: Site, on: date) -> pl.DataFrame:
 def expected_energy(site: Site, first: date, last: date, on: date) -> pl.DataFrame:
     """EXPECTED_ENERGY of the months from `first` to `last`: what approved projects that do not operate yet will add."""
     return planned.expected_energy(project_states(site, on), first, last, on)
+
+
+def _access(site: Site, on: date, came: pl.DataFrame) -> pl.DataFrame:
+    """ACCESS of a day, by the registers that deliver (enterprise, meter, register, delivers)."""
+    places = _places(site, on)
+    points = _points(site, _meters(site, on, came), places)
+    return accessed.access(_with_status(site, places.members, on), _declared(site, places, on), points)
 
 
 class _Places(NamedTuple):
@@ -102,7 +115,7 @@ def _with_status(site: Site, members: pl.DataFrame, on: date) -> pl.DataFrame:
     )
 
 
-def _meters(site: Site, on: date, now: datetime, *, live: bool) -> pl.DataFrame:
+def _meters(site: Site, on: date, came: pl.DataFrame) -> pl.DataFrame:
     """enterprise, meter, medium, plant, delivers: each meter that has a register on a day.
 
     Its assigned registers that are no sub-meters count (`plant`), else all of them. A derived register delivers where those in its formula do.
@@ -113,7 +126,7 @@ def _meters(site: Site, on: date, now: datetime, *, live: bool) -> pl.DataFrame:
     assigned = site.register.assignments().filter(*valid).select("register_key").unique()
     parts = site.register.balances().filter(*valid, pl.col("kind") == "sub_meter").select(register_key="part_key").unique()
     plant = assigned.join(parts, on="register_key", how="anti").with_columns(plant=pl.lit(value=True))
-    came = _delivering(site, on, now, live=live)
+    came = came.select(*_REGISTER, "delivers")
     shown = registers.join(plant, on="register_key", how="left").with_columns(pl.col("plant").fill_null(value=False))
     shown = shown.join(came, on=_REGISTER, how="left").with_columns(pl.col("delivers").fill_null(value=False))
     derived = _derived(registers).join(came, on=_REGISTER, how="left").group_by("register_key").agg(
@@ -153,9 +166,7 @@ def _declared(site: Site, places: _Places, on: date) -> pl.DataFrame:
     return used.select("park", "medium", enterprise=pl.coalesce("owner", "enterprise")).unique()
 
 
-def _delivering(site: Site, on: date, now: datetime, *, live: bool) -> pl.DataFrame:
-    """enterprise, meter, register, delivers: of the registers that send."""
-    if live:
-        return quality.registers(site, now).select(*_REGISTER, delivers=~pl.col("stale"))
-    came = quality.readings_by_day(site, on, on, now)
-    return came.select(*_REGISTER, delivers=pl.col("completeness_ratio") >= DELIVERED)
+def _delivered(site: Site, first: date, last: date, now: datetime) -> pl.DataFrame:
+    """enterprise, meter, register, day, delivers: of the registers that send."""
+    came = quality.readings_by_day(site, first, last, now)
+    return came.select(*_REGISTER, "day", delivers=pl.col("completeness_ratio") >= DELIVERED)
