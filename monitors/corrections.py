@@ -45,6 +45,7 @@ class Parameter(NamedTuple):
     low: float | None
     high: float | None
     allowed: tuple[str, ...]  # empty: a number
+    allowed_zh: tuple[str, ...]  # the same in Chinese, which may be written too
     needed: bool  # without it the verdict is incomplete
     reach: tuple[tuple[str, str | None], ...] = ()  # from and to where tables of standards have values for it, as far as not everywhere
 
@@ -75,15 +76,19 @@ def parameters(corrections: Iterable[Mapping[str, Any]]) -> list[Parameter]:
     for row in corrections:
         needed = row["when_empty"] == "incomplete"
         if row["when_parameter"] is not None:
-            condition = Parameter(row["when_parameter"], row["when_zh"], row["when_en"], row["when_unit"], None, None, (), needed)
+            condition = Parameter(row["when_parameter"], row["when_zh"], row["when_en"], row["when_unit"], None, None, (), (), needed)
             found.setdefault(condition.name, condition)
         allowed = tuple(name for name, _ in correction_values(row["values"])) if row["kind"] == "by_value" else ()
         own = Parameter(
-            row["parameter"], row["parameter_zh"], row["parameter_en"], row["parameter_unit"], row["low"], row["high"], allowed, needed, _reach(row),
+            row["parameter"], row["parameter_zh"], row["parameter_en"], row["parameter_unit"], row["low"], row["high"],
+            allowed, tuple((row["values_zh"] or "").split()) if allowed else (), needed, _reach(row),
         )
         known = found.setdefault(own.name, own)
+        names = dict(zip(own.allowed, own.allowed_zh, strict=True)) | dict(zip(known.allowed, known.allowed_zh, strict=True))
+        values = tuple(dict.fromkeys(known.allowed + own.allowed))
         found[own.name] = known._replace(
-            allowed=_joined(known.allowed, allowed), needed=known.needed or needed, reach=_joined(known.reach, own.reach),
+            allowed=values, allowed_zh=tuple(names[value] for value in values), needed=known.needed or needed,
+            reach=tuple(dict.fromkeys(known.reach + own.reach)),
         )
     return list(found.values())
 
@@ -140,8 +145,8 @@ def _with_cells(rows: pl.DataFrame, asked: Sequence[Parameter]) -> pl.DataFrame:
         written = pl.col(parameter.name) if parameter.name in rows.columns else pl.lit(None, dtype=pl.String())
         text = written.cast(pl.String()).str.strip_chars()
         if parameter.allowed:
-            lower = text.str.to_lowercase()
-            cell = lower.replace(dict(_SAME)) if {"yes", "no"} & set(parameter.allowed) else lower
+            same = dict(_SAME) if {"yes", "no"} & set(parameter.allowed) else {}
+            cell = text.str.to_lowercase().replace(same | dict(zip(parameter.allowed_zh, parameter.allowed, strict=True)))
         else:
             is_text = rows.schema.get(parameter.name, pl.String()) == pl.String()
             cell = text.cast(pl.Float64(), strict=False) if is_text else written.cast(pl.Float64())
@@ -216,10 +221,6 @@ def _lack(parameter: Parameter, row: Mapping[str, Any], language: str) -> pl.Exp
     )
 
 
-def _joined(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(dict.fromkeys(one + other))
-
-
 def _spans(reach: Iterable[tuple[str, str | None]], say: Callable[[str], str]) -> list[str]:
     return [say("{} and above").format(low) if high is None else say("{} to {}").format(low, high) for low, high in reach]
 
@@ -270,7 +271,7 @@ def _told(
     elif language == "en":
         value = _cell(parameter.name)
     else:
-        value = _cell(parameter.name).replace(dict(zip(parameter.allowed, row["values_zh"].split(), strict=True)))
+        value = _cell(parameter.name).replace(dict(zip(parameter.allowed, parameter.allowed_zh, strict=True)))
     operand = number(amount)
     if row["effect"] == "add_share":
         operand = pl.format("{} x {}", number(printed), operand)

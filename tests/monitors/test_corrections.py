@@ -266,6 +266,11 @@ def test_yes_may_be_written_in_several_ways(written: str) -> None:
     assert levels(**COKE | {"wet_quenching": written}) == levels(**COKE)
 
 
+def test_a_value_may_be_written_in_chinese() -> None:
+    given = {"product": "coal_washing_coking", "period": "2025", "unit": "kWh/t", "value": 4.1}
+    assert one(**given, washing_process="跳汰")["actual"] == one(**given, washing_process="JIG")["actual"] == pytest.approx(5.166)
+
+
 @pytest.mark.parametrize(("cell", "text"), [
     ("", "parameter wet_quenching (wet quenching: no or yes)"), (None, "parameter wet_quenching (wet quenching: no or yes)"),
     ("partly", "parameter wet_quenching partly is not possible: write no or yes"),
