@@ -57,8 +57,9 @@ def running(site: Site, scope: Scope) -> pl.DataFrame:
 
 
 def levels(rows: pl.DataFrame) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    """(product, indicator, line, period_end, standard) of RUNNING -> WHAT_IF of its levels."""
+    """(product, indicator, line, period_start, period_end, standard) of RUNNING -> WHAT_IF of its levels; of months none."""
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for one in what_if(rows).iter_rows(named=True):
-        found.setdefault(tuple(one[name] for name in ("product", "indicator", "line", "period_end", "standard")), []).append(one)
+    keys = ("product", "indicator", "line", "period_start", "period_end", "standard")
+    for one in what_if(rows.filter(pl.col("period_kind") != "month")).unique([*keys, "level"], maintain_order=True).iter_rows(named=True):
+        found.setdefault(tuple(one[name] for name in keys), []).append(one)
     return found
