@@ -282,22 +282,23 @@ def beside(near: pl.DataFrame, known: pl.DataFrame, start: datetime, end: dateti
         READING in order; and the registers (register_key, far) that have further instants before `start`, and from `end` on, to be looked
         for with `nearest`: of these there is nothing of that side.
     """
-    at, place = pl.col("read_at"), pl.col("place")
+    at = pl.col("read_at")
     outside = near.select("register_key", "read_at").with_row_index("row").filter((at < start) | (at >= end)).with_columns(
         place=pl.any_horizontal(pl.col(name) != pl.col(name).shift(1) for name in _KEY).fill_null(value=True).cast(pl.Int64).cum_sum(),
         before=at < start,
     )
-    ends = outside.group_by("register_key", "before").agg(low=place.min(), high=place.max())
-    short = []
-    for before, first in ((True, pl.col("first") < start - FIRST_REACH), (False, pl.col("last") >= end + FIRST_REACH)):
-        few = known.filter(first).join(ends.filter(pl.col("before") == before), on="register_key", how="left")
-        few = few.filter((pl.col("high") - pl.col("low") + 1).fill_null(0) < pad)
+    short, drops = [], []
+    for before, has_more in ((True, pl.col("first") < start - FIRST_REACH), (False, pl.col("last") >= end + FIRST_REACH)):
+        some = outside.filter(pl.col("before") == before)
+        begins = (some["register_key"] != some["register_key"].shift(1)).fill_null(value=True)
+        first = begins.arg_true().cast(pl.Int64)
+        low, high = some["place"].gather(first), some["place"].gather(first.shift(-1, fill_value=some.height) - 1)
+        enough = some["register_key"].gather(first).filter(high - low + 1 >= pad)
+        few = known.filter(has_more, ~pl.col("register_key").is_in(enough.implode()))
+        register = begins.cum_sum().cast(pl.Int64) - 1
+        too_far = some["place"] <= high.gather(register) - pad if before else some["place"] >= low.gather(register) + pad
+        drops.append(some["row"].filter(too_far | some["register_key"].is_in(few["register_key"].implode())))
         short.append(few.select("register_key", far="first" if before else "last"))
-    drops = []
-    for before, few in zip((True, False), short, strict=True):
-        own = outside.filter(pl.col("before") == before).join(ends, on=["register_key", "before"])
-        too_far = place <= pl.col("high") - pad if before else place >= pl.col("low") + pad
-        drops += [own.filter(too_far.fill_null(value=False))["row"], own.join(few, on="register_key", how="semi")["row"]]
     stays = pl.repeat(True, near.height, dtype=pl.Boolean, eager=True).scatter(pl.concat(drops), False)
     return near.filter(stays), short[0], short[1]
 
