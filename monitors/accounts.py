@@ -44,9 +44,8 @@ def balance(energy_rows: pl.DataFrame) -> pl.DataFrame:
     rows = rows.with_columns(pl.col("flow").fill_null("consumed"))
     sums = sum_energy(rows, _OWNER)
     sides = _sides(_in_one_unit(rows.filter(pl.col("use").ne_missing("medium") | pl.col("calorific_tce").is_not_null())))
-    given = sides.group_by(*_OWNER, "block", "row", "process", "product", "carrier", "unit", maintain_order=True).agg(
-        *(_whole(name) for name in _VALUES), missing=pl.col("missing").drop_nulls().unique(maintain_order=True).str.join("; ").replace("", None),
-    ).with_columns(known_by=pl.lit("given"))
+    keys = [*_OWNER, "block", "row", "process", "product", "carrier", "unit"]
+    given = _grouped(sides, keys, [_whole(name) for name in _VALUES]).with_columns(known_by=pl.lit("given"))
     lines = pl.concat([_shaped(given), _by_difference(given)])
     totals = _totals(lines)
     closing = pl.concat([lines, _residuals(lines, [*_OWNER, "carrier", "unit"]), _losses(lines), totals, _comprehensive(sums, totals)])
@@ -139,13 +138,12 @@ def _by_difference(given: pl.DataFrame) -> pl.DataFrame:
     """The side of a carrier that nobody measures: what came in, what was used, or what was made and left."""
     keys = [*_OWNER, "carrier", "unit"]
     row, block = pl.col("row"), pl.col("block")
-    sides = given.group_by(keys, maintain_order=True).agg(
+    sides = _grouped(given, keys, [
         *(_net(name).alias(name) for name in _VALUES),
         *(_made(name).alias(f"_made_{name}") for name in _VALUES),
-        _comes_in=row.is_in(["purchased", "own_primary"]).any(), _is_made=(row == "converted_out").any(), _leaves=(row == "sold").any(),
-        _used=(block == "use").any() | (row == "converted_in").any(),
-        missing=pl.col("missing").drop_nulls().unique(maintain_order=True).str.join("; ").replace("", None),
-    )
+        row.is_in(["purchased", "own_primary"]).any().alias("_comes_in"), (row == "converted_out").any().alias("_is_made"),
+        (row == "sold").any().alias("_leaves"), ((block == "use").any() | (row == "converted_in").any()).alias("_used"),
+    ])
     nothing_in = ~pl.col("_comes_in") & ~pl.col("_is_made") & pl.col("_used")
     left = pl.col("_is_made") & ~pl.col("_used") & ~pl.col("_leaves") & ~pl.col("_comes_in")
     unused = ~pl.col("_used") & ~left & (pl.col("_comes_in") | pl.col("_is_made"))
@@ -175,9 +173,7 @@ def _whole(name: str) -> pl.Expr:
 
 
 def _residuals(lines: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    found = lines.group_by(keys, maintain_order=True).agg(
-        *(_net(name).alias(name) for name in _VALUES), missing=_reasons(pl.col("calorific_tce").is_null() | pl.col("equivalent_tce").is_null()),
-    )
+    found = _grouped(lines, keys, [_net(name).alias(name) for name in _VALUES])
     return _shaped(found.with_columns(block=pl.lit("closing"), row=pl.lit("residual"), known_by=pl.lit("sum")))
 
 
@@ -185,16 +181,13 @@ def _losses(lines: pl.DataFrame) -> pl.DataFrame:
     """What each conversion process does not give again."""
     conversion = lines.filter(pl.col("block") == "conversion")
     converting = conversion.filter((pl.col("row") == "converted_out").any().over(*_OWNER, "process"))
-    found = converting.group_by(*_OWNER, "process", maintain_order=True).agg(
-        *(_whole(name) for name in _ENERGY), missing=_reasons(pl.col("calorific_tce").is_null() | pl.col("equivalent_tce").is_null()),
-    ).with_columns(-pl.col(name) for name in _ENERGY)
+    found = _grouped(converting, [*_OWNER, "process"], [_whole(name) for name in _ENERGY]).with_columns(-pl.col(name) for name in _ENERGY)
     return _shaped(found.with_columns(block=pl.lit("conversion"), row=pl.lit("loss"), known_by=pl.lit("sum")))
 
 
 def _totals(lines: pl.DataFrame) -> pl.DataFrame:
     """The blocks over all carriers, and what does not close of them."""
-    missing = _reasons(pl.col("calorific_tce").is_null() | pl.col("equivalent_tce").is_null())
-    blocks = lines.group_by(*_OWNER, "block", maintain_order=True).agg(*(_whole(name) for name in _ENERGY), missing=missing)
+    blocks = _grouped(lines, [*_OWNER, "block"], [_whole(name) for name in _ENERGY])
     return pl.concat([
         _shaped(blocks.with_columns(row=pl.lit("total"), known_by=pl.lit("sum"))),
         _residuals(lines.with_columns(quantity=pl.lit(None, pl.Float64())), [*_OWNER]),
@@ -215,8 +208,11 @@ def _comprehensive(sums: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
     ))
 
 
-def _reasons(unknown: pl.Expr) -> pl.Expr:
-    return pl.col("missing").filter(unknown).drop_nulls().unique(maintain_order=True).str.join("; ").replace("", None)
+def _grouped(lines: pl.DataFrame, keys: list[str], values: list[pl.Expr]) -> pl.DataFrame:
+    """Values of groups, and in `missing` the reasons of those rows of which a basis is empty."""
+    unknown = pl.any_horizontal(pl.col(_ENERGY).is_null()) & pl.col("missing").is_not_null()
+    reasons = lines.filter(unknown).group_by(keys, maintain_order=True).agg(missing=pl.col("missing").unique(maintain_order=True).str.join("; "))
+    return lines.group_by(keys, maintain_order=True).agg(values).join(reasons, on=keys, how="left", nulls_equal=True, maintain_order="left")
 
 
 def _shaped(rows: pl.DataFrame) -> pl.DataFrame:
