@@ -22,6 +22,7 @@ PERIOD_KINDS: Final = ("month", "year_to_date", "rolling_12_months", "calendar_y
 SUBJECT: Final = ("enterprise", "product", "indicator", "line", "plant_status", "feedstock", "output_unit")
 _WINDOW: Final = ["enterprise", "product", "period_start", "period_end"]
 _YEAR: Final = 12
+_CORRECTED_FIGURE: Final = r"^[^;]*, corrected by "  # how a derivation tells that a correction acts on the figure
 _m = pl.col("_m")
 
 
@@ -196,7 +197,10 @@ def running_verdicts(
     said = {"derivation": ("forecast of the year ({}): {}", "reason", "reported "), "derivation_zh": ("全年预测（{}）：{}", "reason_zh", "填报值 ")}
     return rows.with_columns(
         limit=limit, near_limit=(complies & (near | (is_forecast & (pl.col("high") > limit)))).fill_null(value=False),
-        missing=pl.when(is_forecast & pl.col("_value").is_null()).then("reason").otherwise("missing"),
+        **{
+            name: pl.when(is_forecast & pl.col("_value").is_null()).then(reason).otherwise(name)
+            for name, reason in (("missing", "reason"), ("missing_zh", "reason_zh"))
+        },
         **{
             name: pl.when(is_forecast).then(pl.format(text, reason, pl.col(name).str.replace(word, "", literal=True))).otherwise(name)
             for name, (text, reason, word) in said.items()
@@ -212,14 +216,18 @@ def what_if(verdicts: pl.DataFrame, energy: pl.DataFrame | None = None) -> pl.Da
         energy: ENERGY of the products; then one row for each carrier: what it alone would have to save.
 
     Returns:
-        WHAT_IF, in the order of the verdicts, level 3 first. A level that is reached needs no saving.
+        WHAT_IF, in the order of the verdicts, level 3 first. A level that is reached needs no saving. Where a correction acts on the figure
+        itself, a saving in its unit is no saving of energy, and no amounts are told.
 
     >>> judged = pl.DataFrame({"actual": 950.0, "unit": "kgce/t", "level_3": 940.0, "level_2": 900.0, "output": 1000.0, "output_unit": "t"})
     >>> what_if(judged).select("level", "saving", "saving_energy", "saving_energy_unit").rows()
     [('3', 10.0, 10.0, 'tce'), ('2', 50.0, 50.0, 'tce')]
     """
     given = pl.Schema({**schemas.VERDICT, "output": pl.Float64(), "output_unit": pl.String()})
-    rows = schemas.conform(verdicts, given).with_row_index("_row").filter(pl.col("actual").is_finite())
+    corrected = pl.col("derivation").str.contains(_CORRECTED_FIGURE).fill_null(value=False)
+    rows = schemas.conform(verdicts, given).with_row_index("_row").filter(pl.col("actual").is_finite()).with_columns(
+        output=pl.when(~corrected).then("output"),
+    )
     names = ["_row", *(name for name in schemas.WHAT_IF if name in given), "basis", "output", "output_unit"]
     names = list(dict.fromkeys(name for name in names if name != "level"))
     levels = pl.concat([

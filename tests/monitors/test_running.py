@@ -5,6 +5,7 @@ import pytest
 
 from config import schemas
 from config.tables import limits
+from monitors.limits import limits as judge
 from monitors.running import running_energy, running_periods, running_verdicts, what_if, year_forecasts
 
 LAW = schemas.conform(pl.DataFrame([{
@@ -164,3 +165,16 @@ def test_the_forecast_of_the_year_takes_the_parameters_of_the_year_so_far(proces
     outputs = made(months, **coal).with_columns(pl.col("washing_process").cast(pl.String()))
     found = running_verdicts(outputs, energy, limits(), NOBODY, date(2026, 7, 3))
     assert found.filter(period_kind="year_forecast")["verdict"].to_list() == [verdict]
+
+
+def test_where_a_correction_acts_on_the_figure_itself_no_amount_of_energy_is_told() -> None:
+    """Coal washing in jigs has its consumption multiplied: a saving of 1 kWh/t in the figure is less than 1 kWh/t at the meter."""
+    made_of = pl.DataFrame({
+        "product": ["coal_washing_coking", "ferrosilicon"], "indicator": ["electricity", "comprehensive_energy"], "period": "2026",
+        "washing_process": ["jig", None], "energy": [9000.0, 2000.0], "energy_unit": ["kWh", "tce"], "output": 1000.0, "output_unit": "t",
+    })
+    judged = judge(made_of, limits(), NOBODY).with_columns(output=1000.0, output_unit=pl.lit("t"))
+    found = what_if(judged).filter(level="3")
+    assert found["saving"].to_list() == pytest.approx([9 * 1.26 - 8.5, 150.0])
+    assert found["saving_energy"].to_list() == [None, pytest.approx(150.0)]
+    assert found["output_needed"].is_null().to_list() == [True, False]
