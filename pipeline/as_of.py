@@ -179,9 +179,9 @@ def _rolled(site: Site, when: When, begin: date, until: date, enterprises: Colle
 def _known(site: Site, when: When, table: Table, first: date, last: date, enterprises: Collection[str] | None) -> pl.DataFrame:
     today = calendar.local_day(when("day"), site.settings.site.zone)
     begin, until = (date(first.year, 1, 1), date(last.year, 12, 31)) if table == "verdicts" else (first, last)
-    of_registers = table in ("hourly", "daily")
-    with _rolled(site, when, begin, until, enterprises if of_registers else _with_givers(site, when, enterprises)) as past:
-        if of_registers:
+    measured = enterprises if table in ("hourly", "daily") else _with_givers(site, when, enterprises)
+    with _rolled(site, when, begin, until, measured) as past:
+        if table in ("hourly", "daily"):
             return past.derived.read(table, first, last).drop("day").collect()
         found = evaluated(past, today)[table]
     if enterprises is not None and "enterprise" in found.columns:
