@@ -1,6 +1,5 @@
 """Dual-control budgets: what can be budgeted, by which rule a goal is red, yellow or green, and what follows from it."""
 
-import re
 from datetime import date
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -21,16 +20,7 @@ MEASURES: Final = {  # what a site's own results tell, with the unit
     "assessment_calorific_tce_per_10k_cny": "tce/10^4 CNY", "assessment_equivalent_tce_per_10k_cny": "tce/10^4 CNY",
     "water_m3_per_10k_cny": "m3/10^4 CNY",
 }
-LEVEL_PATTERN: Final = r"_per_|intensity|_ratio$"  # in the name of a measure
-
-
-def is_level(measure: str) -> bool:
-    """Whether a measure is a level, such as an intensity: months of it cannot be added, and half a year does not have half of it.
-
-    >>> is_level("energy"), is_level("calorific_tce_per_10k_cny"), is_level("energy_intensity")
-    (False, True, True)
-    """
-    return re.search(LEVEL_PATTERN, measure) is not None
+LEVEL_PATTERN: Final = r"_per_|intensity|_ratio$|强度|单位"  # in the name of a measure: a level, of which months cannot be added
 
 
 def parsed_shares(text: str) -> list[float]:

@@ -19,7 +19,7 @@ from portal.cli.files import Column, Table, check_output, columns_of, read_table
 SUBJECT: Final = (
     Column("subject", "text", "whose goal it is: a region, park or enterprise, any id"),
     Column("measure", "text", "what is measured, any name, such as energy, coal, water, carbon or energy_intensity; one with `_per_` or "
-           "`intensity` in it, or ending in `_ratio`, is a level: it has no share of a period"),
+           "`intensity` in it, or ending in `_ratio` (also 强度, 单位), is a level: it has no share of a period"),
 )
 BUDGETS: Final = (
     *SUBJECT,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from config import budgets as law
 from config import schemas
 from config.energy_figures import energy_figures
-from monitors.budget_figures import actuals, subjects
+from monitors.budget_figures import actuals, additions, subjects
 from monitors.budgets import early_warnings, misfits
 
 RULES = law.warning_rules()
@@ -128,6 +128,15 @@ def test_a_level_has_the_same_goal_from_the_first_day_and_its_months_are_divided
     assert (without["colour"], "cannot be added" in str(without["missing"])) == (None, True)
 
 
+@pytest.mark.parametrize(("measure", "goal_so_far"), [
+    ("energy", 1000 * 181 / 365), ("carbon", 1000 * 181 / 365), ("energy_intensity", 1000.0), ("calorific_tce_per_10k_cny", 1000.0),
+    ("renewable_ratio", 1000.0), ("单位产值能耗", 1000.0), ("能耗强度", 1000.0),
+])
+def test_what_is_a_level_is_told_by_the_name_of_the_measure(measure: str, goal_so_far: float) -> None:
+    found = judged(goal(measure=measure), used(500.0).with_columns(measure=pl.lit(measure)), date(2025, 6, 30))
+    assert found["progress_target"] == pytest.approx(goal_so_far)
+
+
 def test_a_reduction_counts_from_its_own_base_else_from_the_same_months_of_the_year_before() -> None:
     months = pl.concat([used(value, f"{year}-{month:02d}") for year, value in ((2024, 100.0), (2025, 96.0)) for month in range(1, 7)])
     found = judged(goal("reduction_ratio", 0.03), months, date(2025, 6, 30))
@@ -233,3 +242,44 @@ def test_the_assessment_of_a_region_leaves_out_feedstock_and_newly_added_renewab
     )
     assert found["actual"].to_list() == [65.0, None]
     assert "it is not said how much is new_renewable" in found["missing"][1]
+
+
+def test_what_projects_will_add_is_summed_for_the_budgets_that_they_concern() -> None:
+    goals = pl.DataFrame([
+        (level, subject, "calorific_tce", period) for level, subject, period in (
+            ("enterprise", "E1", "2026"), ("park", "a", "2026"), ("park", "a", "2026-06"), ("park", "a", "2026-05"), ("park", "a", "2025"),
+            ("park", "a", "2026-06-30"), ("region", "150400", "2026"), ("region", "150000", "2026"), ("park", "c", "2026"),
+        )
+    ] + [("park", "a", "equivalent_tce", "2026"), ("park", "a", "coal_tce", "2026")], schema=["level", "subject", "measure", "period"], orient="row")
+    coming = pl.DataFrame([
+        (project, owner, park, month, tce, 2 * tce, f"approval of {project}")
+        for project, owner, park, tce in (("p1", "E1", "a", 10.0), ("p2", "E2", "a", 1.0), ("p3", "E1", "b", 100.0))
+        for month in ("2026-06", "2026-07", "2027-01")
+    ], schema=["project", "enterprise", "park", "period", "calorific_tce", "equivalent_tce", "source"], orient="row")
+    parks = pl.DataFrame({"park": ["a", "b", "c"], "region": ["150402", "150602", "150402"]})
+    found = additions(goals, schemas.conform(coming, schemas.EXPECTED_ENERGY), parks, date(2026, 6, 2))
+    assert found.select("level", "subject", "measure", "period", "expected_tce").rows() == [
+        ("enterprise", "E1", "calorific_tce", "2026", 220.0), ("park", "a", "calorific_tce", "2026", 22.0),
+        ("park", "a", "calorific_tce", "2026-06", 11.0), ("region", "150400", "calorific_tce", "2026", 22.0),
+        ("region", "150000", "calorific_tce", "2026", 222.0), ("park", "a", "equivalent_tce", "2026", 44.0),
+    ]
+    assert found["expected_source"][1] == "approval of p1; approval of p2"
+    assert found["expected_missing"].null_count() == found.height
+
+
+def test_a_project_that_cannot_be_told_leaves_the_addition_empty_and_is_named() -> None:
+    goals = pl.DataFrame({"level": "park", "subject": "a", "measure": ["calorific_tce", "equivalent_tce"], "period": "2026"})
+    coming = pl.DataFrame({
+        "project": ["p1", "p2"], "park": "a", "period": ["2026-06", None], "calorific_tce": [10.0, None],
+        "missing": ["no approved energy on the equivalent basis", "no planned start of operation"], "source": ["s", "s"],
+    })
+    parks, on = pl.DataFrame({"park": ["a"], "region": ["150402"]}), date(2026, 6, 2)
+    found = additions(goals, schemas.conform(coming, schemas.EXPECTED_ENERGY), parks, on)
+    assert found.select("expected_tce", "expected_missing", "expected_source").rows() == [
+        (None, "p2: no planned start of operation", "s"),
+        (None, "p1: no approved energy on the equivalent basis; p2: no planned start of operation", "s"),
+    ]
+    known = additions(goals, schemas.conform(coming.head(1), schemas.EXPECTED_ENERGY), parks, on)
+    assert known.select("expected_tce", "expected_missing").rows() == [
+        (10.0, None), (None, "p1: no approved energy on the equivalent basis"),
+    ]
