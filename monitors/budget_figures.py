@@ -1,6 +1,7 @@
 """What regions, parks and enterprises used by month, measure by measure, for their budgets."""
 
 from collections.abc import Collection
+from datetime import date
 from typing import Final
 
 import polars as pl
@@ -13,6 +14,8 @@ VALUE_ADDED: Final = "value_added_10k_cny"
 NAMED: Final = 3  # enterprises that a reason names; the rest is counted
 _ASSESSED: Final = ("assessment_calorific_tce", "assessment_equivalent_tce")
 _ENERGY: Final = ("calorific_tce", "equivalent_tce", *_ASSESSED)
+_ADDED: Final = ("calorific_tce", "equivalent_tce")  # what an approval tells
+_BUDGET: Final = ["level", "subject", "measure", "period"]
 _DIVIDED: Final = {"water_m3_per_10k_cny": "fresh_water_m3"} | {f"{name}_per_10k_cny": name for name in _ENERGY}
 
 
@@ -35,9 +38,7 @@ def subjects(budgets: pl.DataFrame, enterprises: pl.DataFrame, parks: pl.DataFra
     homes = enterprises.select("enterprise", "park").join(parks.select("park", "region"), on="park", how="left")
     own = wanted.filter(pl.col("level") == "enterprise").with_columns(enterprise="subject")
     of_park = wanted.filter(pl.col("level") == "park").join(homes.select("enterprise", subject="park"), on="subject")
-    of_region = wanted.filter(pl.col("level") == "region").join(homes.filter(pl.col("region").is_not_null()), how="cross").filter(
-        pl.col("region").str.starts_with(pl.col("subject").str.replace(r"(00)+$", "")),
-    )
+    of_region = wanted.filter(pl.col("level") == "region").join(homes.filter(pl.col("region").is_not_null()), how="cross").filter(_inside())
     return pl.concat(part.select("level", "subject", "enterprise") for part in (own, of_park, of_region)).unique(maintain_order=True)
 
 
@@ -85,6 +86,46 @@ def actuals(
     why = pl.concat_str(pl.lit(" ("), "_why", pl.lit(")"))
     told = summed.filter(~pl.col("_is_level") | (pl.col("per") > 0)).with_columns(missing=pl.col("missing") + why.fill_null(""))
     return schemas.conform(told.sort("subject", "measure", "period"), schemas.ACTUAL)
+
+
+def additions(budgets: pl.DataFrame, expected: pl.DataFrame, parks: pl.DataFrame, on: date) -> pl.DataFrame:
+    """What projects that do not operate yet will add from a day on, of the budgets in tce by year or month that are not over then.
+
+    Args:
+        budgets: level, subject, measure, period; measures other than `calorific_tce` and `equivalent_tce` are left out, since no approval tells them.
+        expected: EXPECTED_ENERGY from the day's month on.
+        parks: park, region.
+        on: the day.
+
+    Returns:
+        level, subject, measure, period, expected_tce, expected_missing (project: why), expected_source; a budget that no project concerns has
+        no row. With one project that cannot be told there is no sum.
+    """
+    asked = budgets.select(_BUDGET).unique(maintain_order=True).filter(
+        pl.col("measure").is_in(_ADDED), pl.col("period").str.len_chars() <= len("2026-01"),
+        pl.col("period") >= pl.lit(on.isoformat()).str.head(pl.col("period").str.len_chars()),
+    )
+    projects = expected.join(parks.select("park", "region"), on="park", how="left").rename({"period": "_month"})
+    inside = (
+        pl.when(pl.col("level") == "enterprise").then(pl.col("enterprise") == pl.col("subject"))
+        .when(pl.col("level") == "park").then(pl.col("park") == pl.col("subject")).otherwise(_inside())
+    )
+    rows = asked.join(projects, how="cross").filter(inside, pl.col("_month").str.starts_with(pl.col("period")).fill_null(value=True)).with_columns(
+        _tce=pl.when(pl.col("measure") == "calorific_tce").then("calorific_tce").otherwise("equivalent_tce")
+    )
+    unknown = pl.col("_tce").is_null()
+    return rows.group_by(_BUDGET, maintain_order=True).agg(
+        expected_tce=pl.when(~unknown.any()).then(pl.col("_tce").sum()),
+        expected_missing=pl.when(unknown.any()).then(
+            pl.format("{}: {}", "project", "missing").filter(unknown).unique(maintain_order=True).str.join("; ")
+        ),
+        expected_source=pl.col("source").drop_nulls().unique(maintain_order=True).str.join("; "),
+    )
+
+
+def _inside() -> pl.Expr:
+    """Whether a park's region lies in that of the subject: its code begins with the subject's less the zeros that stand for all of it."""
+    return pl.col("region").str.starts_with(pl.col("subject").str.replace(r"(00)+$", ""))
 
 
 def _by_enterprise(

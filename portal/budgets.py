@@ -1,16 +1,21 @@
 """Read models of budgets, running verdicts and what would bring a level, within a scope."""
 
+from datetime import date
 from typing import Any, Final
 
 import polars as pl
 
 from config import budgets as law
+from config.calendar import period_days
 from config.schemas import BUDGET_MONTH, RUNNING, WARNING, conform, empty
+from monitors.budget_figures import additions
 from monitors.running import PERIOD_KINDS, what_if
+from pipeline.enterprises import expected_energy
 from pipeline.site import Site
 from portal.scope import Scope
 
 SHAPE: Final = pl.Schema({**WARNING, "unit": pl.String()})
+EXPECTED: Final = pl.Schema({"expected_tce": pl.Float64(), "expected_missing": pl.String(), "expected_source": pl.String()})
 _RANK: Final = {"red": 0, "yellow": 1, "green": 3}  # without a colour: 2
 
 
@@ -27,6 +32,18 @@ def warnings(site: Site, scope: Scope) -> pl.DataFrame:
     rank = pl.col("colour").replace_strict(_RANK, default=2, return_dtype=pl.Int8())
     unit = pl.col("measure").replace_strict(law.MEASURES, default=None, return_dtype=pl.String())
     return conform(mine.with_columns(unit=unit).sort("period", rank, "subject", "measure", descending=[True, False, False, False]), SHAPE)
+
+
+def with_expected(site: Site, rows: pl.DataFrame, today: date) -> pl.DataFrame:
+    """What `warnings` gave with EXPECTED: what projects that do not operate yet will add from today to the end of the period.
+
+    It is no part of the forecast, which follows from what was used. Empty in all three columns: no project is coming, the period is over,
+    or the measure is none that an approval tells.
+    """
+    last = max((period_days(period)[1] for period in rows["period"].unique()), default=today)
+    found = additions(rows, expected_energy(site, today, last, today), site.register.parks(), today)
+    both = rows.join(found, on=["level", "subject", "measure", "period"], how="left", maintain_order="left")
+    return conform(both, pl.Schema({**SHAPE, **EXPECTED}))
 
 
 def months(site: Site, shown: pl.DataFrame) -> pl.DataFrame:

@@ -20,7 +20,10 @@ def budgets_of(
     subject: Annotated[str | None, Query(max_length=64)] = None, measure: Annotated[str | None, Query(max_length=64)] = None, period: Period = None,
     colour: Literal["red", "yellow", "green"] | None = None,
 ) -> Response:
-    """As of the end of yesterday: gap, colour, the rate needed for the rest, the forecast of the year; `of=months`: its months."""
+    """As of the end of yesterday: gap, colour, the rate needed for the rest, the forecast of the year; `of=months`: its months.
+
+    Beside the forecast, not in it: what projects that do not operate yet will add to the rest of the period (`expected_tce`).
+    """
     scope.require("budgets")
     rows = budgets.warnings(portal.site, scope)
     wanted = {"subject": subject, "measure": measure, "colour": colour}
@@ -28,7 +31,7 @@ def budgets_of(
     rows = rows.filter(pl.col("period").str.starts_with(period or ""), *asked)
     if of == "months":
         return listed(budgets.months(portal.site, rows), ["subject", "measure", "period"], paging, "budget-months")
-    return listed(rows, ["level", "subject", "measure", "kind", "period"], paging, "budgets")
+    return listed(budgets.with_expected(portal.site, rows, portal.today()), ["level", "subject", "measure", "kind", "period"], paging, "budgets")
 
 
 @router.get("/verdicts/running", summary="Products by month, year so far, twelve months and year, and the forecast")

@@ -23,6 +23,7 @@ def budgets_page(
     years = sorted(rows["period"].str.slice(0, 4).unique(), reverse=True)
     asked = year or (years[0] if years else str(portal.today().year))
     shown = rows.filter(pl.col("period").str.starts_with(asked), pl.lit(subject == "") | (pl.col("subject") == subject))
+    shown = budgets.with_expected(portal.site, shown, portal.today())
     running_year = shown if asked == str(portal.today().year) else shown.clear()
     context = {
         "scope": scope, "names": views.names(portal.site, scope), "rows": shown.to_dicts(), "year": asked, "years": years, "subject": subject,

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from typer.testing import CliRunner
 
 from config import settings as site_settings
+from config.schemas import WARNING, conform
 from pipeline.site import Site
 from portal import enterprises
 from portal.app import create_app
@@ -127,6 +128,26 @@ def test_access_is_asked_for_now_or_for_a_few_days(
 ])
 def test_expected_energy_is_asked_for_ten_years_at_most(log_in: Callable[[str], Any], query: str, status: int) -> None:
     assert log_in("admin").get(f"/api/v1/projects/expected?{query}").status_code == status
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_budget_shows_beside_its_forecast_what_projects_will_add(
+    registered: Site, log_in: Callable[[str], Any], language: Language,
+) -> None:
+    goals = {"level": ["park", "park", "park"], "subject": ["P1", "P2", "P1"], "measure": "calorific_tce", "kind": "ceiling",
+             "period": ["2026", "2026", "2025"], "target": 1e5}
+    registered.derived.write_result("budgets", conform(pl.DataFrame(goals), WARNING))
+    browser = log_in("admin")
+    browser.cookies.set("tcewatch_language", language)
+    items = browser.get("/api/v1/budgets").json()["items"]
+    assert [(one["subject"], one["period"], one["expected_tce"], one["expected_missing"]) for one in items] == [
+        ("P1", "2025", None, None), ("P1", "2026", pytest.approx(100.0 * 184), None), ("P2", "2026", None, "P-2: no planned start of operation"),
+    ]
+    assert [FORMULA in (one["expected_source"] or "") for one in items] == [False, True, True]
+    text = browser.get("/budgets?year=2026").text
+    wanted = {"zh": ("新建项目预计新增", "P-2: 未登记计划投产日"), "en": ("new projects, beside the forecast", "P-2: no planned start of operation")}
+    assert [each for each in ("18,400", *wanted[language]) if each not in text] == []
+    assert "new projects" not in browser.get("/budgets?year=2025").text
 
 
 class TestMinutes:
