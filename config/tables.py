@@ -418,11 +418,14 @@ def limits(site_dir: Path | None = None, as_of: datetime | None = None) -> pl.Da
         BadInputError: rows that do not fit, all of them.
     """
     rows = limit_rows(site_dir, as_of)
-    dtype = schemas.LIMIT["corrections"]
-    changes = [[each.model_dump(include=set(schemas.CORRECTION)) for each in those] for those in _corrections(rows, site_dir, as_of)]
-    return framed(rows, schemas.LIMIT).with_columns(
-        effective_to=pl.Series(_ends(rows), dtype=pl.Date), corrections=pl.Series(changes, dtype=dtype),
-    )
+    changes = [{"row": at, **each.model_dump(include=set(schemas.CORRECTION))}
+               for at, those in enumerate(_corrections(rows, site_dir, as_of)) for each in those]
+    schema = pl.Schema({"row": pl.UInt32(), **schemas.CORRECTION})
+    corrections = pl.DataFrame(changes, schema=schema).group_by("row", maintain_order=True).agg(corrections=pl.struct(*schemas.CORRECTION))
+    ends = pl.Series(_ends(rows), dtype=pl.Date)
+    frame = framed(rows, schemas.LIMIT).with_columns(effective_to=ends).drop("corrections").with_row_index("row")
+    frame = frame.join(corrections, on="row", how="left", maintain_order="left").with_columns(pl.col("corrections").fill_null([]))
+    return schemas.conform(frame, schemas.LIMIT)
 
 
 def _corrections(rows: Sequence[LimitRow], site_dir: Path | None, as_of: datetime | None) -> list[list[CorrectionRow]]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from config import calendar
-from config.schemas import DAY_RANGE, EVENT, INTERVAL, READING, REGISTER, SET_ASIDE, WINDOW
+from config.schemas import DAY_RANGE, EVENT, INTERVAL, READING, REGISTER, SET_ASIDE, WINDOW, conform
 from monitors import axis
 from monitors import intervals as core
 from monitors.falls import NEARBY
@@ -709,9 +709,10 @@ def test_a_midnight_is_a_seam_only_while_nothing_falls_across_it() -> None:
     days = [date(2025, 6, 1) + timedelta(days=n) for n in range(5)]
 
     def seen(*values: tuple[float, float, float, float]) -> tuple[date, date]:
-        ranges = pl.DataFrame([
-            (1, day, START, low, high, first, last, None, None, None) for day, (first, low, high, last) in zip(days, values, strict=True)
-        ], schema=DAY_RANGE, orient="row")
+        ranges = conform(pl.DataFrame([
+            {"register_key": 1, "day": day, "start": START, "low": low, "high": high, "first": first, "last": last}
+            for day, (first, low, high, last) in zip(days, values, strict=True)
+        ]), DAY_RANGE)
         return together(register(), ranges, days[2])
 
     rising = [(10.0 * n + 1, 10.0 * n + 1, 10.0 * n + 9, 10.0 * n + 9) for n in range(5)]
