@@ -7,7 +7,7 @@ does a lost count, which the NEARBY readings after it tell, if that many days wi
 a midnight is such a seam, the lowest and highest values of the days around tell (DAY_RANGE). A window is widened to the next seams.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
@@ -80,17 +80,20 @@ def short_of_reach(what: Counted, given: pl.DataFrame, start: datetime, end: dat
         pad: how many instants of each register were asked for on either side.
     """
     both = _instants_outside(given, start, end).join(
-        _instants_outside(_passed(what), start, end), on="register_key", how="left", suffix="_passed",
+        _instants_outside(_passed_outside(what, start, end), start, end), on="register_key", how="left", suffix="_passed",
     ).fill_null(0)
     short = pl.any_horizontal((pl.col(side) >= pad) & (pl.col(f"{side}_passed") < REACH) for side in ("before", "after"))
     return both.filter(short)["register_key"].sort()
 
 
-def _passed(what: Counted) -> pl.DataFrame:
-    """register_key, read_at of the readings that pass rule 1."""
+def _passed_outside(what: Counted, start: datetime, end: datetime) -> pl.DataFrame:
+    """register_key, read_at of the readings before `start` and from `end` on that pass rule 1."""
+    low, high = ((bound - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) for bound in (start, end))
     rows = [pl.DataFrame(schema={"register_key": pl.UInt32, "read_at": INSTANT})]
     for part in what.parts:
-        key, instant = part.axis.key_and_instant(part.passed["k"])
+        k = part.passed["k"]
+        since = k % part.axis.span + part.axis.base
+        key, instant = part.axis.key_and_instant(k.filter((since < low) | (since >= high)))
         rows.append(pl.DataFrame({"register_key": key, "read_at": instant}))
     return pl.concat(rows)
 
@@ -171,7 +174,7 @@ def affected_days(
     """
     at = pl.col("at")
     ends = given.group_by("register_key").agg(first=pl.col("read_at").min(), last=pl.col("read_at").max())
-    known = ends.join(_instants_outside(_passed(what), start, end), on="register_key", how="left").with_columns(
+    known = ends.join(_instants_outside(_passed_outside(what, start, end), start, end), on="register_key", how="left").with_columns(
         pl.col("before", "after").fill_null(0),
     )
     beyond = events.join(known, on="register_key").group_by("register_key").agg(

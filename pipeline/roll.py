@@ -25,6 +25,7 @@ READINGS_AT_ONCE = 2_000_000  # about as many are worked on at once: bounds the 
 ROWS_AT_ONCE = 2_000_000  # of derived tables that wait to be written together
 GRAINS: Final[Mapping[Table, Literal["hour", "day"]]] = {"hourly": "hour", "daily": "day"}
 _DAY: Final = ("register_key", "day")
+_SEEN: Final = ("register_key", "day", "low", "high", "first", "last", "head", "tail")
 _PRINTS: Final = ("result", "grounds")  # of DAY_RANGE: what a day's rows are known again by
 _LONG: Final = timedelta(days=200 * 366)  # longer than any register
 
@@ -215,10 +216,10 @@ class Roller:
         return affected_days(look.done, look.given, self._of(keys).events, *self._span(first, last), zone=self.site.settings.site.zone)
 
     def _ranges_around(self, keys: list[int], first: date, last: date, sight: timedelta = SIGHT) -> pl.DataFrame:
-        """DAY_RANGE of what the tables hold of these registers, from `sight` before the days to `sight` after."""
+        """_SEEN of DAY_RANGE of what the tables hold of these registers, from `sight` before the days to `sight` after."""
         if self.alone:
-            return day_ranges(self._look(keys, first - sight, last + sight).done)
-        stored = self.site.derived.read("ranges", first - sight, last + sight)
+            return day_ranges(self._look(keys, first - sight, last + sight).done).select(_SEEN)
+        stored = self.site.derived.read("ranges", first - sight, last + sight).select(_SEEN)
         return stored.join(pl.LazyFrame({"register_key": keys}, schema={"register_key": pl.UInt32}), on="register_key", how="semi").collect()
 
     def _windows(self, now: pl.DataFrame, was: pl.DataFrame, keys: list[int], first: date, last: date) -> pl.DataFrame:
@@ -239,7 +240,7 @@ class Roller:
         sight = SIGHT
         while len(wide):
             some = wide.to_list()
-            near = pl.concat([now.filter(pl.col("register_key").is_in(some)), self._ranges_around(some, first, last, sight)])
+            near = pl.concat([now.filter(pl.col("register_key").is_in(some)).select(_SEEN), self._ranges_around(some, first, last, sight)])
             found = widened(near.sort("register_key", "day"), asked.filter(pl.col("register_key").is_in(some)))
             days = self.site.derived.days("ranges")
             is_all = sight > _LONG or (not self.alone and bool(days) and first - sight <= days[0] and last + sight >= days[-1])
