@@ -19,10 +19,11 @@ import polars as pl
 from config import schemas
 from config.budgets import KINDS, LEVEL_PATTERN, parsed_shares
 from config.calendar import period_days
+from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.forecast import forecast
+from monitors.limits import MIN_COVERED_RATIO
 
 REASONS: Final = 3  # of the months of a figure that are not known; more say no more
-MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
 COLOURS: Final = ("red", "yellow", "green")
 _EPSILON: Final = 1e-12
 _SUBJECT: Final = ["subject", "measure"]
@@ -171,7 +172,7 @@ def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions:
         .then(pl.format("parts of {} cannot be added: give the figure of {}, or what it is divided by", "measure", "period")),
         pl.when(needs_base).then(pl.lit("the base of the reduction")),
         pl.when(reduction & (pl.col("base") <= 0)).then(pl.format("a base above 0 (it is {})", _number("base"))),
-        pl.when(pl.col("covered_ratio").round_sig_figs(12) < MIN_COVERED_RATIO)
+        pl.when(pl.col("covered_ratio").round_sig_figs(SIGNIFICANT_DIGITS) < MIN_COVERED_RATIO)
         .then(pl.format("data: {} % covered, 90 % needed", _percent("covered_ratio"))),
         pl.when(pl.col("_a_missing") != "").then("_a_missing"),
     ).list.drop_nulls()

@@ -9,8 +9,8 @@ from config import schemas
 from config.calendar import period_days
 from config.carbon import GRID, NATIONAL
 from config.units import KG_PER_T, dimension, factor, heating_value_in, to_base
+from monitors.corrections import SIGNIFICANT_DIGITS, number
 from monitors.energy import CONSUMED, FLOW_SIGNS, INPUT_FLOWS, WATER, anywhere, is_inner
-from monitors.limits import SIGNIFICANT_DIGITS
 
 HEAT: Final = "heat"
 SECTOR: Final = pl.Schema({  # FIGURE with the sector, and the mean of the sector where it is published
@@ -252,7 +252,7 @@ def _pieces(rows: pl.DataFrame, language: str) -> pl.DataFrame:
     groups = rows.filter(pl.col("_net").is_not_null(), pl.col("_kg").is_not_null()).group_by(
         "enterprise", "carrier", "unit", "_kg", "_own", maintain_order=True,
     ).agg(pl.col("_net", "_t").sum())
-    product = pl.format(say("{} {} {} x {} kg/{} = {} t"), "carrier", _number("_net"), "unit", _number("_kg"), "unit", _number("_t"))
+    product = pl.format(say("{} {} {} x {} kg/{} = {} t"), "carrier", number("_net"), "unit", number("_kg"), "unit", number("_t"))
     piece = pl.when("_own").then(pl.format(say("{}: own primary, no CO2"), "carrier")).otherwise(product)
     return groups.group_by("enterprise", maintain_order=True).agg(piece.alias(f"_pieces_{language}"))
 
@@ -322,20 +322,16 @@ def _derivation(language: str) -> pl.Expr:
     none = pl.lit([], dtype=pl.List(pl.String()))
     graded = pl.col("relative_intensity").is_not_null()
     pieces = pl.concat_list(
-        pl.when(pl.col("process_t").is_not_null()).then(pl.format(say("process {} t"), _number("process_t"))),
-        pl.when(pl.col("emissions_t").is_not_null()).then(pl.format(say("sum {} t"), _number("emissions_t"))),
+        pl.when(pl.col("process_t").is_not_null()).then(pl.format(say("process {} t"), number("process_t"))),
+        pl.when(pl.col("emissions_t").is_not_null()).then(pl.format(say("sum {} t"), number("emissions_t"))),
         pl.when(pl.col("intensity").is_not_null()).then(pl.format(
-            say("{} t / {} (10,000 yuan) = {}"), _number("emissions_t"), _number("value_added_10k_cny"), _number("intensity"),
+            say("{} t / {} (10,000 yuan) = {}"), number("emissions_t"), number("value_added_10k_cny"), number("intensity"),
         )),
         pl.when(graded).then(pl.when("_published").then(pl.format(
-            say("over the published mean of the sector, {}: {}"), _number("sector_intensity"), _number("relative_intensity"),
+            say("over the published mean of the sector, {}: {}"), number("sector_intensity"), number("relative_intensity"),
         )).otherwise(pl.format(
-            say("over the mean of {} enterprises of the sector, {}: {}"), "_members", _number("sector_intensity"), _number("relative_intensity"),
+            say("over the mean of {} enterprises of the sector, {}: {}"), "_members", number("sector_intensity"), number("relative_intensity"),
         ))),
         pl.when(pl.col("missing").is_not_null()).then(pl.format(say("missing: {}"), "missing")),
     ).list.drop_nulls()
     return pl.concat_list(pl.coalesce(f"_pieces_{language}", none), pieces).list.join(say("; "))
-
-
-def _number(of: str) -> pl.Expr:
-    return pl.col(of).round_sig_figs(SIGNIFICANT_DIGITS).cast(pl.String()).str.replace(r"\.0$", "")

@@ -10,7 +10,7 @@ import polars as pl
 from config.tables import correction_values
 
 LEVELS: Final = ("level_1", "level_2", "level_3")
-COMPARED_DIGITS: Final = 12  # unrounded figures are compared; what floating point adds beyond this is no excess
+SIGNIFICANT_DIGITS: Final = 12  # unrounded figures are compared; what floating point adds beyond this is no excess
 _SAME: Final[Mapping[str, str]] = {  # other ways to write yes and no
     "true": "yes", "1": "yes", "1.0": "yes", "是": "yes", "有": "yes", "false": "no", "0": "no", "0.0": "no", "否": "no", "无": "no",
 }
@@ -117,7 +117,7 @@ def corrected(rows: pl.DataFrame, corrections: Sequence[Mapping[str, Any]]) -> p
     done = reduce(_apply, enumerate(corrections), _with_cells(prepared, parameters(corrections)))
     texts = [_together(done, name, "；" if name.endswith("zh") else "; ") for name in _TEXTS]
     changed = {"actual" if row["applies_to"] == "actual" else f"level_{level}" for row in corrections for level in (row["levels"] or "0").split()}
-    done = done.with_columns(pl.col(sorted(changed)).round_sig_figs(COMPARED_DIGITS))  # what floating point adds to a sum is no part of a level
+    done = done.with_columns(pl.col(sorted(changed)).round_sig_figs(SIGNIFICANT_DIGITS))  # what floating point adds to a sum is no part of a level
     return done.select(*rows.columns, *texts)
 
 
@@ -133,9 +133,10 @@ def _together(rows: pl.DataFrame, name: str, separator: str) -> pl.Expr:
     return pl.when(pl.any_horizontal(pl.col(said).is_not_null())).then(pl.concat_str(once, separator=separator, ignore_nulls=True)).alias(name)
 
 
-def number(value: pl.Expr) -> pl.Expr:
+def number(of: str | pl.Expr) -> pl.Expr:
     """A number as a derivation prints it: 12 significant digits, no empty decimals."""
-    return value.round_sig_figs(COMPARED_DIGITS).cast(pl.String()).str.strip_suffix(".0")
+    value = pl.col(of) if isinstance(of, str) else of
+    return value.round_sig_figs(SIGNIFICANT_DIGITS).cast(pl.String()).str.strip_suffix(".0")
 
 
 def _with_cells(rows: pl.DataFrame, asked: Sequence[Parameter]) -> pl.DataFrame:

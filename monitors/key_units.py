@@ -9,9 +9,9 @@ from typing import Final, Literal
 import polars as pl
 
 from config import schemas
+from monitors.corrections import SIGNIFICANT_DIGITS
+from monitors.limits import MAX_ESTIMATED_RATIO, MIN_COVERED_RATIO
 
-COMPLETE_COVERED: Final = 0.9  # decisions.md 6: at least so much of the energy is covered ...
-COMPLETE_ESTIMATED: Final = 0.05  # ... and at most so much of it estimated
 LISTED: Final = ("key", "designated")
 _ZH: Final = {"calorific": "当量值", "equivalent": "等价值"}
 _WHICH_ZH: Final = {"metered": "计量", "reported": "上报"}
@@ -94,8 +94,8 @@ def _figures(metered: pl.DataFrame, reported: pl.DataFrame, on: date) -> pl.Data
     rows = metered.with_columns(_metered=True).join(reported.with_columns(_reported=True), on=keys, how="full", coalesce=True, suffix="_reported")
     closed = pl.col("year") < on.year
     complete = (
-        closed & pl.col("calorific_tce").is_not_null() & (pl.col("covered_ratio").fill_null(1.0) >= COMPLETE_COVERED)
-        & (pl.col("estimated_ratio").fill_null(0.0) <= COMPLETE_ESTIMATED)
+        closed & pl.col("calorific_tce").is_not_null() & (pl.col("covered_ratio").fill_null(1.0) >= MIN_COVERED_RATIO)
+        & (pl.col("estimated_ratio").fill_null(0.0) <= MAX_ESTIMATED_RATIO)
     )
     rows = rows.with_columns(_closed=closed, _complete=complete.fill_null(value=False))
     by_report = ~pl.col("_complete") & closed & pl.col("calorific_tce_reported").is_not_null()
@@ -138,7 +138,7 @@ def _with_designation(rows: pl.DataFrame, designations: pl.DataFrame, on: date) 
 
 def _status(tce: pl.Expr) -> pl.Expr:
     """By one basis; compared at 12 significant digits. What is measured alone can only show that the threshold is reached."""
-    tce = tce.round_sig_figs(12)
+    tce = tce.round_sig_figs(SIGNIFICANT_DIGITS)
     return (
         pl.when(tce.is_null() | pl.col("_general").is_null()).then(pl.lit("unknown"))
         .when(tce >= pl.col("_general")).then(pl.lit("key"))
@@ -171,7 +171,7 @@ def _with_changes(rows: pl.DataFrame, on: date) -> pl.DataFrame:
 def _with_watch(rows: pl.DataFrame) -> pl.DataFrame:
     """The watch list: energy within a share of a threshold, that share included. A running or incomplete year is not near anything yet."""
     def near(threshold: str) -> pl.Expr:
-        gap = ((pl.col("_own") - pl.col(threshold)).abs() / pl.col(threshold)).round_sig_figs(12)
+        gap = ((pl.col("_own") - pl.col(threshold)).abs() / pl.col(threshold)).round_sig_figs(SIGNIFICANT_DIGITS)
         return (gap <= pl.col("_watch_ratio")) & pl.col("_counts")
 
     rows = rows.with_columns(watched_tce=pl.when(near("_general")).then("_general").when(near("_designated")).then("_designated"))

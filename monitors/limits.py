@@ -9,18 +9,17 @@ import polars as pl
 from config import schemas
 from config.calendar import period_days
 from config.units import KGCE_PER_KGOE, factor
-from monitors.corrections import COMPARED_DIGITS, LEVELS, Parameter, corrected, impossible, number, parameters
+from monitors.corrections import LEVELS, SIGNIFICANT_DIGITS, Parameter, corrected, impossible, number, parameters
 
 MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
 MAX_ESTIMATED_RATIO: Final = 0.05
-SIGNIFICANT_DIGITS: Final = COMPARED_DIGITS
 BINDING_LEVELS: Final[Mapping[str, int]] = {"existing": 3, "new": 2}  # decisions.md 4
 DEFAULT_INDICATOR: Final = "comprehensive_energy"
 TOTAL_INDICATORS: Final = ("comprehensive_energy", "process_energy")  # what the whole energy of a product answers
 ELECTRICITY_INDICATORS: Final = ("electricity", "comprehensive_ac_electricity")  # what its whole electricity answers
 _BASE_UNITS: Final[Mapping[str, tuple[str, float]]] = {  # by definition of the unit (decisions.md 8)
     "kgoe": ("kgce", KGCE_PER_KGOE), "kL": ("m3", 1.0), "weight case": ("kg", 50.0),
-    "10^6 pieces": ("pieces", 1e6), "10^4 pieces": ("pieces", 1e4),
+    "10^6 pieces": ("pieces", 1e6), "10^4 pieces": ("pieces", 1e4), "(t x energy factor)": ("(t·energy factor)", 1.0),
 }
 
 _ZH: Final[Mapping[str, str]] = {  # pieces of a derivation; the order of what is put in stays
@@ -171,9 +170,11 @@ def misfits(products: pl.DataFrame, table: pl.DataFrame, *, with_energy: bool = 
     for product, indicator, feedstock, unit in table.select("product", "indicator", "feedstock", "unit").iter_rows():
         law.setdefault(product, {}).setdefault(indicator, []).append((feedstock, unit))
     defaults = _default_indicators(table)
-    rows = schemas.conform(products, schemas.PRODUCT).iter_rows(named=True)
-    found = ((at, _misfit(row, law, defaults, with_energy=with_energy)) for at, row in enumerate(rows))
-    return [*((at, *misfit) for at, misfit in found if misfit is not None), *_parameter_misfits(products, table)]
+    keys = ["product", "indicator", "feedstock", "unit", "energy_unit", "output_unit"]
+    told = [pl.when(pl.col(name).is_not_null()).then(pl.lit(value=True)).alias(name) for name in ("value", "energy")]
+    alike = schemas.conform(products, schemas.PRODUCT).select(*keys, *told).with_row_index("_at").group_by(*keys, "value", "energy").agg("_at")
+    found = ((row["_at"], _misfit(row, law, defaults, with_energy=with_energy)) for row in alike.iter_rows(named=True))
+    return [*sorted((at, *misfit) for rows, misfit in found if misfit is not None for at in rows), *_parameter_misfits(products, table)]
 
 
 def _parameter_misfits(products: pl.DataFrame, table: pl.DataFrame) -> Iterator[tuple[int, str, str, str]]:
@@ -358,7 +359,7 @@ def _actual(judged: pl.DataFrame) -> pl.DataFrame:
             .then(pl.format(say("a figure of its own for {}: the product's energy sum does not tell it"), "indicator"))
             .when(~given & pl.col("energy").is_null()).then(pl.format(say("energy: {}"), no_energy))
             .when(~given & pl.col("output").is_null()).then(pl.lit(say("output of the product in this period")))
-            .when(~given & ~usable_output).then(pl.format(say("an output above 0 (it is {})"), _number("output")))
+            .when(~given & ~usable_output).then(pl.format(say("an output above 0 (it is {})"), number("output")))
             .when(pl.col("_figure_unit").is_null()).then(no_unit)
             .when(pl.col("_factor").is_null())
             .then(pl.format(say("a figure in {}: {} cannot be turned into it by definition"), "_limit_unit", "_figure_unit"))
@@ -479,11 +480,11 @@ def _beside(rows: pl.DataFrame, benchmarks: pl.DataFrame | None) -> pl.DataFrame
 
 def _formula(say: Callable[[str], str], left_out: pl.Expr) -> pl.Expr:
     """How a figure came about."""
-    raw_material = pl.format(say(" ({} tce used as raw material left out)"), _number("_e_feedstock_tce"))
-    return pl.when(pl.col("value").is_not_null()).then(pl.format(say("reported {} {}"), _number("value"), "unit")).otherwise(pl.concat_str(
-        pl.format(say("energy {} {}"), _number("energy"), "energy_unit"),
+    raw_material = pl.format(say(" ({} tce used as raw material left out)"), number("_e_feedstock_tce"))
+    return pl.when(pl.col("value").is_not_null()).then(pl.format(say("reported {} {}"), number("value"), "unit")).otherwise(pl.concat_str(
+        pl.format(say("energy {} {}"), number("energy"), "energy_unit"),
         pl.when(left_out).then(raw_material).otherwise(pl.lit("")),
-        pl.format(say(" / output {} {}"), _number("output"), "output_unit"),
+        pl.format(say(" / output {} {}"), number("output"), "output_unit"),
     ))
 
 
@@ -507,20 +508,20 @@ def _derivation(language: str) -> pl.Expr:
     divided = (pl.col("period_start") != pl.col("_first")) | (pl.col("period_end") != pl.col("_last"))
     pieces = [
         pl.when(pl.col("_uncorrected").is_not_null()).then(pl.concat_str(
-            pl.format("{} = {} {}", f"_formula_{language}", _number("_uncorrected"), "unit"),
+            pl.format("{} = {} {}", f"_formula_{language}", number("_uncorrected"), "unit"),
             pl.format(say(", corrected by {}"), of_actual).fill_null(""),
         )),
         pl.when("_ruled").then(pl.concat_str(
             pl.format(say("{}{}, level {} ({} plant)"), "standard", clause, "binding_level", word("plant_status")),
-            pl.when(bound.is_not_null()).then(pl.format(say(": {} {}"), _number("_limit"), "unit"))
+            pl.when(bound.is_not_null()).then(pl.format(say(": {} {}"), number("_limit"), "unit"))
             .when(pl.col("_printed").is_not_null()).then(pl.lit(say(" is not known"))).otherwise(pl.lit(say(" is not in the table"))),
             pl.when(bound.is_not_null()).then(
-                pl.format(say(", corrected from {} {} by {}"), _number("_printed"), "unit", of_limit)
+                pl.format(say(", corrected from {} {} by {}"), number("_printed"), "unit", of_limit)
             ).fill_null(""),
             pl.format(say(", {} basis, in force from {}"), word("basis"), "_from"),
         )),
         pl.when(pl.col("excess").is_not_null()).then(pl.concat_str(
-            pl.format(say("actual - limit = {} {}"), _number("excess"), "unit"),
+            pl.format(say("actual - limit = {} {}"), number("excess"), "unit"),
             pl.when(pl.col("excess_ratio").is_not_null()).then(pl.format(say(" ({} % of the limit's absolute value)"), _percent("excess_ratio")))
             .otherwise(pl.lit(say(" (the limit is 0: no ratio)"))),
         )),
@@ -530,7 +531,7 @@ def _derivation(language: str) -> pl.Expr:
         )),
         pl.when("_ruled").then(pl.format(say("{} % covered, {} % estimated"), _percent("covered_ratio"), _percent("estimated_ratio"))),
         pl.when(pl.col("verdict") == "exceeds_measured_alone").then(pl.format(
-            say("the measured part alone, {} {}, is above the limit"), _number(pl.col("actual") * (1 - pl.col("estimated_ratio"))), "unit"
+            say("the measured part alone, {} {}, is above the limit"), number(pl.col("actual") * (1 - pl.col("estimated_ratio"))), "unit"
         )),
         pl.format(say("missing: {}"), "missing" if language == "en" else "missing_zh"),
         pl.when(pl.col("_complete").not_()).then(pl.format(
@@ -538,21 +539,17 @@ def _derivation(language: str) -> pl.Expr:
             pl.when(pl.col("_remark").fill_null("") == "").then(pl.lit(say("see its text"))).otherwise("_remark"),
         )),
         pl.when(pl.col("uncertainty").is_not_null()).then(pl.concat_str(
-            pl.format(say("expanded uncertainty (k = 2) {} {}"), _number("uncertainty"), "unit"),
+            pl.format(say("expanded uncertainty (k = 2) {} {}"), number("uncertainty"), "unit"),
             pl.when("within_uncertainty").then(pl.lit(say(": the limit lies inside it, to be verified before any case"))).otherwise(nothing),
         )),
         pl.when("_ruled").then(pl.concat_str(pl.format(say("{}, {} confidence"), word("standing"), word("confidence")), confirmed)),
         pl.when(pl.any_horizontal(pl.col("benchmark", "baseline").is_not_null())).then(pl.format(
-            say("benchmark {}, baseline {} {} ({}), no legal finding: {}"), _number("benchmark").fill_null("-"), _number("baseline").fill_null("-"),
+            say("benchmark {}, baseline {} {} ({}), no legal finding: {}"), number("benchmark").fill_null("-"), number("baseline").fill_null("-"),
             "unit", "_benchmarks", word("benchmark_position"),
         )),
     ]
     return pl.concat_str(pieces, separator=say("; "), ignore_nulls=True)
 
 
-def _number(of: str | pl.Expr) -> pl.Expr:
-    return number(pl.col(of) if isinstance(of, str) else of)
-
-
 def _percent(of: str) -> pl.Expr:
-    return _number((100 * pl.col(of)).round(2))
+    return number((100 * pl.col(of)).round(2))

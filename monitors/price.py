@@ -7,7 +7,8 @@ from typing import Any, Final
 import polars as pl
 
 from config import schemas
-from monitors.limits import SIGNIFICANT_DIGITS, unit_factor, with_days
+from monitors.corrections import SIGNIFICANT_DIGITS, number
+from monitors.limits import unit_factor, with_days
 
 CONSUMPTION_UNIT: Final = "kWh/t"
 OPEN_VERDICTS: Final = ("incomplete", "exceeds_measured_alone", "no_rule")  # of `limits`: their figure is no basis of a price
@@ -81,20 +82,20 @@ def misfits(products: pl.DataFrame, steps: pl.DataFrame) -> list[tuple[int, str,
     kinds: dict[str, str] = dict(steps.select("scheme", "kind").iter_rows())
     names = _categories(steps)
     problems: list[tuple[int, str, str, str]] = []
-    for number, row in enumerate(schemas.conform(products, schemas.PRICED).iter_rows(named=True)):
+    for at, row in enumerate(schemas.conform(products, schemas.PRICED).iter_rows(named=True)):
         kind = kinds.get(row["scheme"])
         if kind is None:
-            problems.append((number, "scheme", f"{row['scheme']!r} is no scheme", f"Write one of {', '.join(kinds)}."))
+            problems.append((at, "scheme", f"{row['scheme']!r} is no scheme", f"Write one of {', '.join(kinds)}."))
         elif kind in ("class", "grade"):
             column = _category_column(kind)
             known = {code for scheme, code in names if scheme == row["scheme"]}
             if row[column] is not None and _folded(row[column]) not in known:
-                problems.append((number, column, f"{row[column]!r} is no {kind} of {row['scheme']}", f"Write one of {', '.join(sorted(known))}."))
+                problems.append((at, column, f"{row[column]!r} is no {kind} of {row['scheme']}", f"Write one of {', '.join(sorted(known))}."))
         elif kind == "consumption" and (row["actual"] is not None or row["value"] is not None):
             unit = row["unit"]
             if unit is None or unit_factor(unit, CONSUMPTION_UNIT) is None:
                 what = "the unit is empty" if unit is None else f"{unit} is no unit of this scheme"
-                problems.append((number, "unit", what, f"Give the unit consumption in {CONSUMPTION_UNIT}."))
+                problems.append((at, "unit", what, f"Give the unit consumption in {CONSUMPTION_UNIT}."))
     return problems
 
 
@@ -216,35 +217,30 @@ def _derivation(language: str) -> pl.Expr:
     say = LANGUAGES[language]
     known = pl.col("missing").is_null()
     measure = (
-        pl.when(pl.col("kind") == "excess").then(pl.format(say("{} % of the limit above it"), _number(100 * pl.col("excess_ratio"))))
+        pl.when(pl.col("kind") == "excess").then(pl.format(say("{} % of the limit above it"), number(100 * pl.col("excess_ratio"))))
         .when(pl.col("kind") == "consumption").then(pl.concat_str(
-            pl.format(say("{} kWh/t"), _number("_measure")),
-            pl.when("_from_excess").then(pl.format(say(" (the threshold {} and excess_ratio)"), _number("_threshold"))).otherwise(pl.lit("")),
+            pl.format(say("{} kWh/t"), number("_measure")),
+            pl.when("_from_excess").then(pl.format(say(" (the threshold {} and excess_ratio)"), number("_threshold"))).otherwise(pl.lit("")),
         )).otherwise(pl.col("_category"))
     )
-    started = pl.format(say("{} started units of {} x {} CNY/kWh"), _number("_started"), _number("per_started"), _number("_base"))
+    started = pl.format(say("{} started units of {} x {} CNY/kWh"), number("_started"), number("per_started"), number("_base"))
     arithmetic = pl.concat_str(
-        pl.when(pl.col("_started").is_not_null()).then(started).otherwise(pl.format(say("{} CNY/kWh"), _number("_base"))),
-        pl.when(pl.col("_unpaid").is_not_null()).then(pl.format(say(" x {} (unpaid for {} days)"), _number("_unpaid"), _number("days_unpaid")))
+        pl.when(pl.col("_started").is_not_null()).then(started).otherwise(pl.format(say("{} CNY/kWh"), number("_base"))),
+        pl.when(pl.col("_unpaid").is_not_null()).then(pl.format(say(" x {} (unpaid for {} days)"), number("_unpaid"), number("days_unpaid")))
         .otherwise(pl.lit("")),
         pl.when(pl.col("_points").is_not_null()).then(pl.format(
-            say(" x (1 - {} completed points of renewable power x {})"), _number("_points"), _number("renewable_cut_ratio"),
+            say(" x (1 - {} completed points of renewable power x {})"), number("_points"), number("renewable_cut_ratio"),
         )).otherwise(pl.lit("")),
         pl.when(pl.any_horizontal(pl.col("_started", "_unpaid", "_points").is_not_null()))
-        .then(pl.format(say(" = {} CNY/kWh"), _number("addon_cny_per_kwh"))).otherwise(pl.lit("")),
+        .then(pl.format(say(" = {} CNY/kWh"), number("addon_cny_per_kwh"))).otherwise(pl.lit("")),
     )
     word = pl.col("confidence").replace({each: say(each) for each in ("high", "medium", "low")})
     pieces = [
         pl.when(pl.col("step").is_not_null()).then(measure),
         pl.when(pl.col("step").is_not_null()).then(pl.format(say("{} in force from {}: step {}"), "edition", "_begin", "step")),
         pl.when(known).then(arithmetic),
-        pl.when(known & pl.col("addon_cny").is_not_null()).then(pl.format(say("{} kWh: {} CNY"), _number("electricity_kwh"), _number("addon_cny"))),
+        pl.when(known & pl.col("addon_cny").is_not_null()).then(pl.format(say("{} kWh: {} CNY"), number("electricity_kwh"), number("addon_cny"))),
         pl.when(~known).then(pl.format(say("missing: {}"), "missing")),
         pl.when(pl.col("confidence").is_not_null()).then(pl.format(say("{} confidence"), word)),
     ]
     return pl.concat_list(pieces).list.drop_nulls().list.join(say("; "))
-
-
-def _number(of: str | pl.Expr) -> pl.Expr:
-    value = pl.col(of) if isinstance(of, str) else of
-    return value.round_sig_figs(SIGNIFICANT_DIGITS).cast(pl.String()).str.replace(r"\.0$", "")

@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from config import schemas
+from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.limits import limits, misfits
 
 PENDING: Final = ("approved", "overdue", "building")  # approved, and not operating yet
@@ -120,7 +121,7 @@ def _balance(quotas: pl.DataFrame) -> pl.DataFrame:
     sums = schemas.conform(quotas, schemas.QUOTA).group_by("project").agg(
         granted_tce=pl.when(of("granted").len() > 0).then(of("granted").sum()), used_tce=of("used").sum(), reclaimed_tce=of("reclaimed").sum(),
     )
-    return sums.with_columns(remaining_tce=(pl.col("granted_tce") - pl.col("used_tce") - pl.col("reclaimed_tce")).round_sig_figs(12))
+    return sums.with_columns(remaining_tce=(pl.col("granted_tce") - pl.col("used_tce") - pl.col("reclaimed_tce")).round_sig_figs(SIGNIFICANT_DIGITS))
 
 
 def _judged(rows: pl.DataFrame, law: pl.DataFrame, on: date) -> pl.DataFrame:

@@ -10,11 +10,11 @@ import polars as pl
 
 from config import schemas
 from config.units import factor
+from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.energy import sum_energy
 from monitors.forecast import forecast
 from monitors.limits import DEFAULT_INDICATOR, ELECTRICITY_INDICATORS, TOTAL_INDICATORS, limits, unit_factor
 
-SIGNIFICANT_DIGITS: Final = 12  # what floating point adds beyond this is no difference
 NEAR_RATIO: Final = 0.05  # decisions.md 5
 MONTHS_SHOWN: Final = 12
 YEARS_SHOWN: Final = 3

@@ -13,6 +13,7 @@ import polars as pl
 
 from config import schemas
 from config.calendar import period_days
+from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.energy import CONSUMED, WATER
 
 RULES: Final = (
@@ -23,7 +24,6 @@ COPIED: Final = "copied_pattern"  # rule of monitors/vee.py
 BILL: Final = "bill"
 POWER_AND_STEAM: Final = ("electricity", "heat", "steam_low_pressure")
 LISTED: Final = 5  # registers that are named where many cannot be judged
-SIGNIFICANT_DIGITS: Final = 12  # what floating point adds beyond this is no difference
 Money = Literal["output_value_per_energy", "tax_per_energy"]
 _SIDES: Final[Mapping[str, pl.DataType]] = {
     "subject": pl.String(), "period": pl.String(), "actual": pl.Float64(), "expected": pl.Float64(), "low": pl.Float64(), "high": pl.Float64(),

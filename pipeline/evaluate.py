@@ -21,7 +21,7 @@ from monitors.allocation import divided, held, placed
 from monitors.energy import coefficients_for, energy, in_one_row, sum_energy
 from monitors.heating import heating_values, with_heating_values
 from monitors.intensity import intensity
-from monitors.limits import limits
+from monitors.limits import MIN_COVERED_RATIO, limits
 from monitors.quantities import assigned_in, quantities
 from monitors.reconcile import by_days, corrections, reconcile, stock_balance
 from monitors.running import running_verdicts
@@ -30,7 +30,6 @@ from pipeline.site import Site
 
 FINGERPRINT = "evaluated"
 PRODUCED: Final = "produced"  # flow of an assignment whose register counts a product
-COVERED: Final = 0.9  # of a month, as of each carrier (decisions.md 6)
 EVALUATED_ON = "evaluated_on"
 Grain = Literal["day", "month", "year"]
 # carriers: ENERGY; sums: enterprise, period, ENERGY_SUM; days: QUANTITY by day where figures are reported; moving: ENERGY by day of sites that move;
@@ -199,7 +198,7 @@ def _with_counted(known: _Known, made: pl.DataFrame, today: date) -> pl.DataFram
         output_unit=pl.col("unit").first(), covered_ratio=pl.col("covered_ratio").min(),
     )
     over = [month for month in months["period"].unique() if calendar.period_days(month)[1] < today]
-    whole = months.filter(pl.col("period").is_in(over), pl.col("covered_ratio") >= COVERED, pl.col("output") >= 0).drop("covered_ratio")
+    whole = months.filter(pl.col("period").is_in(over), pl.col("covered_ratio") >= MIN_COVERED_RATIO, pl.col("output") >= 0).drop("covered_ratio")
     reported = known.outputs.select(*subject, _year=year).unique()
     unsaid = whole.with_columns(_year=year).join(reported, on=[*subject, "_year"], how="anti").drop("_year")
     counted = unsaid.join(known.statuses, on="enterprise", how="left")

@@ -17,8 +17,9 @@ import polars as pl
 from config import calendar, schemas
 from config.errors import Problem
 from config.units import dimension, factor
+from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.energy import CONSUMED, WATER, figures
-from monitors.limits import MIN_COVERED_RATIO, SIGNIFICANT_DIGITS
+from monitors.limits import MIN_COVERED_RATIO
 from monitors.metering import fitting
 from pipeline import quality
 from pipeline.site import Site
