@@ -56,6 +56,25 @@ def test_what_is_put_in_comes_back_by_day_register_and_hour(derived: DerivedTabl
     assert derived.days("daily") == []
 
 
+def test_a_day_without_verdicts_has_a_file_only_if_it_had_some(derived: DerivedTables) -> None:
+    failed = conform(pl.DataFrame({"register_key": [1], "start": [START], "value": [5.0], "day": [june(0)]}), TABLES["verdicts"])
+    derived.replace("verdicts", failed, pairs((1, 0), (1, 1)))
+    assert derived.days("verdicts") == [june(0)]
+    derived.replace("verdicts", failed.clear(), pairs((1, 0), (1, 1)))
+    assert derived.days("verdicts") == [june(0)]
+    assert derived.read("verdicts", june(0), june(1)).collect().is_empty()
+    derived.replace("flags", conform(failed.clear(), TABLES["flags"]), pairs((1, 1)))
+    assert derived.days("flags") == [june(1)]  # it was looked for, and nothing found
+
+
+def test_files_from_before_a_column_came_are_read_with_nulls(derived: DerivedTables, tmp_path: Path) -> None:
+    rows = conform(pl.DataFrame({"register_key": [1], "start": [START], "low": [5.0], "grounds": [7], "day": [june(0)]}), TABLES["ranges"])
+    derived.replace("ranges", rows, pairs((1, 0)))
+    path = next((tmp_path / "derived" / "ranges").glob("*.parquet"))
+    pl.read_parquet(path).drop("grounds").write_parquet(path)
+    assert derived.read("ranges", june(0), june(0)).collect().select("low", "grounds").row(0) == (5.0, None)
+
+
 def test_reading_holds_the_first_and_the_last_day(derived: DerivedTables) -> None:
     derived.replace("hourly", pl.concat([hours(1, day, [float(day)]) for day in range(5)]), pairs(*[(1, day) for day in range(5)]))
     assert [row[2] for row in values(derived, 1, 3)] == [1.0, 2.0, 3.0]
