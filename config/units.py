@@ -20,6 +20,7 @@ RATE_DIMENSIONS: Final = (  # what a register of kind rate shows
 _UNITS: Final[dict[str, tuple[str, float]]] = {
     "Wh": ("energy", 3.6), "kWh": ("energy", 3600.0), "MWh": ("energy", 3.6e6), "GWh": ("energy", 3.6e9), "10^4 kWh": ("energy", 3.6e7),
     "kJ": ("energy", 1.0), "MJ": ("energy", 1e3), "GJ": ("energy", 1e6), "10^6 kJ": ("energy", 1e6), "TJ": ("energy", 1e9),
+    "kcal": ("energy", 4.1868),  # that of GB/T 2589: 7,000 kcal = 29,307.6 kJ = 1 kgce
     "g": ("mass", 1e-3), "kg": ("mass", 1.0), "t": ("mass", 1e3), "kt": ("mass", 1e6), "10^4 t": ("mass", 1e7),
     "L": ("volume", 1e-3), "m3": ("volume", 1.0), "10^4 m3": ("volume", 1e4),
     "Nm3": ("volume at 0 degC", 1.0), "10^4 Nm3": ("volume at 0 degC", 1e4),

@@ -291,15 +291,18 @@ def _converted(quantities: str, coefficients: str | None, as_of: str | None) -> 
 
 def _taken_off_twice(energy_rows: pl.DataFrame) -> list[str]:
     """Sentences on carriers whose own output is taken off beside what was sold of it, or though it came in bought as well."""
-    flow = pl.col("flow")
+    flow, outside = pl.col("flow"), pl.col("process").is_null() & pl.col("product").is_null()
     other_way = flow.is_in([*core.INPUT_FLOWS, "sold"])
     found = energy_rows.group_by("enterprise", "period", "carrier", maintain_order=True).agg(
         made=(flow == "converted_out").any(), used=flow.fill_null("consumed").is_in(core.CONSUMED).any(),
+        twice=((flow == "converted_out") & outside).any() & ((flow == "sold") & outside).any(),
         beside=flow.filter(other_way).unique(maintain_order=True).str.join(", "),
-    ).filter("made", ~pl.col("used"), pl.col("beside") != "")
+    ).filter(pl.col("twice") | (pl.col("made") & ~pl.col("used")), pl.col("beside") != "")
     return [
         f"{enterprise} {period}: {carrier} has converted_out beside {beside} and no consumed: its output is taken off as passed on; "
-        "give what of it was used as consumed, or leave converted_out away where sold and stock say it" for enterprise, period, carrier, _, _, beside
+        "give what of it was used as consumed, or leave converted_out away where sold and stock say it" if not used else
+        f"{enterprise} {period}: {carrier} has converted_out beside consumed and {beside}: what is sold of the own output is taken off twice; "
+        "name the process of converted_out and consumed, or leave the two away" for enterprise, period, carrier, _, used, _, beside
         in found.iter_rows()
     ]
 

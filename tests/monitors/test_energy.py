@@ -129,6 +129,7 @@ def test_a_measured_heating_value_comes_before_the_coefficient() -> None:
     assert found["calorific_tce"] == found["equivalent_tce"] == pytest.approx(1000.0)
     assert found["calorific_source"] == "measured heating value 29.3076 GJ/t"
     assert one(carrier="raw_coal", unit="t", lhv=20934.0, lhv_unit="kJ/kg")["calorific_tce"] == pytest.approx(0.7143, rel=1e-4)
+    assert one(carrier="raw_coal", unit="t", lhv=5000.0, lhv_unit="kcal/kg")["calorific_tce"] == pytest.approx(5000 / 7000, rel=1e-12)
 
 
 @pytest.mark.parametrize("carrier", [

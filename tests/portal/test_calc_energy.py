@@ -344,6 +344,19 @@ def test_own_output_beside_what_was_bought_is_told(tmp_path: Path) -> None:
     assert "E 2025: electricity has converted_out beside purchased and no consumed" in result.output
 
 
+def test_own_output_beside_its_use_and_its_sale_is_told_unless_its_process_is_named(tmp_path: Path) -> None:
+    steam = {"carrier": "heat", "unit": "GJ"}
+    rows = [USED[1], *(USED[0] | steam | {"flow": flow, "quantity": gj} for flow, gj in (("converted_out", 15.0), ("consumed", 10.0), ("sold", 5.0)))]
+    told = []
+    for process in (None, "boiler"):
+        given = write(tmp_path / "q.csv", [row | {"process": process if row.get("flow") in ("converted_out", "consumed") else None} for row in rows])
+        result = CliRunner().invoke(app, ["energy", "--quantities", str(given), "--sum", "enterprise", "--out", str(tmp_path / "s.csv")])
+        told.append("E 2025: heat has converted_out beside consumed and sold: what is sold" in result.output)
+    assert told == [True, False]
+    # 5 GJ of steam are sold: 5 x 0.03412 tce are taken off once
+    assert read(tmp_path / "s.csv")["calorific_tce"].item() == pytest.approx(223_440.7 * 0.7143 - 5 * 0.03412)
+
+
 SHARED_ROWS = [ASSIGNED[0] | {"site": "north", "product": product, "allocation": "output"} for product in ("calcium_carbide", "lime")]
 
 
