@@ -53,10 +53,14 @@ class Running:
         return {one.name: one for one in self.services}
 
 
+def opened(folder: Path) -> Site:
+    """The site of that folder."""
+    return Site(site_settings.build({"site": {"data_dir": folder}, "store": {"database_url": f"sqlite:///{folder}/site.db"}}))
+
+
 def seeded(folder: Path) -> Site:
     """The site, with everything that happened on it."""
-    settings = site_settings.build({"site": {"data_dir": folder}, "store": {"database_url": f"sqlite:///{folder}/site.db"}})
-    site = Site(settings)
+    site = opened(folder)
     long_ago = datetime(2024, 1, 1, tzinfo=UTC)
     site.register.apply(_register(), by="tests", known_from=long_ago)
     people = site.people
@@ -110,12 +114,17 @@ def _register() -> dict[str, pl.DataFrame]:
         }),
         "gateway": pl.DataFrame({"enterprise": [CARBIDE, FERRO, FOREIGN], "gateway": ["GW-1"] * 3, "region": ["150900", "150900", "150400"]}),
         "meter": meters, "register": registers, "assignment": assignments,
+        "project": pl.DataFrame({
+            "project": ["N-1", "N-2"], "enterprise": [CARBIDE, FOREIGN], "park": ["P1", "P2"], "name_zh": [XSS, FORMULA],
+            "approved_on": [date(2025, 3, 1)] * 2, "approval": [FORMULA, XSS],
+        }),
     }
 
 
 def _edit(site: Site) -> None:
     """One edit that counts (and changes nothing: what it confirms is not suspect) and one that waits, each of another park."""
     assert site.edits.keep_evidence(PHOTO, name="照片 1.jpg", by="maker", at=NOW) == EVIDENCE
+    site.minutes.add("N-1", date(2026, 3, 1), XSS, PHOTO, name="照片 1.jpg", by="maker", at=NOW)  # the same file
     row = {"meter": "E-1", "register": "active_import", "kind": "confirm", "reason": XSS, "evidence": EVIDENCE}
     spans = {"start": NOW - timedelta(days=3), "end": NOW - timedelta(days=2)}
     ids = site.edits.propose(pl.DataFrame([{**row, **spans, "enterprise": one} for one in (CARBIDE, FOREIGN)]), maker="maker", at=NOW)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,7 +13,7 @@ import polars as pl
 import pytest
 
 from portal.cli.main import main
-from tests.portal.seeded import CARBIDE, NOW, seeded
+from tests.portal.seeded import CARBIDE, NOW
 
 Run = Callable[..., tuple[int, str, str]]
 DAYS = "from=2026-03-01&to=2026-03-05"
@@ -109,9 +110,9 @@ def test_what_cannot_be_asked_is_told(api: Any) -> None:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("as-of")
-    seeded(folder / "data").close()
+    shutil.copytree(history, folder / "data")
     (folder / "tcewatch.toml").write_text(
         f'[site]\ndata_dir = "{folder}/data"\n[store]\ndatabase_url = "sqlite:///{folder}/data/site.db"\n', encoding="utf-8",
     )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from html import unescape
@@ -21,7 +22,7 @@ from portal.i18n import LANGUAGES
 from portal.views import with_effect
 from store.derived import FLAGGED
 from tests.portal.conftest import Clock, TestClient, form_token
-from tests.portal.seeded import CARBIDE, EVIDENCE, FOREIGN, NOW, PASSWORD, PHOTO, Health, Running, seeded
+from tests.portal.seeded import CARBIDE, EVIDENCE, FOREIGN, NOW, PASSWORD, PHOTO, Health, Running, opened
 
 START, END = (NOW - timedelta(hours=30)).isoformat(), (NOW - timedelta(hours=20)).isoformat()
 ESTIMATE = {
@@ -32,9 +33,9 @@ CONFIRMATION = ESTIMATE | {"kind": "confirm", "value": None, "method": None}
 
 
 @pytest.fixture(scope="module")
-def own_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def own_site(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site that these tests write to."""
-    site = seeded(tmp_path_factory.mktemp("edited"))
+    site = opened(shutil.copytree(history, tmp_path_factory.mktemp("edited") / "data"))
     site.people.add_user("operator", PASSWORD, ["operator"], ["P1"], NOW)
     site.people.add_user("second", PASSWORD, ["admin"], None, NOW)
     site.people.add_user("Admin", PASSWORD, ["admin"], None, NOW)  # another account of the same person
