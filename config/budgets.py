@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import model_validator
 
 from config import schemas
-from config.tables import Confidence, Number, Source, TableRow, Text, framed, load
+from config.tables import Confidence, DatedRow, Number, TableRow, Text, framed, load
 
 Kind = Literal["ceiling", "reduction_ratio", "floor"]
 KINDS: Final[tuple[Kind, ...]] = ("ceiling", "reduction_ratio", "floor")
@@ -38,26 +38,13 @@ def parsed_shares(text: str) -> list[float]:
     return [share / sum(shares) for share in shares]
 
 
-class _Dated(TableRow):
-    valid_from: date
-    valid_to: date | None = None
-    source: Source
-    confidence: Confidence
-    remark: str = ""
-
-    @model_validator(mode="after")
-    def _ends_after_it_starts(self) -> Self:
-        if self.valid_to is not None and self.valid_to <= self.valid_from:
-            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
-        return self
-
-
-class WarningRuleRow(_Dated):
+class WarningRuleRow(DatedRow):
     """A bound of the colours from `valid_from` up to but not on `valid_to`; without `kind` for every kind of goal."""
 
     rule: Literal["red_above_missed_ratio", "rise_is_red"]
     kind: Kind | None = None
     value: Number
+    confidence: Confidence
 
     @property
     def key(self) -> tuple[str, str | None, date]:
@@ -72,7 +59,7 @@ class WarningRuleRow(_Dated):
         return self
 
 
-class ConsequenceRow(_Dated):
+class ConsequenceRow(DatedRow):
     """What follows for a region or park from a colour or a rank; without `measure_kind` whatever is measured."""
 
     event: Literal["red", "yellow", "top_ten", "last_three", "three_years_below_class"]
@@ -80,6 +67,7 @@ class ConsequenceRow(_Dated):
     measure_kind: Literal["intensity", "total"] | None = None
     consequence_zh: Text
     consequence_en: Text
+    confidence: Confidence
 
     @property
     def key(self) -> tuple[str, str, str | None, date, str]:

@@ -74,8 +74,8 @@ class CarbonLevelRow(TableRow):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if self.valid_to is not None and (self.valid_from is None or self.valid_to <= self.valid_from):
-            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
+        if self.valid_to is not None and self.valid_from is None:
+            raise ValueError(f"valid_to {self.valid_to} needs a valid_from")
         if self.above is not None and self.up_to is not None and self.above >= self.up_to:
             raise ValueError(f"up_to {self.up_to:g} is not above {self.above:g}")
         return self

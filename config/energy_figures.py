@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import BeforeValidator
 
 from config import schemas
-from config.tables import Code, Confidence, Source, TableRow, Text, framed, load
+from config.tables import Code, Confidence, DatedRow, TableRow, Text, framed, load
 
 PARTS: Final = ("feedstock", "new_renewable")
 
@@ -19,18 +19,14 @@ def _parts(cell: object) -> object:
     return cell
 
 
-class EnergyFigureRow(TableRow):
+class EnergyFigureRow(DatedRow):
     """What a figure leaves out, from `valid_from` up to but not on `valid_to`; an empty `takes_off` leaves nothing out."""
 
     figure: Code
     name_zh: Text
     name_en: Text
     takes_off: Annotated[str, BeforeValidator(_parts)] | None = None
-    valid_from: date
-    valid_to: date | None = None
-    source: Source
     confidence: Confidence
-    remark: str = ""
 
     @property
     def key(self) -> tuple[str, date]:

@@ -2,60 +2,46 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
 import polars as pl
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from config import schemas
-from config.tables import Basis, Code, Confidence, Source, TableRow, Text, framed, load
+from config.tables import Basis, Code, Confidence, DatedRow, TableRow, Text, framed, load
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 RegionPrefix = Annotated[str, StringConstraints(pattern=r"^\d{2}(\d{2}){0,2}$")]  # 15: all of it; 1506: one of its cities
 
 
-class _Dated(TableRow):
-    """A row from `valid_from` up to but not on `valid_to`."""
-
-    valid_from: date
-    valid_to: date | None = None
-    source: Source
-    confidence: Confidence
-    remark: str = ""
-
-    @model_validator(mode="after")
-    def _ends_after_it_starts(self) -> Self:
-        if self.valid_to is not None and self.valid_to <= self.valid_from:
-            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
-        return self
-
-
-class ThresholdRow(_Dated):
+class ThresholdRow(DatedRow):
     """From how many tce a year on an enterprise is a key energy user: by itself (general), or once it is designated."""
 
     threshold: Literal["general", "designated"]
     tce: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     basis: Basis
     watch_ratio: Ratio  # nearer than this share of the threshold: on the watch list
+    confidence: Confidence
 
     @property
     def key(self) -> tuple[str, date]:
         return self.threshold, self.valid_from
 
 
-class AccessGoalRow(_Dated):
+class AccessGoalRow(DatedRow):
     """The share of a park's key or other enterprises that is to be fully on line; without region: anywhere."""
 
     members: Literal["key", "other"]
     region: RegionPrefix | None = None
     goal_ratio: Ratio
+    confidence: Confidence
 
     @property
     def key(self) -> tuple[str, str | None, date]:
         return self.members, self.region, self.valid_from
 
 
-class EntryConditionRow(_Dated):
+class EntryConditionRow(DatedRow):
     """A sector whose new plants must reach a level of the standard of that number, whatever its edition."""
 
     sector: Code
@@ -63,6 +49,7 @@ class EntryConditionRow(_Dated):
     standard: Annotated[str, StringConstraints(pattern=r"^[A-Z]+(/T)? \d+$")]
     level: Annotated[int, Field(ge=1, le=2)]
     region: RegionPrefix | None = None
+    confidence: Confidence
 
     @property
     def key(self) -> tuple[str, str, str | None, date]:

@@ -2,38 +2,28 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
 import polars as pl
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
 from config import schemas
-from config.tables import Code, Confidence, Source, TableRow, Text, framed, load
+from config.tables import Code, Confidence, DatedRow, Source, TableRow, Text, framed, load
 
 LEVELS: Final = ("unit", "sub_unit", "equipment")  # 用能单位, 主要次级用能单位, 主要用能设备 (GB 17167)
 
 
-class MeteringRow(TableRow):
+class MeteringRow(DatedRow):
     """What a standard asks of the meters of a medium at a level, from `valid_from` up to but not on `valid_to`."""
 
     level: Literal["unit", "sub_unit", "equipment"]
     medium: Literal["coal", "water", "oil", "gas", "electricity", "heat", "other"]
     fitting_at_least_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     class_at_most: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    valid_from: date
-    valid_to: date | None = None
-    source: Source
-    remark: str = ""
 
     @property
     def key(self) -> tuple[str, str, date]:
         return self.level, self.medium, self.valid_from
-
-    @model_validator(mode="after")
-    def _ends_after_it_starts(self) -> Self:
-        if self.valid_to is not None and self.valid_to <= self.valid_from:
-            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
-        return self
 
 
 class StatisticalCodeRow(TableRow):

@@ -62,8 +62,8 @@ class PriceStepRow(TableRow):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if self.valid_to is not None and (self.valid_from is None or self.valid_to <= self.valid_from):
-            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
+        if self.valid_to is not None and self.valid_from is None:
+            raise ValueError(f"valid_to {self.valid_to} needs a valid_from")
         if self.kind in SCALES:
             if self.category is not None or self.unit != {"excess": "ratio", "consumption": "kWh/t"}[self.kind]:
                 raise ValueError("a step by excess has the unit ratio, one by consumption kWh/t, and neither a category")

@@ -2,37 +2,26 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import polars as pl
-from pydantic import model_validator
 
 from config import schemas
 from config.errors import BadInputError, Problem
-from config.tables import Code, Number, Source, TableRow, framed, load
+from config.tables import Code, DatedRow, Number, TableRow, framed, load
 
 
-class SignRuleRow(TableRow):
+class SignRuleRow(DatedRow):
     """One bound of one sign, from `valid_from` up to but not on `valid_to`."""
 
     rule: Code
     bound: Code
     value: Number
     unit: str = ""
-    valid_from: date
-    valid_to: date | None = None
-    source: Source
-    remark: str = ""
 
     @property
     def key(self) -> tuple[str, str, date]:
         return self.rule, self.bound, self.valid_from
-
-    @model_validator(mode="after")
-    def _ends_after_it_starts(self) -> Self:
-        if self.valid_to is not None and self.valid_to <= self.valid_from:
-            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
-        return self
 
 
 MODELS: Final[dict[str, type[TableRow]]] = {"sign_rules": SignRuleRow}

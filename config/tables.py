@@ -68,6 +68,22 @@ class TableRow(BaseModel):
         start = start or getattr(self, "first", None)
         return (start is None or start <= day) and (last is None or day <= last) and (end is None or day < end)
 
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Self:
+        start, end = (getattr(self, name, None) for name in ("valid_from", "valid_to"))
+        if start is not None and end is not None and end <= start:
+            raise ValueError(f"valid_to {end} is not after valid_from {start}")
+        return self
+
+
+class DatedRow(TableRow):
+    """A row from `valid_from` up to but not on `valid_to`."""
+
+    valid_from: date
+    valid_to: date | None = None
+    source: Source
+    remark: str = ""
+
 
 class CoefficientRow(TableRow):
     """One coal equivalent: kgce for one unit of a carrier, on one basis, from `valid_from` up to but not on `valid_to`."""
@@ -95,9 +111,7 @@ class CoefficientRow(TableRow):
         return self.carrier, self.basis, self.valid_from
 
     @model_validator(mode="after")
-    def _ends_after_it_starts(self) -> Self:
-        if self.valid_to is not None and self.valid_to <= self.valid_from:
-            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
+    def _rates_are_of_the_equivalent_basis(self) -> Self:
         if (self.rate_year is not None or self.provisional) and self.basis != "equivalent":
             raise ValueError("rate_year and provisional belong to the equivalent basis: what a carrier contains does not change by year")
         return self
@@ -240,9 +254,7 @@ class FigureRuleRow(TableRow):
         return self.rule, self.carrier, self.flow, self.kind, self.valid_from
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if self.valid_to is not None and self.valid_to <= self.valid_from:
-            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
+    def _counting_names_what_counts(self) -> Self:
         if self.rule == "counts" and (self.kind is None or self.rank is None or self.value > 1):
             raise ValueError("a rule `counts` needs a kind, its rank, and the least share that it must cover, at most 1")
         return self
@@ -287,7 +299,7 @@ class HolidayRow(TableRow):
         return self.first
 
     @model_validator(mode="after")
-    def _ends_after_it_starts(self) -> Self:
+    def _spans_a_month_at_most(self) -> Self:
         if not timedelta() <= self.last - self.first <= timedelta(days=31):
             raise ValueError(f"last {self.last} is not on one of the 31 days from first {self.first}")
         return self
@@ -336,8 +348,6 @@ class VeeRuleRow(TableRow):
             raise ValueError(f"low {self.low} is above high {self.high}")
         if self.rule in VEE_ALWAYS and self.enabled is False:
             raise ValueError("this rule decides which readings count and cannot be switched off")
-        if self.valid_from is not None and self.valid_to is not None and self.valid_to <= self.valid_from:
-            raise ValueError(f"valid_to {self.valid_to} is not after valid_from {self.valid_from}")
         return self
 
 

@@ -30,7 +30,6 @@ Kind = Literal["fitting", "utilisation", "stock"]
 KINDS: Final[tuple[Kind, ...]] = ("fitting", "utilisation", "stock")
 SOURCES: Final = "sources"
 TOTAL_CODE: Final = "40"  # statistical form 205: total of energy
-NOT_SEEN: Final = "表中没有 GB 17167 的要求：未见标准原文 no requirement of GB 17167 is in the tables: its text was not seen"
 _FORM_UNITS: Final[Mapping[str, str]] = {
     "mass": "t", "volume": "10^4 m3", "volume at 0 degC": "10^4 Nm3", "volume at 20 degC": "10^4 Sm3",
 }
@@ -150,10 +149,10 @@ def _fitting(site: Site, enterprise: str, year: int, today: date) -> Paper:
         "level", "medium", "needed", "fitted", "fitting_ratio", "fitting_at_least_ratio", "class_at_most", "class_known", "class_met", "lacking",
     ))
     for row in found.to_dicts():
-        law = f"{row['source']}" if row["source"] else ""
+        law = row["source"] or ""
         declared = "登记 register: metering_point"
-        asked = {name: _known(row[name], law, NOT_SEEN if not law else "要求中没有 the requirement names none") for name in
-                 ("fitting_at_least_ratio", "class_at_most", "class_met")}
+        why = "要求中没有 the requirement names none" if law else _text(row["missing_zh"], row["missing"]) or ""
+        asked = {name: _known(row[name], law, why) for name in ("fitting_at_least_ratio", "class_at_most", "class_met")}
         summary.rows.append({
             "level": Cell(_both("level-of-meter", row["level"]), declared), "medium": Cell(_both("medium", row["medium"]), declared),
             **{name: Cell(row[name], declared) for name in ("needed", "fitted", "fitting_ratio")}, **asked,

@@ -2,11 +2,12 @@
 
 import csv
 import os
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from config import tables
 from config.benchmarks import benchmarks
@@ -29,6 +30,17 @@ def test_every_table_is_shipped_and_has_its_rows_a_model_and_a_source_in_each() 
     for name in MODELS:
         for row in rows_of(name):
             assert len(getattr(row, "source", "")) >= 8, (name, row)
+
+
+def test_in_no_table_a_row_ends_on_the_day_on_which_it_starts_or_before() -> None:
+    dated = {name: row for name in MODELS for row in rows_of(name) if {"valid_from", "valid_to"} <= set(type(row).model_fields)}
+    starts = {name: getattr(row, "valid_from", None) or date(2027, 1, 1) for name, row in dated.items()}
+    assert {"coal_equivalent", "sign_rules", "energy_figures", "vee_rules", "price_schemes"} <= set(dated)
+    for name, row in dated.items():
+        given = row.model_dump() | {"valid_from": starts[name]}
+        assert MODELS[name].model_validate(given | {"valid_to": starts[name] + timedelta(days=1)}).holds_on(starts[name])
+        with pytest.raises(ValidationError, match="is not after valid_from"):
+            MODELS[name].model_validate(given | {"valid_to": starts[name]})
 
 
 def test_a_wrong_row_of_each_table_is_found_when_all_are_loaded(tmp_path: Path) -> None:
