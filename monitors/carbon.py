@@ -13,6 +13,7 @@ from monitors.corrections import SIGNIFICANT_DIGITS, number
 from monitors.energy import CONSUMED, FLOW_SIGNS, INPUT_FLOWS, WATER, anywhere, is_inner
 
 HEAT: Final = "heat"
+MONTHS: Final = 12
 SECTOR: Final = pl.Schema({  # FIGURE with the sector, and the mean of the sector where it is published
     **schemas.FIGURE, "sector": pl.String(), "sector_intensity": pl.Float64(),
 })
@@ -55,8 +56,8 @@ def carbon(
         factors: CARBON_FACTOR.
         year: whose emissions.
         media: codes of consumed media.
-        figures: FIGURE of that year with `sector`, and `sector_intensity` where the mean of the sector is published; else it is the sum of
-            the sector's emissions over the sum of its value added, of the enterprises here that have both.
+        figures: FIGURE of that year, or of its twelve months, with `sector`, and `sector_intensity` where the mean of the sector is published;
+            else it is the sum of the sector's emissions over the sum of its value added, of the enterprises here that have both.
         levels: CARBON_LEVEL.
 
     Returns:
@@ -70,7 +71,7 @@ def carbon(
     rows = _of_year(schemas.conform(quantities, schemas.CARBON_QUANTITY), year)
     rows = _emitted(rows, factors, year, media)
     sums = _sums(rows, year)
-    known = schemas.empty(SECTOR) if figures is None else schemas.conform(figures, SECTOR).filter(pl.col("period") == str(year))
+    known = schemas.empty(SECTOR) if figures is None else _of_year(schemas.conform(figures, SECTOR), year)
     result = _with_intensity(sums, known, given=figures is not None)
     result = _with_levels(result, schemas.empty(schemas.CARBON_LEVEL) if levels is None else levels, year)
     said = [_derivation(language).alias(name) for language, name in (("en", "derivation"), ("zh", "derivation_zh"))]
@@ -259,10 +260,14 @@ def _pieces(rows: pl.DataFrame, language: str) -> pl.DataFrame:
 
 def _with_intensity(sums: pl.DataFrame, figures: pl.DataFrame, *, given: bool) -> pl.DataFrame:
     value = pl.col("value_added_10k_cny")
-    bases = pl.struct("price_basis", "base_year").filter(value.is_not_null()).n_unique()
-    known = figures.group_by("enterprise", maintain_order=True).agg(
-        pl.col("sector", "sector_intensity").drop_nulls().first(), _bases=bases, _sectors=pl.col("sector").drop_nulls().n_unique(),
-        value_added_10k_cny=pl.when(value.is_not_null().any()).then(value.sum()),
+    yearly = pl.col("period").str.len_chars() == len("2026")
+    monthly, said = pl.col("period").str.len_chars() == len("2026-01"), pl.col("_said")
+    months = pl.col("period").filter(said & ~yearly).n_unique()
+    counts = yearly | (monthly & ~yearly.any().over("enterprise"))
+    known = figures.with_columns(_said=counts & value.is_not_null()).group_by("enterprise", maintain_order=True).agg(
+        pl.col("sector", "sector_intensity").drop_nulls().first(), _sectors=pl.col("sector").drop_nulls().n_unique(), _months=months,
+        _bases=pl.struct("price_basis", "base_year").filter(said).n_unique(),
+        value_added_10k_cny=pl.when(said.any() & (yearly.any() | (months == MONTHS))).then(value.filter(said).sum()),
     )
     rows = sums.join(known, on="enterprise", how="full" if given else "left", coalesce=True, maintain_order="left_right" if given else "left")
     none = pl.lit([], dtype=pl.List(pl.String()))
@@ -271,7 +276,9 @@ def _with_intensity(sums: pl.DataFrame, figures: pl.DataFrame, *, given: bool) -
     )
     usable = value.is_not_null() & (pl.col("_bases") == 1)
     why = pl.concat_list(
-        pl.when(value.is_null()).then(pl.lit("no value added")), pl.when(pl.col("_bases") > 1).then(pl.lit("value added of different price bases")),
+        pl.when(value.is_null() & (pl.col("_months") > 0)).then(pl.format("value added of {} of 12 months only", "_months"))
+        .when(value.is_null()).then(pl.lit("no value added")),
+        pl.when(pl.col("_bases") > 1).then(pl.lit("value added of different price bases")),
         pl.when(usable & (value <= 0)).then(pl.format("value added is {}: no intensity", value)),
         pl.when(pl.col("_sectors").fill_null(0) != 1).then(pl.lit("no sector: no grade")),
     ).list.drop_nulls()

@@ -200,6 +200,19 @@ def test_the_grade_is_measured_by_the_sectors_sum_over_sum() -> None:
     assert "over the mean of 2 enterprises of the sector, 0.5: 4" in found["derivation"][0]
 
 
+def test_value_added_by_months_counts_where_all_twelve_are_there_and_the_year_itself_comes_before_them() -> None:
+    def by_months(enterprise: str, count: int) -> list[dict[str, object]]:
+        return [
+            {"enterprise": enterprise, "period": f"2026-{month:02}", "value_added_10k_cny": 10.0, "sector": "s", "known": month == 1}
+            for month in range(1, count + 1)
+        ]
+
+    found = graded(*by_months("A", 12), *by_months("B", 11), *by_months("C", 12), {"enterprise": "C", "value_added_10k_cny": 200.0, "known": False})
+    assert dict(found.select("enterprise", "value_added_10k_cny").iter_rows()) == {"A": 120.0, "B": None, "C": 200.0}
+    assert found["intensity"].to_list() == [pytest.approx(100 / 120), None, pytest.approx(0.5)]
+    assert found["missing"].to_list() == [None, "value added of 11 of 12 months only", None]
+
+
 def test_without_value_added_sector_or_emissions_there_is_no_intensity_and_the_reason_is_told() -> None:
     found = graded(
         {"enterprise": "A", "value_added_10k_cny": None, "sector": "s"}, {"enterprise": "B", "value_added_10k_cny": 0.0, "sector": "s"},

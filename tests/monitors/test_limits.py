@@ -200,6 +200,7 @@ def test_a_figure_in_another_unit_of_the_kind_is_converted_by_definition(value: 
 @pytest.mark.parametrize(("unit", "to", "expected"), [
     ("kgce/t", "kgce/t", 1.0), ("tce/t", "kgce/t", 1000.0), ("gce/kWh", "kgce/kWh", 0.001), ("tce/10^4 kWh", "gce/kWh", 100.0),
     ("kgce/t", "kgoe/t", 1 / 1.4286), ("kgce/t", "kgce/weight case", 0.05), ("kgce/m3", "kgce/kL", 1.0), ("MWh/t", "kWh/t", 1000.0),
+    ("kgoe/(t x energy factor)", "kgoe/(t·energy factor)", 1.0), ("kgce/(t x energy factor)", "kgoe/(t·energy factor)", 1 / 1.4286),
     ("kWh/t", "kgce/t", None), ("kgce/m2", "kgce/t", None), ("kgce/toe", "kgce/t", None), ("kgce", "kgce/t", None),
 ])
 def test_units_are_linked_by_definitions_only(unit: str, to: str, expected: float | None) -> None:
