@@ -337,6 +337,7 @@ VERDICT: Final = pl.Schema({  # one row for each edition that the period touches
     "uncertainty": pl.Float64(), "within_uncertainty": pl.Boolean(),  # of the figure, in `unit`; the limit lies inside it: verify before any case
     "benchmark": pl.Float64(), "baseline": pl.Float64(),
     "benchmark_position": pl.String(),  # leading (at most the benchmark), between, below_baseline (less efficient than it), unknown
+    "uncorrected": pl.Float64(),  # the figure before the corrections that act on it, in `unit`
 })
 WARNING_RULE: Final = pl.Schema({  # a bound of the colours of an early warning; kind null: of every kind of goal
     "rule": pl.String(), "kind": pl.String(), "value": pl.Float64(),

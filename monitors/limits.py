@@ -370,7 +370,7 @@ def _actual(judged: pl.DataFrame) -> pl.DataFrame:
     formulas = [_formula(say, left_out).alias(f"_formula_{language}") for language, say in LANGUAGES.items()]
     return rows.with_columns(*(lacking(language, say) for language, say in LANGUAGES.items()), *formulas).with_columns(
         actual=pl.when(pl.col("_lacking_en").is_null()).then(pl.col("_figure") * pl.col("_factor")), unit="_limit_unit",
-    ).with_columns(_uncorrected="actual")
+    ).with_columns(uncorrected="actual")
 
 
 def _corrected(rows: pl.DataFrame, corrections: pl.Series | None) -> pl.DataFrame:
@@ -507,8 +507,8 @@ def _derivation(language: str) -> pl.Expr:
     confirmed = pl.when(pl.col("_by").is_not_null()).then(by).otherwise(nothing)
     divided = (pl.col("period_start") != pl.col("_first")) | (pl.col("period_end") != pl.col("_last"))
     pieces = [
-        pl.when(pl.col("_uncorrected").is_not_null()).then(pl.concat_str(
-            pl.format("{} = {} {}", f"_formula_{language}", number("_uncorrected"), "unit"),
+        pl.when(pl.col("uncorrected").is_not_null()).then(pl.concat_str(
+            pl.format("{} = {} {}", f"_formula_{language}", number("uncorrected"), "unit"),
             pl.format(say(", corrected by {}"), of_actual).fill_null(""),
         )),
         pl.when("_ruled").then(pl.concat_str(

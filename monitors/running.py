@@ -22,7 +22,6 @@ PERIOD_KINDS: Final = ("month", "year_to_date", "rolling_12_months", "calendar_y
 SUBJECT: Final = ("enterprise", "product", "indicator", "line", "plant_status", "feedstock", "output_unit")
 _WINDOW: Final = ["enterprise", "product", "period_start", "period_end"]
 _YEAR: Final = 12
-_CORRECTED_FIGURE: Final = r"^[^;]*, corrected by "  # how a derivation tells that a correction acts on the figure
 _m = pl.col("_m")
 
 
@@ -224,7 +223,7 @@ def what_if(verdicts: pl.DataFrame, energy: pl.DataFrame | None = None) -> pl.Da
     [('3', 10.0, 10.0, 'tce'), ('2', 50.0, 50.0, 'tce')]
     """
     given = pl.Schema({**schemas.VERDICT, "output": pl.Float64(), "output_unit": pl.String()})
-    corrected = pl.col("derivation").str.contains(_CORRECTED_FIGURE).fill_null(value=False)
+    corrected = (pl.col("actual") != pl.col("uncorrected")).fill_null(value=False)
     rows = schemas.conform(verdicts, given).with_row_index("_row").filter(pl.col("actual").is_finite()).with_columns(
         output=pl.when(~corrected).then("output"),
     )
@@ -273,9 +272,10 @@ def _by_carrier(levels: pl.DataFrame, energy: pl.DataFrame) -> pl.DataFrame:
         # The year beside its months would count twice: what is finest counts.
         pl.col("period").str.len_chars() == pl.col("period").str.len_chars().max().over(keys),
     )
+    total = {name: pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).sum()) for name in ("quantity", "calorific_tce", "equivalent_tce")}
     of_carrier = inside.group_by([*keys, "carrier", "unit"], maintain_order=True).agg(
-        carrier_quantity=pl.col("quantity").sum(), _calorific=pl.col("calorific_tce").sum() / pl.col("quantity").sum(),
-        _equivalent=pl.col("equivalent_tce").sum() / pl.col("quantity").sum(),
+        carrier_quantity=total["quantity"], _calorific=total["calorific_tce"] / total["quantity"],
+        _equivalent=total["equivalent_tce"] / total["quantity"],
     ).rename({"unit": "carrier_unit"})
     joined = levels.join(of_carrier, on=keys, how="left", nulls_equal=True, maintain_order="left")
     tce = pl.when(pl.col("basis") == "equivalent").then("_equivalent").otherwise("_calorific")

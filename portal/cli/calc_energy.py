@@ -66,6 +66,7 @@ MEANINGS: Final = {  # of the columns of a verdict whose name does not say it
     "source": "where the row of the limit is from", "uncertainty": "of the unit consumption, in its unit",
     "within_uncertainty": "the limit lies inside it: verify before any case", "benchmark": "标杆 of the product, no legal finding",
     "baseline": "基准 of the product, no legal finding", "benchmark_position": "leading, between, below_baseline, unknown",
+    "uncorrected": "the figure before the corrections that act on it",
 }
 VERDICTS: Final = columns_of(schemas.VERDICT, MEANINGS)
 CARRIED: Final = (  # of PRODUCTS, beside a verdict's own columns
