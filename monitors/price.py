@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date
+from operator import itemgetter
 from typing import Any, Final
 
 import polars as pl
@@ -19,7 +20,10 @@ _ZH: Final[Mapping[str, str]] = {  # pieces of a derivation; the order of what i
     "{} in force from {}: step {}": "{}，自 {} 起施行：{} 档", "{} started units of {} x {} CNY/kWh": "{} 个起算单位（每 {}）× {} 元/kWh",
     "{} CNY/kWh": "{} 元/kWh", " x {} (unpaid for {} days)": " × {}（欠缴 {} 天）",
     " x (1 - {} completed points of renewable power x {})": " ×（1 - 可再生电力 {} 个整百分点 × {}）", " = {} CNY/kWh": " = {} 元/kWh",
-    "{} kWh: {} CNY": "{} kWh：{} 元", "missing: {}": "缺少：{}", "{} confidence": "可信度{}", "; ": "；", "high": "高", "medium": "中", "low": "低",
+    "{} kWh: {} CNY": "{} kWh：{} 元", "missing: {}": "缺少：{}", "{} confidence": "可信度{}",
+    "no billing period given, taken by the only edition of the scheme": "未给出计费周期，按该方案唯一版本计",
+    "the province's incentive value is not given, taken as reached": "未给出本省激励值，按已达到计",
+    "; ": "；", "high": "高", "medium": "中", "low": "低",
 }
 LANGUAGES: Final[Mapping[str, Callable[[str], str]]] = {"en": str, "zh": _ZH.__getitem__}
 
@@ -30,11 +34,14 @@ def price(products: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
     Values are compared at 12 significant digits; a bound belongs to the step that the document gives it to. A period that two editions touch
     has no add-on: it is to be billed in its parts. Started units are counted from the step's own bound; unpaid days raise the add-on and
     completed percentage points of renewable power lower it where the edition says so, but the latter only where the province's incentive
-    value is known and reached. No step follows from an excess over a limit at or below zero (decisions.md 5), nor from a verdict that is open.
+    value is reached; where nothing is said of it the share counts, and the derivation says so. Without a period the scheme's only edition holds,
+    if it is still open, and the derivation says so too; of several none is chosen.
+    No step follows from an excess over a limit at or below zero (decisions.md 5), nor from a verdict that is open.
 
     Args:
         products: PRICED; further columns are carried through. Schemes by excess ask for `excess_ratio`; those by consumption for `actual` (or
             `value`) with `unit`, or for the ratio by which their own threshold is exceeded; the others for `catalogue_class` or `grade`.
+            An empty cell of `incentive_ratio` is unknown; only where the whole column is absent is the value taken as reached.
         steps: PRICE_STEP.
 
     Returns:
@@ -49,6 +56,7 @@ def price(products: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
     rows = pl.concat([schemas.conform(products, schemas.PRICED), products.select(further)], how="horizontal").with_row_index("_row")
     dated = with_days(rows.select("period_start", "period_end", period=pl.coalesce("billing_period", "period")))
     rows = rows.with_columns(_first=dated["period_start"], _last=dated["period_end"])
+    rows = rows.with_columns(_incentive_asked=pl.lit("incentive_ratio" in products.columns))
     rows = _measured(_with_edition(rows, steps), _categories(steps))
     table = steps.with_columns(_begin="valid_from").select(
         "scheme", "_begin", "step", "category", "from_value", "above", "up_to", "below", "addon_cny_per_kwh", "per_started",
@@ -134,27 +142,33 @@ def _with_edition(rows: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _edition(
-    editions: list[dict[str, Any]], scheme: str | None, first: date | None, last: date | None,
-) -> tuple[str | None, date | None, str | None, str | None, str | None, str | None, float | None, str | None]:
+_Edition = tuple[str | None, date | None, str | None, str | None, str | None, str | None, float | None, str | None]
+
+
+def _taken(row: dict[str, Any]) -> _Edition:
+    return row["kind"], row["valid_from"], row["edition"], row["indicator"], row["source"], row["confidence"], row["threshold"], None
+
+
+def _edition(editions: list[dict[str, Any]], scheme: str | None, first: date | None, last: date | None) -> _Edition:
     kind = editions[0]["kind"] if editions else None
     if not editions:
         reason = f"{scheme} is no scheme"
+    elif not (dated := [row for row in editions if row["valid_from"] is not None]):
+        reason = f"{scheme} has no date and is never in force: bring the edition of the place with its date"
     elif first is None or last is None:
-        reason = "the billing period"
+        if len(dated) == 1 and dated[0]["valid_to"] is None:
+            return _taken(dated[0])
+        begins = ", ".join(str(row["valid_from"]) for row in sorted(dated, key=itemgetter("valid_from")))
+        reason = f"billing_period: the editions of {scheme} begin on {begins}, and which one holds depends on it"
     else:
-        dated = [row for row in editions if row["valid_from"] is not None]
         touched = [row for row in dated if row["valid_from"] <= last and (row["valid_to"] is None or first < row["valid_to"])]
         if len(touched) == 1 and touched[0]["valid_from"] <= first and (touched[0]["valid_to"] is None or last < touched[0]["valid_to"]):
-            row = touched[0]
-            return row["kind"], row["valid_from"], row["edition"], row["indicator"], row["source"], row["confidence"], row["threshold"], None
+            return _taken(touched[0])
         if touched:
             changes = {day for row in touched for day in (row["valid_from"], row["valid_to"]) if day is not None and first < day <= last}
             reason = f"the edition of {scheme} changes within the period ({', '.join(map(str, sorted(changes)))}): bill its parts"
-        elif dated:
-            reason = f"no edition of {scheme} is in force from {first} to {last}"
         else:
-            reason = f"{scheme} has no date and is never in force: bring the edition of the place with its date"
+            reason = f"no edition of {scheme} is in force from {first} to {last}"
     return kind, None, None, None, None, None, None, reason
 
 
@@ -193,16 +207,18 @@ def _added(rows: pl.DataFrame) -> pl.DataFrame:
     incentive = pl.coalesce("incentive_ratio", "_incentive")
     started = ((pl.col("_measure") - pl.col("above")) / pl.col("per_started")).round_sig_figs(SIGNIFICANT_DIGITS).ceil()
     beyond = renewable > pl.col("renewable_above_ratio")
-    reached = beyond & (renewable >= incentive)
+    assumed = beyond & incentive.is_null() & ~pl.col("_incentive_asked")
+    reached = assumed | (beyond & (renewable >= incentive))
     points = (100 * (renewable - pl.col("renewable_above_ratio"))).round_sig_figs(SIGNIFICANT_DIGITS).floor()
     rows = rows.with_columns(
         _started=started, _unpaid=pl.when(unpaid > pl.col("unpaid_days_above")).then("unpaid_factor"),
-        _points=pl.when(reached & (points > 0)).then(points),
+        _points=pl.when(reached & (points > 0)).then(points), _assumed=assumed & (points > 0),
     )
     reason = (
         pl.when(pl.col("_reason").is_null() & pl.col("addon_cny_per_kwh").is_null())
         .then(pl.format("{} states no add-on for step {}: bring the notice that does", "edition", "step"))
-        .when(beyond & incentive.is_null()).then(pl.lit("incentive_ratio: the province's incentive value for renewable power of the year before"))
+        .when(beyond & incentive.is_null() & ~assumed)
+        .then(pl.lit("incentive_ratio: the province's incentive value for renewable power of the year before"))
     )
     cut = 1 - pl.col("_points").fill_null(0.0) * pl.col("renewable_cut_ratio").fill_null(0.0)
     addon = pl.col("addon_cny_per_kwh") * pl.col("_started").fill_null(1.0) * pl.col("_unpaid").fill_null(1.0) * cut
@@ -238,7 +254,10 @@ def _derivation(language: str) -> pl.Expr:
     pieces = [
         pl.when(pl.col("step").is_not_null()).then(measure),
         pl.when(pl.col("step").is_not_null()).then(pl.format(say("{} in force from {}: step {}"), "edition", "_begin", "step")),
+        pl.when(pl.col("step").is_not_null() & (pl.col("_first").is_null() | pl.col("_last").is_null()))
+        .then(pl.lit(say("no billing period given, taken by the only edition of the scheme"))),
         pl.when(known).then(arithmetic),
+        pl.when(known & pl.col("_assumed")).then(pl.lit(say("the province's incentive value is not given, taken as reached"))),
         pl.when(known & pl.col("addon_cny").is_not_null()).then(pl.format(say("{} kWh: {} CNY"), number("electricity_kwh"), number("addon_cny"))),
         pl.when(~known).then(pl.format(say("missing: {}"), "missing")),
         pl.when(pl.col("confidence").is_not_null()).then(pl.format(say("{} confidence"), word)),

@@ -16,7 +16,7 @@ from portal.cli.files import Column, Table, check_output, columns_of, read_table
 
 PRICED: Final = (
     Column("scheme", "text", "code of the table price_schemes"),
-    Column("billing_period", "period", "year, month or day that is billed", required=False),
+    Column("billing_period", "period", "year, month or day that is billed; left out: the scheme's only edition holds", required=False),
     Column("period", "period", "instead of billing_period", required=False),
     Column("period_start", "day", "first day, instead of a period", required=False),
     Column("period_end", "day", "last day, included", required=False),
@@ -34,7 +34,8 @@ PRICED: Final = (
     Column("electricity_kwh", "number", "electricity billed; with it the add-on is told in CNY", required=False, unit="kWh", low=0),
     Column("days_unpaid", "number", "days since the notice without payment; left out: none", required=False, unit="d", low=0),
     Column("renewable_ratio", "number", "share of non-hydro renewable power; left out: none", required=False, low=0),
-    Column("incentive_ratio", "number", "the province's incentive value for that share, of the year before", required=False, low=0),
+    Column("incentive_ratio", "number", "the province's incentive value for that share, of the year before; "
+           "column left out: taken as reached, and told; empty: unknown", required=False, low=0),
 )
 ADDONS: Final = columns_of(schemas.ADDON, {
     "step": "step of the scheme", "addon_cny_per_kwh": "add-on to the price; empty: see `missing`", "addon_cny": "for the electricity billed",
@@ -55,17 +56,18 @@ def price_command(
     def check(read: Mapping[str, Table]) -> list[Problem]:
         rows = read["products"]
         days = with_days(rows.frame.select("period_start", "period_end", period=pl.coalesce("billing_period", "period")))
+        half = pl.col("period_start").is_not_null() | pl.col("period_end").is_not_null()
         dated = rows._replace(frame=rows.frame.with_columns(_first=days["period_start"], _last=days["period_end"]))
         return [
-            *at(dated, pl.col("_first").is_null() | pl.col("_last").is_null(), "billing_period", "the row has no period",
-                "Write a year, a month or a day"),
+            *at(dated, half & (pl.col("_first").is_null() | pl.col("_last").is_null()), "period_end", "the period has one of its two days only",
+                "Write a billing_period, or both period_start and period_end"),
             *at(dated, pl.col("_last") < pl.col("_first"), "period_end", "lies before period_start", "Write the last day of the period"),
             *above_one(rows, "renewable_ratio", "incentive_ratio"),
             *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in misfits(rows.frame, table)),
         ]
 
     rows = read_tables({"products": (products, PRICED)}, check=check)["products"]
-    result = price(rows.frame, table)
+    result = price(rows.frame.select(pl.exclude(() if "incentive_ratio" in rows.given else "incentive_ratio")), table)
     given = [name for name in rows.frame.columns if name in rows.given and name not in schemas.ADDON]
     write_table(result.select(*given, *schemas.ADDON), out)
 

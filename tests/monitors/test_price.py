@@ -117,10 +117,36 @@ def test_each_completed_point_of_renewable_power_above_fifteen_takes_off_a_hundr
     assert aluminium(actual=13_690.0, renewable_ratio=renewable, incentive_ratio=incentive) == expected
 
 
-def test_a_renewable_share_without_the_incentive_value_leaves_the_addon_open() -> None:
-    row = billed({"scheme": "tiered_aluminium", "billing_period": "2022", "actual": 13_690.0, "unit": "kWh/t", "renewable_ratio": 0.2})
-    assert row["addon_cny_per_kwh"].item() is None
-    assert row["missing"].item().startswith("incentive_ratio")
+@pytest.mark.parametrize(("renewable", "expected"), [(0.15, 0.02), (0.159, 0.02), (0.16, 0.0198), (0.20, 0.019)])
+def test_where_nothing_is_said_of_an_incentive_value_the_renewable_share_counts_and_the_derivation_says_so(renewable: float, expected: float) -> None:
+    row = billed({"scheme": "tiered_aluminium", "billing_period": "2022", "actual": 13_690.0, "unit": "kWh/t", "renewable_ratio": renewable})
+    assert row.select("addon_cny_per_kwh", "missing").row(0) == (expected, None)
+    assert ("the province's incentive value is not given, taken as reached" in row["derivation"].item()) == (expected < 0.02)
+    assert ("未给出本省激励值" in row["derivation_zh"].item()) == (expected < 0.02)
+
+
+def test_a_renewable_share_beside_an_empty_incentive_value_leaves_the_addon_open() -> None:
+    row = {"scheme": "tiered_aluminium", "billing_period": "2022", "actual": 13_690.0, "unit": "kWh/t"}
+    found = billed(*({**row, "renewable_ratio": share, "incentive_ratio": None} for share in (0.15, 0.2)))
+    assert found["addon_cny_per_kwh"].to_list() == [0.02, None]
+    assert found["missing"][1].startswith("incentive_ratio")
+
+
+def test_without_a_period_the_only_open_edition_of_a_scheme_holds_and_of_several_none_is_chosen() -> None:
+    found = billed(
+        {"scheme": "by_excess", "excess_ratio": 0.2, "electricity_kwh": 1000.0}, {"scheme": "by_catalogue_class", "catalogue_class": "eliminated"},
+        {"scheme": "tiered_aluminium", "actual": 13_690.0, "unit": "kWh/t"}, {"scheme": "by_grade", "grade": "A"},
+        {"scheme": "by_excess", "excess_ratio": 0.2, "billing_period": "2025"},
+    )
+    assert found["addon_cny_per_kwh"].to_list() == [0.1, 0.3, None, None, 0.1]
+    assert found["derivation"].str.contains("no billing period given, taken by the only edition").to_list() == [True, True, False, False, False]
+    assert "未给出计费周期" in found["derivation_zh"][0]
+    assert found["missing"][2].startswith("billing_period: the editions of tiered_aluminium begin on 2014-01-01, 2022-01-01, 2023-01-01, 2025-01-01")
+    assert found["missing"][3].startswith("by_grade has no date")
+    ended = STEPS.with_columns(valid_to=pl.when(pl.col("scheme") == "by_excess").then(date(2027, 1, 1)).otherwise("valid_to"))
+    closed = price(pl.DataFrame({"scheme": ["by_excess"], "excess_ratio": [0.2]}), ended)
+    assert closed["addon_cny_per_kwh"].item() is None
+    assert closed["missing"].item().startswith("billing_period")
 
 
 def test_unpaid_days_and_renewable_power_act_together_and_the_derivation_shows_the_arithmetic() -> None:

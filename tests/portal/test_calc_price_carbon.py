@@ -82,6 +82,17 @@ def test_csv_goes_in_and_out_of_the_standard_streams() -> None:
     assert "intensity" not in printed.splitlines()[0]
 
 
+def test_a_bill_without_a_period_or_an_incentive_column_is_priced_and_an_empty_incentive_cell_is_not() -> None:
+    printed = calc("price", "--products", "-", "--out", "-", given="scheme,excess_ratio,electricity_kwh\nby_excess,0.2,1000\n")
+    assert printed.splitlines()[1].startswith("by_excess,0.2,1000.0,up_to_100_percent,0.1,100.0,")
+    head, row = "scheme,billing_period,actual,unit,renewable_ratio", "tiered_aluminium,2022,13850,kWh/t,0.2"
+    # 200 kWh above 13,650: 10 x 0.01, less 5 points: 0.095
+    printed = calc("price", "--products", "-", "--out", "-", given=f"{head}\n{row}\n")
+    assert printed.splitlines()[1].startswith("tiered_aluminium,2022,13850.0,kWh/t,0.2,above_13650,0.095,")
+    printed = calc("price", "--products", "-", "--out", "-", given=f"{head},incentive_ratio\n{row},\n{row},0.3\n{row},0.2\n")
+    assert [line.split(",")[7] for line in printed.splitlines()[1:]] == ["", "0.1", "0.095"]
+
+
 def test_the_output_of_limits_is_priced_by_its_excess_and_an_open_verdict_is_not() -> None:
     made = [{"enterprise": "E", "product": "calcium_carbide", "period": "2025", "value": value, "unit": "kgce/t", "covered_ratio": covered}
             for value, covered in ((1034.0, 1.0), (1034.0, 0.5), (900.0, 1.0))]
@@ -104,14 +115,15 @@ def test_the_schema_names_what_the_contract_names(command: str, words: tuple[str
 
 def test_every_wrong_cell_of_a_bill_is_told_and_nothing_is_written() -> None:
     rows: list[dict[str, Any]] = [
-        {"scheme": "by_exces", "billing_period": "2025"}, {"scheme": "by_excess", "billing_period": "2025-13"}, {"scheme": "by_excess"},
+        {"scheme": "by_exces", "billing_period": "2025"}, {"scheme": "by_excess", "billing_period": "2025-13"},
+        {"scheme": "by_excess", "period_start": "2025-02-01"},
         {"scheme": "by_catalogue_class", "billing_period": "2025", "catalogue_class": "none"},
         {"scheme": "tiered_aluminium", "billing_period": "2025", "actual": 13_700.0},
         {"scheme": "by_excess", "billing_period": "2025", "renewable_ratio": 15.0, "electricity_kwh": -1.0},
         {"scheme": "by_excess", "period_start": "2025-02-01", "period_end": "2025-01-31"},
     ]
     assert sorted(problems("price", "--products", write(Path("b.csv"), rows), "--out", "p.csv")) == [
-        "b.csv row 2 column scheme", "b.csv row 3 column billing_period", "b.csv row 4 column billing_period", "b.csv row 5 column catalogue_class",
+        "b.csv row 2 column scheme", "b.csv row 3 column billing_period", "b.csv row 4 column period_end", "b.csv row 5 column catalogue_class",
         "b.csv row 6 column unit", "b.csv row 7 column electricity_kwh", "b.csv row 7 column renewable_ratio", "b.csv row 8 column period_end",
     ]
     assert not Path("p.csv").exists()
