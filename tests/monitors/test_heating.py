@@ -78,7 +78,7 @@ def test_the_heat_of_the_moisture_is_a_dated_row_that_a_site_can_set() -> None:
     ({"basis": "dry", "moisture_ratio": 1.0}, "batch A: with this moisture no heating value is left"),
     ({"basis": "dry", "moisture_ratio": 0.1, "lhv_unit": "kJ/Nm3"}, "batch A: only a value by mass can be of the dry fuel"),
     ({"lhv_unit": "kJ"}, "batch A: kJ is no unit of a heating value"),
-    ({"lhv_unit": "kcal/kg"}, "batch A: kcal/kg is no unit of a heating value"),
+    ({"lhv_unit": "Btu/lb"}, "batch A: Btu/lb is no unit of a heating value"),
 ])
 def test_a_value_that_cannot_be_used_says_why(others: dict[str, object], why: str) -> None:
     found = values(batch("A", 1, 1, **others))

@@ -106,7 +106,7 @@ def test_every_problem_of_all_files_is_told_at_once() -> None:
         DAY | {"kind": "bill", "period": None, "first_day": "2025-03-09", "last_day": "2025-03-01", "quantity": -1.0, "flow": "closing_stock"},
     ]
     batches = [
-        BATCHES[0] | {"basis": "dry", "moisture_ratio": None}, BATCHES[0] | {"lhv_unit": "kcal/kg", "basis": "dry", "moisture_ratio": 8.0},
+        BATCHES[0] | {"basis": "dry", "moisture_ratio": None}, BATCHES[0] | {"lhv_unit": "Btu/lb", "basis": "dry", "moisture_ratio": 8.0},
     ]
     told = problems("reconcile", "--quantities", write("q.csv", quantities), "--figures", write("f.csv", figures), "--batches",
                     write("b.csv", batches), "--out", "r.csv")

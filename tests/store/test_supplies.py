@@ -113,7 +113,7 @@ def test_a_monthly_figure_that_cannot_be_meant_is_refused(reported: Reported, ot
 
 
 @pytest.mark.parametrize(("others", "match"), [
-    ({"lhv": 0.0}, "column lhv: 0 is not above 0"), ({"lhv_unit": "kcal/kg"}, "column lhv_unit: 'kcal/kg' is no unit of a heating value"),
+    ({"lhv": 0.0}, "column lhv: 0 is not above 0"), ({"lhv_unit": "Btu/lb"}, "column lhv_unit: 'Btu/lb' is no unit of a heating value"),
     ({"basis": "dry"}, "column moisture_ratio: is empty"), ({"moisture_ratio": 8.0}, "column moisture_ratio: 8 is above 1"),
     ({"last_day": "2025-02-28"}, "column last_day: is before first_day"), ({"origin": "seller"}, "column origin"), ({"mass_t": 0}, "column mass_t"),
     ({"last_day": "2026-03-02"}, "2026-03-02 is more than 366 days from first_day"),
