@@ -16,6 +16,7 @@ from pipeline.site import Site
 
 DELIVERED: Final = 0.9  # of a day's slots, at least: the register delivered on that day (decisions.md 6)
 DAY_SHARES: Final = pl.Schema({"day": pl.Date(), **schemas.ACCESS_SHARE})
+_YEARS: Final = pl.Schema({"period": pl.String(), **{name: dtype for name, dtype in schemas.YEAR_ENERGY.items() if name != "year"}})
 _PLANT: Final = "unit"  # level of a metering point: what crosses the boundary of the enterprise (GB 17167)
 _REGISTER: Final = ["enterprise", "meter", "register"]
 _METER: Final = ["enterprise", "meter"]
@@ -23,8 +24,7 @@ _METER: Final = ["enterprise", "meter"]
 
 def key_energy_users(site: Site, on: date) -> pl.DataFrame:
     """KEY_UNIT of the registered enterprises that have energy of any year, metered or reported, as of a day."""
-    kept = site.derived.read_result("energy")
-    energy = pl.DataFrame(schema={"enterprise": pl.String(), "period": pl.String()}) if kept is None else kept
+    energy = site.derived.result("energy", _YEARS)
     metered = energy.filter(pl.col("period").str.len_chars() == len("2025")).with_columns(year=pl.col("period").cast(pl.Int32))
     law = key_units.thresholds(site.settings.site.tables_dir)
     rows = units.key_units(schemas.conform(metered, schemas.YEAR_ENERGY), site.figures.energies(), site.register.designations(), law, on)

@@ -25,10 +25,10 @@ def signs(site: Site, now: datetime) -> pl.DataFrame:
     rules, zone = site.sign_rules(), site.settings.site.zone
     today = calendar.local_day(now, zone)
     since = f"{today.year - MONTHS // 12:04d}-{today.month:02d}"
-    energy = _result(site, "energy", pl.Schema({**_ENTERPRISE, "period": pl.String(), **schemas.ENERGY_SUM}))
+    energy = site.derived.result("energy", pl.Schema({**_ENTERPRISE, "period": pl.String(), **schemas.ENERGY_SUM}))
     days = energy.filter(pl.col("period").str.len_chars() == 10).with_columns(day=pl.col("period").str.to_date("%Y-%m-%d"))
     over = pl.col("period").str.len_chars().eq(7) & pl.col("period").is_between(pl.lit(since), pl.lit(f"{today:%Y-%m}"), closed="left")
-    carriers = _result(site, "carriers", schemas.ENERGY).filter(over)
+    carriers = site.derived.result("carriers", schemas.ENERGY).filter(over)
     outputs, money = site.figures.outputs(), site.figures.values()
     basis = pl.format("{}/{}", *(pl.col(name).cast(pl.String).fill_null("") for name in ("price_basis", "base_year")))
     in_one_basis = money.sort("period").filter(basis == basis.last().over("enterprise"))  # values at other prices do not compare
@@ -44,7 +44,7 @@ def signs(site: Site, now: datetime) -> pl.DataFrame:
         core.energy_per_output(carriers, outputs.filter(over), today, rules),
         core.money_per_energy("output_value_per_energy", energy, in_one_basis.rename({"output_value_10k_cny": "value"}), today, rules),
         core.money_per_energy("tax_per_energy", energy, site.figures.taxes(), today, rules),
-        core.energy_against_bills(_result(site, "reconciliation", schemas.RECONCILIATION).filter(pl.col("period") >= since)),
+        core.energy_against_bills(site.derived.result("reconciliation", schemas.RECONCILIATION).filter(pl.col("period") >= since)),
         core.power_and_steam_per_fuel(carriers, today, rules),
     ])
     noted = core.gathered(found).join(site.sign_notes.notes(), on=KEY, how="left", nulls_equal=True, maintain_order="left")
@@ -52,15 +52,10 @@ def signs(site: Site, now: datetime) -> pl.DataFrame:
     return schemas.conform(noted.with_columns(status=status), SIGNED)
 
 
-def _result(site: Site, name: str, schema: pl.Schema) -> pl.DataFrame:
-    frame = site.derived.read_result(name)
-    return schemas.empty(schema) if frame is None else schemas.conform(frame, schema)
-
-
 def _verdicts(site: Site) -> pl.DataFrame:
     """VERDICT of the judged periods, and of months whose figure complies."""
-    judged = _result(site, "verdicts", schemas.VERDICT)
-    months = _result(site, "running", schemas.RUNNING).filter(pl.col("period_kind") == "month", pl.col("verdict") == "complies")
+    judged = site.derived.result("verdicts", schemas.VERDICT)
+    months = site.derived.result("running", schemas.RUNNING).filter(pl.col("period_kind") == "month", pl.col("verdict") == "complies")
     key = ["enterprise", "product", "indicator", "line", "period_start", "period_end", "standard"]
     return pl.concat([judged, schemas.conform(months, schemas.VERDICT)]).unique(key, keep="first", maintain_order=True)
 

@@ -109,9 +109,7 @@ class Watcher:
 
     def _budgets(self) -> pl.DataFrame:
         """WARNING with the names of the subjects."""
-        found = self.site.derived.read_result("budgets")
-        rows = found if found is not None else schemas.empty(schemas.WARNING)
-        register = self.site.register
+        rows, register = self.site.derived.result("budgets", schemas.WARNING), self.site.register
         names = pl.concat([
             table.select(subject=code, enterprise_zh="name_zh", enterprise_en="name_en")
             for code, table in (("enterprise", register.enterprises()), ("park", register.parks()), ("region", register.regions()))

@@ -7,7 +7,7 @@ import polars as pl
 
 from config import budgets as law
 from config.calendar import period_days
-from config.schemas import BUDGET_MONTH, RUNNING, WARNING, conform, empty
+from config.schemas import BUDGET_MONTH, RUNNING, WARNING, conform
 from monitors.budget_figures import additions
 from monitors.running import PERIOD_KINDS, what_if
 from pipeline.enterprises import expected_energy
@@ -21,8 +21,7 @@ _RANK: Final = {"red": 0, "yellow": 1, "green": 3}  # without a colour: 2
 
 def warnings(site: Site, scope: Scope) -> pl.DataFrame:
     """WARNING with `unit` of the budgets that the scope may see: of its enterprises and parks, of regions whoever sees everything; red first."""
-    frame = site.derived.read_result("budgets")
-    rows = conform(frame, WARNING) if frame is not None else empty(WARNING)
+    rows = site.derived.result("budgets", WARNING)
     seen = [
         scope.rows(rows.filter(pl.col("level") == level).with_columns(pl.col("subject").alias(level))).select(WARNING.names())
         for level in ("enterprise", "park")
@@ -48,8 +47,7 @@ def with_expected(site: Site, rows: pl.DataFrame, today: date) -> pl.DataFrame:
 
 def months(site: Site, shown: pl.DataFrame) -> pl.DataFrame:
     """BUDGET_MONTH of what these budgets (WARNING) measure."""
-    frame = site.derived.read_result("budget_months")
-    rows = conform(frame, BUDGET_MONTH) if frame is not None else empty(BUDGET_MONTH)
+    rows = site.derived.result("budget_months", BUDGET_MONTH)
     return rows.join(shown.select("subject", "measure").unique(), on=["subject", "measure"], how="semi").sort("subject", "measure", "period")
 
 
@@ -66,8 +64,7 @@ def drawn(by_month: pl.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
 
 def running(site: Site, scope: Scope) -> pl.DataFrame:
     """RUNNING of the visible enterprises: forecast first, then the periods from the longest to the months, the newest first."""
-    frame = site.derived.read_result("running")
-    rows = scope.rows(conform(frame, RUNNING) if frame is not None else empty(RUNNING))
+    rows = scope.rows(site.derived.result("running", RUNNING))
     order = {kind: at for at, kind in enumerate(reversed(PERIOD_KINDS))}
     rank = pl.col("period_kind").replace_strict(order, default=None, return_dtype=pl.Int8())
     return rows.sort("enterprise", "product", "indicator", "line", rank, "period_end", descending=[False] * 5 + [True], nulls_last=False)

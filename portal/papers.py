@@ -250,7 +250,7 @@ def _efficiency(site: Site, enterprise: str, year: int) -> Sheet:
     levels = ("level_1", "level_2", "level_3", "binding_level")
     columns = ("product", "indicator", "period", "actual", "unit", *levels, "verdict", "standing", "standard")
     sheet = Sheet(columns)
-    verdicts = _result(site, "verdicts", schemas.VERDICT).filter(enterprise=enterprise).filter(pl.col("period_start").dt.year() == year)
+    verdicts = site.derived.result("verdicts", schemas.VERDICT).filter(enterprise=enterprise).filter(pl.col("period_start").dt.year() == year)
     names = {row["product"]: _text(row["product_zh"], row["product_en"]) for row in site.limits().unique("product", keep="last").to_dicts()}
     for row in verdicts.to_dicts():
         why = row["missing"] or "无现行限额 no limit in force"
@@ -262,7 +262,7 @@ def _efficiency(site: Site, enterprise: str, year: int) -> Sheet:
             "unit": _known(row["unit"], law, why), **numbers, "verdict": Cell(_both("verdict", row["verdict"]), law),
             "standing": _known(_both("standing", row["standing"]), law, why), "standard": _known(row["standard"], law, why),
         })
-    intensities = _result(site, "intensity", pl.Schema({"enterprise": pl.String(), **schemas.INTENSITY}))
+    intensities = site.derived.result("intensity", pl.Schema({"enterprise": pl.String(), **schemas.INTENSITY}))
     for row in intensities.filter(enterprise=enterprise, period=str(year)).to_dicts():
         for name, title, unit in _INTENSITIES:
             sheet.rows.append(dict.fromkeys(columns, Cell()) | {
@@ -279,7 +279,7 @@ def _goals(site: Site, enterprise: str, year: int) -> Sheet:
     """The enterprise's budgets of the year and what was used of them."""
     sheet = Sheet(("item", "goal_kind", "period", "target", "actual", "gap_ratio"))
     own = (pl.col("level") == "enterprise") & (pl.col("subject") == enterprise) & pl.col("period").str.starts_with(str(year))
-    for row in _result(site, "budgets", schemas.WARNING).filter(own).to_dicts():
+    for row in site.derived.result("budgets", schemas.WARNING).filter(own).to_dicts():
         why = row["missing"] or "未知 not known"
         sheet.rows.append({
             "item": Cell(row["measure"]), "goal_kind": Cell(row["kind"]), "period": Cell(row["period"]),
@@ -308,8 +308,8 @@ def _stock(site: Site, enterprise: str, year: int, today: date) -> Paper:
     codes = {row["carrier"]: row for row in site.statistical_codes().to_dicts()}
     carriers = _carriers(site, enterprise, year)
     own = (pl.col("enterprise") == enterprise) & pl.col("period").str.starts_with(str(year))
-    reported = _result(site, "reconciliation", schemas.RECONCILIATION).filter(own)
-    stocks = _result(site, "stock_balance", schemas.STOCK_BALANCE).filter(own)
+    reported = site.derived.result("reconciliation", schemas.RECONCILIATION).filter(own)
+    stocks = site.derived.result("stock_balance", schemas.STOCK_BALANCE).filter(own)
     known = pl.concat([one["carrier"] for one in (carriers, reported, stocks)]).unique()
     for carrier in sorted(known, key=lambda one: (codes.get(one, {}).get("code", "99"), one)):
         if carrier not in WATER:
@@ -416,7 +416,7 @@ def _purchased(reported: pl.DataFrame, form: str, year: int) -> Cell:
 
 def _carriers(site: Site, enterprise: str, year: int) -> pl.DataFrame:
     """The year's ENERGY of the enterprise by carrier, flow, use, unit and coefficients; `inside`: of a process or a product."""
-    rows = _result(site, "carriers", schemas.ENERGY).filter(enterprise=enterprise, period=str(year))
+    rows = site.derived.result("carriers", schemas.ENERGY).filter(enterprise=enterprise, period=str(year))
     rows = rows.with_columns(
         pl.col("flow").fill_null("consumed"), pl.col("use").fill_null("fuel"),
         inside=pl.col("process").is_not_null() | pl.col("product").is_not_null(),
@@ -431,13 +431,8 @@ def _carriers(site: Site, enterprise: str, year: int) -> pl.DataFrame:
 
 
 def _total(site: Site, enterprise: str, year: int) -> dict[str, Any] | None:
-    rows = _result(site, "energy", _PERIOD_SUM).filter(enterprise=enterprise, period=str(year))
+    rows = site.derived.result("energy", _PERIOD_SUM).filter(enterprise=enterprise, period=str(year))
     return rows.row(0, named=True) if rows.height else None
-
-
-def _result(site: Site, name: str, schema: pl.Schema) -> pl.DataFrame:
-    frame = site.derived.read_result(name)
-    return schemas.empty(schema) if frame is None else schemas.conform(frame, schema)
 
 
 def _incomplete(row: Mapping[str, Any], year: int, today: date) -> str:

@@ -77,8 +77,7 @@ Grain = Literal["day", "month"]
 
 def result(site: Site, scope: Scope, name: str) -> pl.DataFrame:
     """A result of the evaluate service, one of RESULTS; empty where nothing is evaluated yet."""
-    frame = site.derived.read_result(name)
-    return scope.rows(conform(frame, RESULTS[name]) if frame is not None else pl.DataFrame(schema=RESULTS[name]))
+    return scope.rows(site.derived.result(name, RESULTS[name]))
 
 
 def registers(site: Site, scope: Scope) -> pl.DataFrame:

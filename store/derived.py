@@ -103,6 +103,11 @@ class DerivedTables:
             return None
         return pl.read_parquet(BytesIO(content))
 
+    def result(self, name: str, schema: pl.Schema) -> pl.DataFrame:
+        """A result table in its shape, empty while there is none."""
+        frame = self.read_result(name)
+        return empty(schema) if frame is None else conform(frame, schema)
+
     def write_part(self, name: str, frames: Mapping[str, pl.DataFrame], inputs: Mapping[str, str]) -> None:
         """Keep a part of the results with what it was worked out from, in the place of the one before.
 

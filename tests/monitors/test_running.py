@@ -156,6 +156,15 @@ def test_what_a_carrier_alone_would_have_to_save_is_told_in_its_own_unit_and_whe
     ]
 
 
+def test_of_a_carrier_of_which_a_part_is_not_known_nothing_is_said() -> None:
+    judged = running_verdicts(made({"2025-01": 50.0}), burnt({"2025-01": 5.5}), LAW, NOBODY, date(2025, 2, 2)).filter(period_kind="month")
+    days = burnt({"2025-01-01": 5.2, "2025-01-02": 0.3}).with_columns(
+        pl.when(pl.col("period") == "2025-01-01").then(name).alias(name) for name in ("quantity", "calorific_tce")
+    )
+    found = what_if(judged, days).filter(level="3")
+    assert found.select("carrier_quantity", "carrier_saving", "carrier_suffices").rows() == [(None, None, None)]
+
+
 @pytest.mark.parametrize(("process", "verdict"), [("jig", "complies"), (None, "incomplete")])
 def test_the_forecast_of_the_year_takes_the_parameters_of_the_year_so_far(process: str | None, verdict: str) -> None:
     """The limit of coal washing depends on the process: where it is reported for the months, it is known of the year."""
@@ -178,3 +187,5 @@ def test_where_a_correction_acts_on_the_figure_itself_no_amount_of_energy_is_tol
     assert found["saving"].to_list() == pytest.approx([9 * 1.26 - 8.5, 150.0])
     assert found["saving_energy"].to_list() == [None, pytest.approx(150.0)]
     assert found["output_needed"].is_null().to_list() == [True, False]
+
+
