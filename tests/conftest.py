@@ -118,6 +118,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with empty tables as all migrations leave them, for copies: migrating takes longer than most tests."""
+    from store.database import opened
+
+    path = tmp_path_factory.mktemp("migrated") / "empty.db"
+    with opened(f"sqlite:///{path}"):
+        pass
+    return path
+
+
 # --- servers for tests with sockets -----------------------------------------------------------------------------------
 
 @pytest.fixture

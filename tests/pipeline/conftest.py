@@ -1,6 +1,7 @@
 """A small site in a temporary folder: one enterprise, one gateway, an electricity and a coal register."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -41,11 +42,13 @@ Reading = tuple[str, str, datetime, float]
 
 
 @pytest.fixture
-def new_site() -> Iterator[Callable[[Path], Site]]:
+def new_site(migrated: Path) -> Iterator[Callable[[Path], Site]]:
     """`new_site(folder)`: a site with the small park registered."""
     sites: list[Site] = []
 
     def make(folder: Path) -> Site:
+        (folder / "data").mkdir()
+        shutil.copy(migrated, folder / "data" / "tcewatch.db")
         one = Site(site_settings.build({"site": {"data_dir": folder / "data"}}))
         one.register.apply(register_tables(), by="test", known_from=KNOWN_FROM)
         sites.append(one)

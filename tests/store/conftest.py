@@ -1,5 +1,6 @@
 """A fresh SQLite database, and a small register to fill it with."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +17,8 @@ Tables = dict[str, pl.DataFrame]
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with opened(f"sqlite:///{tmp_path}/tcewatch.db") as one:
+def database(migrated: Path, tmp_path: Path) -> Iterator[Database]:
+    with opened(f"sqlite:///{shutil.copy(migrated, tmp_path / 'tcewatch.db')}") as one:
         yield one
 
 
