@@ -8,7 +8,7 @@ import polars as pl
 
 from config import schemas
 from config.calendar import period_days
-from config.units import KG_PER_T, KJ_PER_KGCE, factor, known_units
+from config.units import KG_PER_T, KJ_PER_KGCE, factor, known_units, to_base
 
 FLOW_SIGNS: Final[Mapping[str, int]] = {  # decisions.md 10
     "consumed": 1, "purchased": 1, "own_primary": 1, "opening_stock": 1, "closing_stock": -1, "sold": -1, "converted_out": -1, "recovered": -1,
@@ -25,6 +25,7 @@ WATER_UNITS: Final = ("m3", "10^4 m3", "L", "t", "10^4 t", "kg", "kt")
 SECONDARY: Final = ("electricity", "heat")  # their two values differ, so neither stands in for the other
 CALORIFIC, EQUIVALENT = "calorific", "equivalent"
 MAX_REASONS: Final = 6
+LHV_KJ: Final = (200.0, 150_000.0)  # for one kg or m3, from lean gas to hydrogen: what lies outside is in another unit than it says
 GAS_CONDITIONS: Final = ("m3", "10^4 m3", "L", "Nm3", "10^4 Nm3", "Sm3", "10^4 Sm3", "m3_actual")
 _COMPUTED: Final = tuple(name for name in schemas.ENERGY if name not in schemas.QUANTITY)
 
@@ -356,8 +357,12 @@ def _row_misfits(row: Mapping[str, Any], law: "_Law") -> Iterable[tuple[str, str
         yield "lhv", f"{carrier} is no fuel and has no heating value", "Leave lhv and lhv_unit empty."
     elif not 0 < lhv < float("inf"):
         yield "lhv", f"{lhv} is no heating value", "Write the measured lower heating value, above 0, or leave it empty."
-    if _lhv_factor(str(row.get("lhv_unit")), unit) is None:
+    per_unit = _lhv_factor(str(row.get("lhv_unit")), unit)
+    if per_unit is None:
         yield "lhv_unit", f"{row.get('lhv_unit')!r} does not fit a quantity in {unit}", f"Write for example kJ/{unit} or MJ/{unit}."
+    elif unit in known_units() and 0 < lhv < float("inf") and not LHV_KJ[0] <= lhv * per_unit * KJ_PER_KGCE / to_base(unit) <= LHV_KJ[1]:
+        low, high = (f"{bound / 1000:g}" for bound in LHV_KJ)
+        yield "lhv_unit", f"no fuel has {lhv:g} {row['lhv_unit']}", f"Check the unit: fuels have {low} to {high} MJ for one kg or m3."
 
 
 class _Law:

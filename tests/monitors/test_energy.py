@@ -156,6 +156,15 @@ def test_what_cannot_be_meant_is_named_by_row_and_column(given: dict[str, Any], 
     assert not [row for row, *_ in misfits(rows(good, good | given), TABLE) if row == 0]
 
 
+@pytest.mark.parametrize(("lhv", "lhv_unit", "fits"), [
+    (22.5, "GJ/t", True), (22.5, "MJ/kg", True), (22.5, "GJ/kg", False), (22_500.0, "MJ/kg", False), (22.5, "kJ/kg", False), (22.5, "MJ/t", False),
+    (199.9, "kJ/kg", False), (200.0, "kJ/kg", True), (150.0, "MJ/kg", True), (150.1, "MJ/kg", False),
+])
+def test_a_heating_value_that_no_fuel_has_is_a_wrong_unit(lhv: float, lhv_unit: str, fits: bool) -> None:
+    found = misfits(rows({"carrier": "raw_coal", "unit": "10^4 t", "lhv": lhv, "lhv_unit": lhv_unit}), TABLE)
+    assert [column for _, column, _, _ in found] == ([] if fits else ["lhv_unit"])
+
+
 def test_consumed_media_are_refused_with_a_sentence_until_a_list_names_them() -> None:
     refused = one(carrier="oxygen", unit="m3", quantity=1000.0)
     assert (refused["calorific_tce"], refused["equivalent_tce"], refused["use"]) == (None, None, "medium")
