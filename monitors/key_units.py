@@ -15,6 +15,7 @@ from monitors.limits import MAX_ESTIMATED_RATIO, MIN_COVERED_RATIO
 LISTED: Final = ("key", "designated")
 _ZH: Final = {"calorific": "当量值", "equivalent": "等价值"}
 _WHICH_ZH: Final = {"metered": "计量", "reported": "上报"}
+_STATUS_ZH: Final = {"key": "重点用能单位", "designated": "指定的重点用能单位", "designable": "可被指定", "below": "未达到", "unknown": "未知"}
 
 
 def key_units(
@@ -234,6 +235,3 @@ def _reason(language: Literal["en", "zh"]) -> pl.Expr:
         pl.col("other_status") if language == "en" else pl.col("other_status").replace_strict(_STATUS_ZH, default=None),
     )
     return pl.concat_str([reason, pl.when("bases_differ").then(differs).otherwise(pl.lit(""))], ignore_nulls=True)
-
-
-_STATUS_ZH: Final = {"key": "重点用能单位", "designated": "指定的重点用能单位", "designable": "可被指定", "below": "未达到", "unknown": "未知"}
