@@ -13,6 +13,7 @@ RATIOS: Final = {  # measure -> what it divides by value added
 }
 NAMES: Final = {"calorific_tce": "calorific energy", "equivalent_tce": "equivalent energy", "fresh_water_m3": "fresh water", "_all_water": "water"}
 VALUE: Final = "value_added_10k_cny"
+LENGTHS: Final = {len("2026"): "year", len("2026-01"): "month", len("2026-01-01"): "day"}
 
 
 def intensity(energy_sum: pl.DataFrame, figures: pl.DataFrame, by: Literal["enterprise", "park"]) -> pl.DataFrame:
@@ -20,7 +21,8 @@ def intensity(energy_sum: pl.DataFrame, figures: pl.DataFrame, by: Literal["ente
 
     Sum over sum, never a mean of ratios. Numerator and denominator of each measure cover the same enterprises: one without
     value added, or without that energy or water, is in neither and is named in `missing`. Value added at or below zero in total,
-    or figures of several price bases in one park, give no number.
+    or figures of several price bases in one park, give no number. Energy of other periods than the figure, such as months beside a year, is
+    not added up here: `missing` says so.
 
     Args:
         energy_sum: enterprise, period and ENERGY_SUM; one row for each enterprise and period.
@@ -37,6 +39,7 @@ def intensity(energy_sum: pl.DataFrame, figures: pl.DataFrame, by: Literal["ente
         schemas.conform(figures, schemas.FIGURE)
         .filter(pl.col(by).is_not_null())
         .join(sums, on=["enterprise", "period"], how="left")
+        .join(_other_periods(figures, sums), on=["enterprise", "period"], how="left", maintain_order="left")
         .with_columns(pl.col("calorific_tce", "equivalent_tce", "fresh_water_m3", "unconventional_water_m3") / shares)
         .with_columns(
             _all_water=pl.when(pl.any_horizontal(pl.col("fresh_water_m3", "unconventional_water_m3").is_not_null()))
@@ -68,6 +71,20 @@ def intensity(energy_sum: pl.DataFrame, figures: pl.DataFrame, by: Literal["ente
     )).select(by, *schemas.INTENSITY)
 
 
+def _other_periods(figures: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
+    """Of each enterprise and period of the figures whose energy stands in longer or shorter periods only: `_lengths`, as the reason names it."""
+    energy_period, period = pl.col("_energy_period"), pl.col("period")
+    asked = figures.select("enterprise", "period").unique().join(sums, on=["enterprise", "period"], how="anti")
+    length = {
+        name: pl.col(name).str.len_chars().replace_strict(LENGTHS, default=None, return_dtype=pl.String()) for name in ("_energy_period", "period")
+    }
+    return asked.join(sums.select("enterprise", _energy_period="period"), on="enterprise").filter(
+        energy_period.str.starts_with(period) | period.str.starts_with(energy_period)
+    ).sort(energy_period.str.len_chars()).group_by("enterprise", "period").agg(
+        _lengths=pl.format("energy by {}, value added by {}", length["_energy_period"], length["period"]).first(),
+    )
+
+
 def _ratio(source: str, usable: pl.Expr) -> pl.Expr:
     both = pl.col("_valued") & pl.col(source).is_not_null()
     value = pl.col(VALUE).filter(both).sum()
@@ -89,6 +106,10 @@ def _reasons(by: str, total: pl.Expr, bases: pl.Expr) -> Sequence[pl.Expr]:
     if by == "park":
         split = pl.col("_parks") > 1
         reasons.append(pl.when(split.any()).then(pl.format("in several parks, so in none: {}", listed(split))))
+    apart = pl.col("_valued") & pl.col("_lengths").is_not_null()
+    lengths = pl.col("_lengths").filter(apart).unique(maintain_order=True).str.join(", ")
+    told = pl.format("{}: sum the energy by the period of the value added", lengths)
+    reasons.append(pl.when(apart.any()).then(pl.format("{} ({})", told, listed(apart)) if by == "park" else told))
     for source, name in NAMES.items():
         without = pl.col("_valued") & pl.col(source).is_null()
         if by == "park":

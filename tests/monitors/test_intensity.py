@@ -86,6 +86,22 @@ def test_an_enterprises_row_says_what_it_lacks_and_why() -> None:
     assert row[1]["missing"] == "no value added"
 
 
+@pytest.mark.parametrize(("period", "of_energy", "told"), [
+    ("2025", "2025-03", "energy by month, value added by year"), ("2025-03", "2025", "energy by year, value added by month"),
+    ("2025-03", "2025-03-02", "energy by day, value added by month"), ("2025", "2024-03", None), ("2025-03", "2025-04-01", None),
+])
+def test_energy_that_stands_by_other_periods_than_the_value_added_is_told(period: str, of_energy: str, told: str | None) -> None:
+    energy_sum, values = sums({"enterprise": "A", "period": of_energy}), figures({"enterprise": "A", "period": period})
+    row = intensity(energy_sum, values, "enterprise").row(0, named=True)
+    whole = f"{told}: sum the energy by the period of the value added"
+    assert row["calorific_tce_per_10k_cny"] is None
+    assert row["missing"].startswith("no calorific energy" if told is None else f"{whole}; no calorific energy")
+    beside = pl.concat([values, figures({"enterprise": "B", "period": period})])
+    missing = park(pl.concat([energy_sum, sums({"enterprise": "B", "period": period})]), beside)["missing"]
+    assert (f"{whole} (A); " in missing) == (told is not None)
+    assert "sum the energy" not in (intensity(sums({"enterprise": "A"}), figures({"enterprise": "A"}), "enterprise")["missing"].item() or "")
+
+
 def test_price_bases_are_carried_and_never_mixed() -> None:
     same = {"price_basis": "constant", "base_year": 2020}
     found = park(sums({"enterprise": "A"}, {"enterprise": "B"}), figures({"enterprise": "A"} | same, {"enterprise": "B"} | same))
