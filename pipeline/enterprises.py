@@ -63,9 +63,12 @@ def access_by_day(site: Site, days: Iterable[date], now: datetime) -> pl.DataFra
 
 def project_states(site: Site, on: date) -> pl.DataFrame:
     """PROJECT_STATE of all projects as of a day."""
-    conditions = key_units.entry_conditions(site.settings.site.tables_dir)
     register = site.register
-    return planned.project_states(register.projects(), register.quotas(), site.limits(), conditions, register.parks(), on)
+    projects = register.projects()
+    if projects.is_empty():
+        return schemas.empty(schemas.PROJECT_STATE)
+    conditions = key_units.entry_conditions(site.settings.site.tables_dir)
+    return planned.project_states(projects, register.quotas(), site.limits(), conditions, register.parks(), on)
 
 
 def expected_energy(site: Site, first: date, last: date, on: date) -> pl.DataFrame:
