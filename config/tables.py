@@ -21,7 +21,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from config import schemas
 from config.errors import BadInputError, NoRuleInForceError, Problem, UnknownCodeError
-from config.units import known_units
+from config.units import factor, known_units
 
 SHIPPED: Final = Path(__file__).with_suffix("")
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -373,7 +373,32 @@ def coefficients(site_dir: Path | None = None, as_of: datetime | None = None) ->
     # Appendix B is a reference, not a list that applies by itself (decisions.md 7): its rows name the media, without a number.
     applies = pl.when(pl.col("role").ne_missing("consumed_medium")).then("kgce_per_unit")
     brought = framed(own, pl.Schema({**schemas.COEFFICIENT, "rate_year": pl.Int32(), "provisional": pl.Boolean(), "known_from": schemas.INSTANT}))
+    if far := far_from_reference(brought, framed(base, schemas.COEFFICIENT)):
+        raise BadInputError([Problem(f"coal_equivalent {brought['carrier'][row]} from {brought['valid_from'][row]}", *told) for row, *told in far])
     return overlay(framed(base, schemas.COEFFICIENT).with_columns(kgce_per_unit=applies), with_rates_named(brought))
+
+
+def far_from_reference(brought: pl.DataFrame, reference: pl.DataFrame) -> list[tuple[int, str, str]]:
+    """Coefficients more than ten times above or below the carrier's others, where units are linked: kgce taken for gce, t for kg.
+
+    Returns:
+        Row of `brought` (COEFFICIENT, from 0), what is wrong, and what would be right.
+
+    >>> table = coefficients()
+    >>> wrong = pl.DataFrame({"carrier": ["electricity"], "unit": ["kWh"], "kgce_per_unit": [302.0]})
+    >>> far_from_reference(wrong, table)[0][1]
+    '302 kgce for one kWh is more than ten times off the 0.1229 of the reference'
+    """
+    known = reference.drop_nulls("kgce_per_unit").select("carrier", "unit", "kgce_per_unit").unique("carrier", keep="first", maintain_order=True)
+    others = {carrier: (unit, kgce) for carrier, unit, kgce in known.iter_rows()}
+    found: list[tuple[int, str, str]] = []
+    for row, (carrier, unit, kgce) in enumerate(brought.select("carrier", "unit", "kgce_per_unit").iter_rows()):
+        other, usual = others.get(carrier, (unit, None))
+        scale = factor(unit, other)
+        if usual is not None and kgce is not None and scale is not None and not usual * scale / 10 <= kgce <= usual * scale * 10:
+            what = f"{kgce:g} kgce for one {unit} is more than ten times off the {usual * scale:g} of the reference"
+            found.append((row, what, "Write kgce for one of the unit, or correct the unit."))
+    return found
 
 
 def with_rates_named(coefficients: pl.DataFrame) -> pl.DataFrame:

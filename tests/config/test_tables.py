@@ -217,6 +217,23 @@ def test_a_sites_coefficient_takes_precedence_on_its_days_only(tmp_path: Path) -
     assert [tables.in_force(table, day, carrier="raw_coal")["kgce_per_unit"].to_list() for day in days] == [[0.7143], [0.65], [0.65], [0.7143]]
 
 
+@pytest.mark.parametrize(("carrier", "unit", "kgce_per_unit", "fits"), [
+    ("raw_coal", "kg", 0.65, True), ("raw_coal", "kg", 650.0, False), ("raw_coal", "t", 650.0, True), ("raw_coal", "t", 0.65, False),
+    ("raw_coal", "kg", 7.1429, True), ("raw_coal", "kg", 7.1431, False), ("raw_coal", "kg", 0.07144, True), ("raw_coal", "kg", 0.07142, False),
+    ("electricity", "kWh", 0.3015, True), ("electricity", "kWh", 301.5, False), ("natural_gas", "m3", 1.2, True), ("raw_coal", "L", 650.0, True),
+])
+def test_a_coefficient_ten_times_off_its_carriers_reference_is_in_another_unit_than_it_says(
+    tmp_path: Path, carrier: str, unit: str, kgce_per_unit: float, fits: bool,
+) -> None:
+    head = "carrier,basis,unit,kgce_per_unit,valid_from,valid_to,source"
+    (tmp_path / "coal_equivalent.csv").write_text(f"{head}\n{carrier},calorific,{unit},{kgce_per_unit},2025-01-01,,laboratory\n", encoding="utf-8")
+    if fits:
+        assert kgce_per_unit in tables.coefficients(tmp_path).filter(carrier=carrier)["kgce_per_unit"]
+        return
+    with pytest.raises(BadInputError, match=f"coal_equivalent {carrier} from 2025-01-01.*more than ten times off"):
+        tables.coefficients(tmp_path)
+
+
 def test_of_a_sites_coefficients_those_known_at_an_instant_can_be_asked_and_the_one_known_last_holds(tmp_path: Path) -> None:
     row = "raw_coal,calorific,kg,{},{},,laboratory of the site,{}\n"
     lines = [("0.70", "2025-01-01", ""), ("0.66", "2025-03-01", "2025-08-01T00:00:00+08:00"), ("0.65", "2025-03-01", "2025-06-01T00:00:00+08:00")]

@@ -99,6 +99,14 @@ def test_brought_coefficients_fill_the_equivalent_basis(tmp_path: Path) -> None:
     assert row["electricity_kwh"] == pytest.approx(213_420_000)
 
 
+def test_a_brought_coefficient_in_another_unit_than_it_says_is_refused_with_its_row(tmp_path: Path) -> None:
+    row = {"carrier": "electricity", "basis": "equivalent", "unit": "kWh", "valid_from": "2025-01-01", "source": "rate of 2024"}
+    rates = write(tmp_path / "c.csv", [row | {"kgce_per_unit": 0.3, "valid_to": "2026-01-01"}, row | {"kgce_per_unit": 302.0, "valid_to": None}])
+    told = problems("energy", "--quantities", write(tmp_path / "q.csv", USED), "--coefficients", rates, "--out", tmp_path / "e.csv")
+    assert [each.split(":")[0] for each in told] == ["c.csv row 3 column kgce_per_unit"]
+    assert not (tmp_path / "e.csv").exists()
+
+
 def test_bad_quantities_are_listed_with_file_row_and_column_and_nothing_is_written(tmp_path: Path) -> None:
     bad = [
         USED[0] | {"unit": "GJ/t"}, USED[1] | {"carrier": "raw_cole"}, USED[0], USED[1] | {"unit": "kWh"}, USED[1] | {"covered_ratio": 95.0},
