@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, cast
+from types import SimpleNamespace
+from typing import Any, Final, cast
 
 import duckdb
 import polars as pl
@@ -35,6 +36,12 @@ class _Frame:
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self._frame.__arrow_c_stream__(requested_schema)
+
+
+def _frame(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:
+    """DuckDB to Polars, which keeps the class of what it is given for good: DuckDB would complain of its own at the end of the process."""
+    stream: Any = SimpleNamespace(__arrow_c_stream__=relation.__arrow_c_stream__)
+    return pl.DataFrame(stream)
 
 
 class DuckDbReadingStore:
@@ -131,7 +138,7 @@ class DuckDbReadingStore:
                 db = duckdb.connect(str(self._path), config={"memory_limit": "1GB", "checkpoint_threshold": "128MB"})
                 try:
                     db.execute(_TABLE)
-                    known = pl.DataFrame(db.sql("SELECT register_key, min(read_at) AS first, max(read_at) AS last FROM reading GROUP BY ALL"))
+                    known = _frame(db.sql("SELECT register_key, min(read_at) AS first, max(read_at) AS last FROM reading GROUP BY ALL"))
                 except BaseException:
                     db.close()
                     raise
@@ -202,6 +209,6 @@ class DuckDbReadingStore:
             where, params = where + " AND r.received_at <= $as_of", {**params, "as_of": as_of}
         keys = {"low": asked["register_key"].min(), "high": asked["register_key"].max()}
         query = f"SELECT {_COLUMNS} FROM reading r {match} WHERE {where}"  # noqa: S608 - constant texts
-        found = pl.DataFrame(db.sql(query, params={**params, **keys}))
+        found = _frame(db.sql(query, params={**params, **keys}))
         db.unregister("asked")
         return conform(found, READING)
