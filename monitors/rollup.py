@@ -35,10 +35,13 @@ def coarser(intervals: pl.LazyFrame, by: Coarse, zone: str) -> pl.LazyFrame:
     if whole["first"][0] is None:
         return pl.LazyFrame(schema=INTERVAL)
     bounds = _bounds(cast(datetime, whole["first"][0]), cast(datetime, whole["last"][0]), by, zone)
+    low, high = (int(cast(int, bounds.search_sorted(us, side="right"))) for us in whole.select(pl.all().to_physical()).row(0))
+    bounds = bounds[low - 1 : high + 1]  # of the periods that have rows
     count = len(bounds) - 1
+    key = pl.col("register_key").cast(pl.Int64)
     length = (pl.col("end") - pl.col("start")).to_physical()
     packed = intervals.select(
-        place=pl.col("register_key").cast(pl.Int64) * count + slot(_us, bounds),
+        place=key if count == 1 else key * count + slot(_us, bounds),
         quantity="quantity", quality=pl.col("quality").cast(QUALITY).to_physical(), covered=pl.col("covered_ratio") * length,
         estimated="estimated_ratio",
     )
@@ -46,10 +49,10 @@ def coarser(intervals: pl.LazyFrame, by: Coarse, zone: str) -> pl.LazyFrame:
         pl.col("quantity", "covered").sum(), pl.col("quality").max(), estimated=(pl.col("estimated") * pl.col("covered")).sum(),
     ).sort("place")
     at = pl.col("place") % count
-    low, high = (pl.lit(bounds).gather(at + ahead) for ahead in (0, 1))
+    start, end = (pl.lit(bounds).gather(at + ahead) for ahead in (0, 1))
     return sums.select(
-        register_key=(pl.col("place") // count).cast(pl.UInt32), start=low.cast(INSTANT), end=high.cast(INSTANT), quantity="quantity",
-        quality=pl.col("quality").cat.to(QUALITY), covered_ratio=pl.col("covered") / (high - low),
+        register_key=(pl.col("place") // count).cast(pl.UInt32), start=start.cast(INSTANT), end=end.cast(INSTANT), quantity="quantity",
+        quality=pl.col("quality").cat.to(QUALITY), covered_ratio=pl.col("covered") / (end - start),
         estimated_ratio=pl.when(pl.col("covered") > 0).then(pl.col("estimated") / pl.col("covered")).otherwise(0.0),
     )
 

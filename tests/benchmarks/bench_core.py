@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_core.py [PART ...] [--quick] [--runs N] [--write]
 
-Parts: hours, year, minutes, memory, window, roller, screening, rollup, files. Without a part all run; --quick takes a hundredth of the
+Parts: hours, year, minutes, memory, window, roller, screening, rollup, region, files. Without a part all run; --quick takes a hundredth of the
 sizes, to see that they work; --write puts the results into docs/benchmarks/core.json. Each figure is the best of the runs, wall time and
 processor time of the whole process each; figures hold for a quiet machine.
 """
@@ -38,8 +38,11 @@ from typer.testing import CliRunner
 import pipeline.roll
 from config import settings as site_settings
 from config import tables
-from config.schemas import EVENT, INTERVAL, QUALITY, READING, REGISTER, conform
+from config.schemas import ASSIGNMENT, COEFFICIENT, EVENT, INTERVAL, QUALITY, READING, REGISTER, conform
+from monitors.energy import energy, sum_energy
+from monitors.intensity import intensity
 from monitors.intervals import counted, intervals, spread
+from monitors.quantities import quantities
 from monitors.reach import REACH
 from monitors.rollup import coarser
 from monitors.vee import screened
@@ -482,6 +485,104 @@ def rollup_apart(folder: str) -> dict[str, float]:
     return {"days": days, "wall_s": time.perf_counter() - began, "cpu_s": cpu_s() - busy, "peak_mb": peak_mb()}
 
 
+CARRIERS = {"electricity": "kWh", "raw_coal": "kg", "heat": "MJ", "diesel": "kg", "coke": "kg"}
+REGISTERS_OF_ONE = 10
+
+
+def region(scale: float, _: int) -> dict[str, Any]:
+    """A year of hours, and of days, of a region to energy on both bases and intensity by enterprise and month, beside DuckDB."""
+    registers = max(100, int(20_000 * scale))
+    with tempfile.TemporaryDirectory(prefix="tcewatch-bench-") as folder:
+        rows = 0
+        for month in range(1, 13):
+            frame = month_of_hours(registers, month)
+            frame.write_parquet(f"{folder}/{month:02d}.parquet")
+            rows += frame.height
+            coarser(frame.lazy(), "day", ZONE).collect(engine="streaming").write_parquet(f"{folder}/{month:02d}.days")
+            del frame
+        for name, frame in declared_region(registers).items():
+            frame.write_parquet(f"{folder}/{name}.table")
+        found, sql = apart("region", folder), apart("region_sql", folder)
+    apart_ratio = abs(found["tce"] - sql["tce"]) / abs(sql["tce"])
+    assert apart_ratio < 1e-9, f"tcewatch {found['tce']}, DuckDB {sql['tce']}"
+    times = found["cpu_s"] / sql["cpu_s"]
+    print(f"region, hours to enterprises and months: {rows:,} rows: {found['wall_s']:.1f} s (aim 3), CPU {found['cpu_s']:.1f} s (aim 4), "
+          f"{times:.2f} x DuckDB (aim 0.7; it has the sums alone), peak {found['peak_mb']:.0f} MB (aim 500); "
+          f"from days {found['days_s']:.2f} s (aim 0.3)")
+    return {"rows": rows, **found, "duckdb_wall_s": sql["wall_s"], "duckdb_cpu_s": sql["cpu_s"], "times_duckdb": times}
+
+
+def declared_region(registers: int) -> dict[str, pl.DataFrame]:
+    """Registers, what they measure, coefficients of which two change within the year, and value added."""
+    key, names = pl.int_range(registers, dtype=pl.UInt32), list(CARRIERS)
+    measured = pl.select(register_key=key).with_columns(
+        enterprise=pl.format("E{}", pl.col("register_key") // REGISTERS_OF_ONE),
+        carrier=(pl.col("register_key") % len(names)).replace_strict(dict(enumerate(names))), kind=pl.lit("interval"), flow=pl.lit("consumed"),
+    ).with_columns(unit=pl.col("carrier").replace_strict(CARRIERS))
+    dates = [date(2025, 1, 1), date(2025, 7, 1), date(2026, 1, 1)]
+    brought = pl.DataFrame([
+        {"carrier": carrier, "basis": basis, "unit": CARRIERS[carrier], "kgce_per_unit": kgce, "valid_from": start, "valid_to": end, "source": "-"}
+        for carrier, basis, values in (
+            ("electricity", "equivalent", (0.3, 0.298)), ("heat", "equivalent", (0.04, 0.04)), ("raw_coal", "calorific", (0.7143, 0.69)),
+        ) for kgce, start, end in zip(values, dates, dates[1:], strict=False)
+    ])
+    months = pl.DataFrame({"period": [f"2025-{month:02d}" for month in range(1, 13)]})
+    return {
+        "registers": conform(measured, REGISTER), "assignments": conform(measured, ASSIGNMENT),
+        "coefficients": tables.overlay(tables.coefficients(), conform(brought, COEFFICIENT)),
+        "figures": measured.select("enterprise").unique(maintain_order=True).join(months, how="cross").with_columns(value_added_10k_cny=100.0),
+    }
+
+
+def region_apart(folder: str) -> dict[str, float]:
+    """In the process of its own: hours to months, one month's file after the other, then the accounts; the same from days."""
+    known = {name: pl.read_parquet(f"{folder}/{name}.table") for name in ("registers", "assignments", "coefficients", "figures")}
+
+    def accounted(suffix: str) -> float:
+        months = pl.concat(coarser(pl.scan_parquet(path), "month", ZONE).collect(engine="streaming") for path in sorted(Path(folder).glob(suffix)))
+        used = quantities(months, known["registers"], known["assignments"], by="month", zone=ZONE)
+        sums = sum_energy(energy(used, known["coefficients"]), ["enterprise", "period"])
+        found = intensity(sums, known["figures"], "enterprise")
+        return float(100 * found.select(pl.sum("calorific_tce_per_10k_cny", "equivalent_tce_per_10k_cny")).sum_horizontal().item())
+
+    began, busy = time.perf_counter(), cpu_s()
+    tce = accounted("*.parquet")
+    found = {"tce": tce, "wall_s": time.perf_counter() - began, "cpu_s": cpu_s() - busy, "peak_mb": peak_mb()}
+    began = time.perf_counter()
+    assert abs(accounted("*.days") - tce) < 1e-6 * abs(tce)
+    return {**found, "days_s": time.perf_counter() - began}
+
+
+def region_sql_apart(folder: str) -> dict[str, float]:
+    """In the process of its own: one statement of DuckDB for both bases and the intensity, without coverage, reasons and sources."""
+    statement = f"""
+        with months as (
+            select register_key, date_trunc('month', "start" + interval 8 hour) as month, sum(quantity) as quantity
+            from (select register_key, make_timestamp(epoch_us("start")) as "start", quantity
+                  from read_parquet('{folder}/*.parquet')) group by 1, 2
+        ), used as (
+            select enterprise, carrier, month, sum(quantity) as quantity
+            from months join read_parquet('{folder}/assignments.table') using (register_key) group by 1, 2, 3
+        ), bases as (
+            select enterprise, month, sum(quantity * c.kgce_per_unit) / 1000 as calorific,
+                sum(quantity * coalesce(e.kgce_per_unit, c.kgce_per_unit)) / 1000 as equivalent
+            from used
+            join read_parquet('{folder}/coefficients.table') c on c.carrier = used.carrier and c.basis = 'calorific'
+                and month >= c.valid_from and (c.valid_to is null or month < c.valid_to)
+            left join read_parquet('{folder}/coefficients.table') e on e.carrier = used.carrier and e.basis = 'equivalent'
+                and month >= e.valid_from and (e.valid_to is null or month < e.valid_to)
+            group by 1, 2
+        )
+        select sum(100 * (calorific / value_added_10k_cny + equivalent / value_added_10k_cny))
+        from bases join read_parquet('{folder}/figures.table') f on f.enterprise = bases.enterprise and f.period = strftime(month, '%Y-%m')
+    """
+    with duckdb.connect(config={"threads": 2}) as db:
+        began, busy = time.perf_counter(), cpu_s()
+        row = db.execute(statement).fetchone()
+        assert row is not None
+        return {"tce": row[0], "wall_s": time.perf_counter() - began, "cpu_s": cpu_s() - busy}
+
+
 def files(scale: float, runs: int) -> dict[str, Any]:
     """`tcewatch calc intervals --by hour` from Parquet to Parquet, its checks included."""
     readings, declared = park(max(20, int(1000 * scale)), 30)
@@ -500,7 +601,7 @@ def files(scale: float, runs: int) -> dict[str, Any]:
 
 PARTS: dict[str, Callable[[float, int], dict[str, Any]]] = {
     "hours": hours, "year": year, "minutes": minutes, "memory": memory, "window": window, "roller": roller, "screening": screening,
-    "rollup": rollup, "files": files,
+    "rollup": rollup, "region": region, "files": files,
 }
 
 
@@ -526,7 +627,7 @@ def main() -> None:
     given = asked.parse_args()
     if given.apart:
         what, folder = given.apart
-        print(json.dumps({"memory": memory_apart, "rollup": rollup_apart}[what](folder)))
+        print(json.dumps({"memory": memory_apart, "rollup": rollup_apart, "region": region_apart, "region_sql": region_sql_apart}[what](folder)))
         return
     if unknown := set(given.parts) - set(PARTS):
         asked.error(f"there is no part {', '.join(sorted(unknown))}; parts are {', '.join(PARTS)}")

@@ -91,6 +91,17 @@ def test_an_interval_of_which_nothing_is_covered_leaves_a_row_that_covers_nothin
     assert found.select("quality", "covered_ratio", "estimated_ratio").rows() == [("suspect", 0.0, 0.0)]
 
 
+@pytest.mark.parametrize("by", GRAINS)
+def test_rows_of_one_period_alone_come_out_as_they_do_among_others(by):
+    at = [datetime(2024, 12, 30, 16, tzinfo=UTC) + timedelta(hours=n) for n in range(75)]
+    hours = pl.concat([measured(readings(key, at, [float(n * n) for n in range(75)]), "hour", "Asia/Shanghai") for key in (3, 70_000)])
+    whole = rolled(hours, by, "Asia/Shanghai")
+    alone = [rolled(hours.filter(pl.col("start") >= start, pl.col("start") < end), by, "Asia/Shanghai")
+             for start, end in whole.select("start", "end").unique().iter_rows()]
+    assert len(alone) >= 2
+    assert pl.concat(alone).sort("register_key", "start").equals(whole)
+
+
 def test_no_rows_give_no_rows():
     assert rolled(empty(INTERVAL), "day", "Asia/Shanghai").equals(empty(INTERVAL))
 
