@@ -129,6 +129,16 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the seeded site of the portal's tests, for copies: making it takes ten seconds."""
+    from tests.portal.seeded import seeded
+
+    folder = tmp_path_factory.mktemp("history")
+    seeded(folder).close()
+    return folder
+
+
 # --- servers for tests with sockets -----------------------------------------------------------------------------------
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A real browser opens every page in both languages: no error in its console, no request to another host."""
 
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from portal.app import create_app
 from tests.conftest import wait_for
-from tests.portal.seeded import CARBIDE, NOW, PASSWORD, Health, Running, seeded
+from tests.portal.seeded import CARBIDE, NOW, PASSWORD, Health, Running, opened
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.slow]
 ARGUMENTS = [
@@ -40,8 +41,8 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    site = seeded(tmp_path_factory.mktemp("site"))
+def served(history: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    site = opened(shutil.copytree(history, tmp_path_factory.mktemp("site") / "data"))
     app = create_app(site, services=Running(Health("collect"), Health("settle")), clock=lambda: NOW)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))

@@ -14,19 +14,11 @@ from fastapi import FastAPI, Response
 from pipeline.site import Site
 from portal.app import create_app
 from portal.auth import SESSION_COOKIE, Session
-from tests.portal.seeded import NOW, Health, Running, opened, seeded
+from tests.portal.seeded import NOW, Health, Running, opened
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # starlette would rather have another HTTP client than the one that we have
     from fastapi.testclient import TestClient
-
-
-@pytest.fixture(scope="session")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the seeded site, for copies: making it takes ten seconds."""
-    folder = tmp_path_factory.mktemp("history")
-    seeded(folder).close()
-    return folder
 
 
 @pytest.fixture(scope="session")
