@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from config.allocator import keep_freed_memory
 from portal.cli.common import guarded
 
 # command or group -> module with `app` (a typer.Typer) or, for a single command, `command` (a function)
@@ -51,5 +52,6 @@ def main() -> None:
     if named == "run" and set(words) & _SMALL_TABLES and not set(words) & _LARGE_TABLES:
         # Read when Polars is loaded. For a batch every 0.1 s, handing it to several threads costs more than the work.
         os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    keep_freed_memory()
     app = build(named if named in GROUPS | COMMANDS else None)
     sys.exit(guarded(app))

@@ -38,6 +38,7 @@ from typer.testing import CliRunner
 import pipeline.roll
 from config import settings as site_settings
 from config import tables
+from config.allocator import keep_freed_memory
 from config.schemas import ASSIGNMENT, COEFFICIENT, EVENT, INTERVAL, QUALITY, READING, REGISTER, conform
 from monitors.energy import energy, sum_energy
 from monitors.intensity import intensity
@@ -625,6 +626,7 @@ def main() -> None:
     asked.add_argument("--write", action="store_true", help=f"put the results into {RESULTS.relative_to(ROOT)}")
     asked.add_argument("--apart", nargs=2, help=argparse.SUPPRESS)
     given = asked.parse_args()
+    keep_freed_memory()  # as the command does
     if given.apart:
         what, folder = given.apart
         print(json.dumps({"memory": memory_apart, "rollup": rollup_apart, "region": region_apart, "region_sql": region_sql_apart}[what](folder)))
