@@ -13,6 +13,7 @@ from monitors.corrections import SIGNIFICANT_DIGITS, number
 from monitors.energy import CONSUMED, FLOW_SIGNS, INPUT_FLOWS, WATER, anywhere, is_inner
 
 HEAT: Final = "heat"
+_BRING: Final = "name the kind of fuel as `tcewatch tables carbon_factors` lists it, or bring its factor (`tcewatch tables add`)"
 MONTHS: Final = 12
 SECTOR: Final = pl.Schema({  # FIGURE with the sector, and the mean of the sector where it is published
     **schemas.FIGURE, "sector": pl.String(), "sector_intensity": pl.Float64(),
@@ -181,7 +182,7 @@ def _factor(factors: pl.DataFrame, year: int, carrier: str, unit: str, region: s
     rows = factors.filter(pl.col("carrier") == carrier, pl.col("region").eq_missing(pl.lit(region, dtype=pl.String())) | pl.col("region").is_null())
     where = carrier if region is None else f"{carrier} in {region}"
     if rows.is_empty():
-        return _Found(None, False, None, None, f"no CO2 factor of {where} is in the table")
+        return _Found(None, False, None, None, f"no CO2 factor of {where} is in the table: {_BRING}")
     dated = rows.filter(pl.col("year") <= year).sort("year")
     if dated.is_empty() and (dated := rows.filter(pl.col("year").is_null())).is_empty():
         first = rows["year"].sort()[0]

@@ -112,6 +112,8 @@ def limits_command(
         {"products": (products, PRODUCTS), "energy": (energy, PRODUCT_SUMS), "confirmations": (confirmations, CONFIRMATIONS)}, check=check
     )
     rows, sums, confirmed = read["products"], read.get("energy"), read.get("confirmations")
+    if strange := _no_parameters(rows, table):
+        typer.echo(f"no standard of these products has a parameter {', '.join(strange)}: not applied, carried through", err=True)
     carried = {f"given {name}": name for name in CARRIED if name in rows.given}
     verdicts = law.limits(
         rows.frame.with_columns(pl.col(name).alias(given) for given, name in carried.items()), table,
@@ -157,6 +159,14 @@ def _misspelt(rows: Table, table: pl.DataFrame) -> list[Problem]:
         Problem(f"{head} column {name}", "is no parameter of a limit, but nearly named as one", f"Write {found[0]}, or give the column another name")
         for name, found in near.items() if found
     ]
+
+
+def _no_parameters(rows: Table, table: pl.DataFrame) -> list[str]:
+    """Further columns that end as the parameters of limits do (`_ratio`, `_m` ...), and are none of these products."""
+    asked = {each.name for each in law.parameter_columns(table.filter(pl.col("product").is_in(rows.frame["product"].unique().to_list())))}
+    ends = {each.name.rpartition("_")[2] for each in law.parameter_columns(table) if "_" in each.name}
+    known = asked | {column.name for column in PRODUCTS} | set(schemas.VERDICT)
+    return [name for name in rows.frame.columns if name not in known and "_" in name and name.rpartition("_")[2] in ends]
 
 
 def at(table: Table, wrong: pl.Expr, column: str, what: str, remedy: str) -> list[Problem]:

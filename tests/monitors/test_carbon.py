@@ -129,7 +129,7 @@ def test_a_factor_for_energy_needs_a_heating_value_and_a_gas_of_another_conditio
 
 
 @pytest.mark.parametrize(("row", "reason"), [
-    (used("raw_coal"), "no CO2 factor of raw_coal is in the table"),
+    (used("raw_coal"), "no CO2 factor of raw_coal is in the table: name the kind of fuel as `tcewatch tables carbon_factors` lists it"),
     (used("water_gas", 1.0, "m3"), "the table has no number for the CO2 of water_gas"),
     (used("coke", None), "coke: no quantity in 2026"), (used("coke", lhv=1.0, lhv_unit="kJ/Nm3"), "lhv_unit kJ/Nm3 does not fit coke in t"),
     (used("coke", use="feedstock"), "coke used as raw material has no combustion factor: give its emission in process_t"),
