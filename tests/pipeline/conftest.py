@@ -47,7 +47,7 @@ def new_site(migrated: Path) -> Iterator[Callable[[Path], Site]]:
     sites: list[Site] = []
 
     def make(folder: Path) -> Site:
-        (folder / "data").mkdir()
+        (folder / "data").mkdir(parents=True)
         shutil.copy(migrated, folder / "data" / "tcewatch.db")
         one = Site(site_settings.build({"site": {"data_dir": folder / "data"}}))
         one.register.apply(register_tables(), by="test", known_from=KNOWN_FROM)
