@@ -16,6 +16,7 @@ from config.energy_figures import energy_figures
 from config.errors import BadInputError
 from monitors.energy import figures
 from portal.cli.calc import app
+from tests.portal.table_files import read, write
 
 SUFFIXES = ["csv", "csv.zst", "parquet", "xlsx"]
 
@@ -36,22 +37,6 @@ def problems(*arguments: str | Path) -> list[str]:
     with pytest.raises(BadInputError) as error:
         CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False, standalone_mode=False)
     return [str(problem) for problem in error.value.problems]
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    frame = pl.DataFrame(rows, infer_schema_length=None)
-    match path.suffix:
-        case ".parquet":
-            frame.write_parquet(path)
-        case ".xlsx":
-            frame.write_excel(path)
-        case _:
-            frame.write_csv(path)
-    return path
-
-
-def read(path: Path) -> pl.DataFrame:
-    return pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_excel(path) if path.suffix == ".xlsx" else pl.read_csv(path)
 
 
 USED = [

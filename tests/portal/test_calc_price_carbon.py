@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from config.errors import BadInputError
 from portal.cli.calc import app
+from tests.portal.table_files import read, write
 
 
 @pytest.fixture(autouse=True)
@@ -26,22 +27,6 @@ def problems(*arguments: str | Path) -> list[str]:
     with pytest.raises(BadInputError) as error:
         calc(*arguments)
     return [problem.where for problem in error.value.problems]
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    frame = pl.DataFrame(rows, infer_schema_length=None)
-    match path.suffix:
-        case ".parquet":
-            frame.write_parquet(path)
-        case ".xlsx":
-            frame.write_excel(path)
-        case _:
-            frame.write_csv(path)
-    return path
-
-
-def read(path: Path) -> pl.DataFrame:
-    return pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_excel(path) if path.suffix == ".xlsx" else pl.read_csv(path)
 
 
 BILLED: list[dict[str, Any]] = [
