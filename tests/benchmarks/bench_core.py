@@ -448,17 +448,22 @@ def rollup(scale: float, _: int) -> dict[str, Any]:
     """A year of hours of a region to days, month files one after the other, in a process of its own."""
     registers = max(100, int(20_000 * scale))
     with tempfile.TemporaryDirectory(prefix="tcewatch-bench-") as folder:
-        rows = 0
-        for month in range(1, 13):
-            frame = month_of_hours(registers, month)
-            frame.write_parquet(f"{folder}/{month:02d}.parquet")
-            rows += frame.height
-            del frame
+        rows = write_year(registers, folder)
         held = sum(path.stat().st_size for path in Path(folder).iterdir()) / 1e6
         found = apart("rollup", folder)
     print(f"hours to days: {rows:,} rows ({held:.0f} MB of Parquet) -> {found['days']:,}: {found['wall_s']:.1f} s (aim 8 for 175 M), "
           f"CPU {found['cpu_s']:.1f} s, {rows / found['wall_s'] / 1e6:.0f} M/s, peak {found['peak_mb']:.0f} MB (aim 500)")
     return {"rows": rows, "parquet_mb": held, **found}
+
+
+def write_year(registers: int, folder: str) -> int:
+    """Hours of a year, a file for each month; how many rows."""
+    rows = 0
+    for month in range(1, 13):
+        frame = month_of_hours(registers, month)
+        frame.write_parquet(f"{folder}/{month:02d}.parquet")
+        rows += frame.height
+    return rows
 
 
 def month_of_hours(registers: int, month: int) -> pl.DataFrame:
@@ -494,13 +499,9 @@ def region(scale: float, _: int) -> dict[str, Any]:
     """A year of hours, and of days, of a region to energy on both bases and intensity by enterprise and month, beside DuckDB."""
     registers = max(100, int(20_000 * scale))
     with tempfile.TemporaryDirectory(prefix="tcewatch-bench-") as folder:
-        rows = 0
-        for month in range(1, 13):
-            frame = month_of_hours(registers, month)
-            frame.write_parquet(f"{folder}/{month:02d}.parquet")
-            rows += frame.height
-            coarser(frame.lazy(), "day", ZONE).collect(engine="streaming").write_parquet(f"{folder}/{month:02d}.days")
-            del frame
+        rows = write_year(registers, folder)
+        for hours_of_month in sorted(Path(folder).glob("*.parquet")):
+            coarser(pl.scan_parquet(hours_of_month), "day", ZONE).collect(engine="streaming").write_parquet(hours_of_month.with_suffix(".days"))
         for name, frame in declared_region(registers).items():
             frame.write_parquet(f"{folder}/{name}.table")
         found, sql = apart("region", folder), apart("region_sql", folder)
