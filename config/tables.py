@@ -10,6 +10,7 @@ force as far as was known at an instant can be asked for (`as_of`).
 import csv
 import re
 import tomllib
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -59,8 +60,9 @@ class TableRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @property
+    @abstractmethod
     def key(self) -> object:
-        raise NotImplementedError
+        """What no other row of the file has."""
 
     def holds_on(self, day: date) -> bool:
         """Whether the row's own dates hold it in force on a day; a row without dates holds always."""

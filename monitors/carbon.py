@@ -9,7 +9,7 @@ from config import schemas
 from config.calendar import period_days
 from config.carbon import GRID, NATIONAL
 from config.units import KG_PER_T, dimension, factor, heating_value_in, to_base
-from monitors.corrections import SIGNIFICANT_DIGITS, number
+from monitors.corrections import SIGNIFICANT_DIGITS, folded, number
 from monitors.energy import CONSUMED, FLOW_SIGNS, INPUT_FLOWS, WATER, anywhere, is_inner
 
 HEAT: Final = "heat"
@@ -89,7 +89,7 @@ def misfits(quantities: pl.DataFrame, factors: pl.DataFrame, year: int) -> list[
     rows = _of_year(schemas.conform(quantities, schemas.CARBON_QUANTITY).with_row_index("_row"), year)
     problems = [
         (row, "grid_region", f"{region!r} is no grid region of the table", f"Write one of {', '.join(dict.fromkeys(regions.values()))}.")
-        for row, region in rows.drop_nulls("grid_region").select("_row", "grid_region").iter_rows() if _folded(region) not in regions
+        for row, region in rows.drop_nulls("grid_region").select("_row", "grid_region").iter_rows() if folded(region) not in regions
     ]
     problems += [
         (row, "carrier", "the cell is empty", "Write the carrier; a row without one gives process_t only.")
@@ -114,14 +114,10 @@ def _of_year(rows: pl.DataFrame, year: int) -> pl.DataFrame:
     return rows.filter(pl.col("period").str.slice(0, 4) == f"{year:04}")
 
 
-def _folded(text: str) -> str:
-    return text.strip().lower()
-
-
 def _regions(factors: pl.DataFrame) -> dict[str, str]:
     """What a grid region may be called: its code or its Chinese name."""
     rows = factors.filter(pl.col("region").is_not_null()).select("region", "region_zh").unique(maintain_order=True).iter_rows()
-    return {_folded(name): code for code, zh in rows for name in (code, zh) if name is not None}
+    return {folded(name): code for code, zh in rows for name in (code, zh) if name is not None}
 
 
 def _emitted(rows: pl.DataFrame, factors: pl.DataFrame, year: int, media: Sequence[str]) -> pl.DataFrame:

@@ -139,6 +139,11 @@ def number(of: str | pl.Expr) -> pl.Expr:
     return value.round_sig_figs(SIGNIFICANT_DIGITS).cast(pl.String()).str.strip_suffix(".0")
 
 
+def folded(text: str) -> str:
+    """A name as it is compared: without spaces around it, in lower case."""
+    return text.strip().lower()
+
+
 def _with_cells(rows: pl.DataFrame, asked: Sequence[Parameter]) -> pl.DataFrame:
     """Add each parameter as it was written (`_text_NAME`) and as number or value (`_cell_NAME`), null where it is neither."""
     cells = []

@@ -8,7 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from config import schemas
-from monitors.corrections import SIGNIFICANT_DIGITS, number
+from monitors.corrections import SIGNIFICANT_DIGITS, folded, number
 from monitors.limits import unit_factor, with_days
 
 CONSUMPTION_UNIT: Final = "kWh/t"
@@ -97,7 +97,7 @@ def misfits(products: pl.DataFrame, steps: pl.DataFrame) -> list[tuple[int, str,
         elif kind in ("class", "grade"):
             column = _category_column(kind)
             known = {code for scheme, code in names if scheme == row["scheme"]}
-            if row[column] is not None and _folded(row[column]) not in known:
+            if row[column] is not None and folded(row[column]) not in known:
                 problems.append((at, column, f"{row[column]!r} is no {kind} of {row['scheme']}", f"Write one of {', '.join(sorted(known))}."))
         elif kind == "consumption" and (row["actual"] is not None or row["value"] is not None):
             unit = row["unit"]
@@ -111,14 +111,10 @@ def _category_column(kind: str) -> str:
     return "catalogue_class" if kind == "class" else "grade"
 
 
-def _folded(text: str) -> str:
-    return text.strip().lower()
-
-
 def _categories(steps: pl.DataFrame) -> dict[tuple[str, str], str]:
     """What a class or grade may be called: its code or its Chinese name."""
     rows = steps.filter(pl.col("category").is_not_null()).select("scheme", "category", "name_zh").iter_rows()
-    return {(scheme, _folded(name)): code for scheme, code, zh in rows for name in (code, zh)}
+    return {(scheme, folded(name)): code for scheme, code, zh in rows for name in (code, zh)}
 
 
 def _with_edition(rows: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
@@ -184,7 +180,7 @@ def _measured(rows: pl.DataFrame, names: Mapping[tuple[str, str], str]) -> pl.Da
     measure = pl.when(by_excess).then(excess).when(by_consumption).then(pl.coalesce(figure * factors, pl.col("_threshold") * (1 + excess)))
     rows = rows.with_columns(_category=category, _measure=measure.round_sig_figs(SIGNIFICANT_DIGITS))
     called = rows.select("scheme", "_category").unique()
-    codes = [names.get((scheme, _folded(name))) if name is not None else None for scheme, name in called.iter_rows()]
+    codes = [names.get((scheme, folded(name))) if name is not None else None for scheme, name in called.iter_rows()]
     rows = rows.join(called.with_columns(_code=pl.Series(codes, dtype=pl.String())), on=["scheme", "_category"], how="left",
                      nulls_equal=True, maintain_order="left")
     reason = (
