@@ -1,4 +1,4 @@
-"""Memory that was freed stays with the process for a while: asking the kernel for it again costs a third of what the core takes."""
+"""Memory that was freed stays with the process for a while: the core asks for columns of some MB all the time."""
 
 import ctypes
 from typing import Final
