@@ -122,16 +122,17 @@ def position_of(register_key: pl.Series, keys: pl.Series) -> pl.Series:
     return table.gather(place if inside.all() else place.set(~inside, None))
 
 
-def chunks(position: pl.Series, registers: int, span: int) -> Iterator[tuple[int, int]]:
-    """Ranges of positions with a bounded number of readings, each of which fits into one Int64 axis."""
+def chunks(position: pl.Series, registers: int, span: int, most: int | None = None) -> Iterator[tuple[int, int]]:
+    """Ranges of positions with at most so many readings (None: CHUNK_READINGS), each of which fits into one Int64 axis."""
+    most = CHUNK_READINGS if most is None else most
     widest = 2**62 // span
-    if len(position) <= CHUNK_READINGS and registers <= widest:
+    if len(position) <= most and registers <= widest:
         yield 0, registers
         return
     counts = pl.DataFrame({"position": position}).group_by("position").len().sort("position")
     first = held = 0
     for place, count in counts.iter_rows():
-        if place > first and (held + count > CHUNK_READINGS or place - first >= widest):
+        if place > first and (held + count > most or place - first >= widest):
             yield first, place
             first, held = place, 0
         held += count

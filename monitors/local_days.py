@@ -1,6 +1,6 @@
 """The local days of many instants: arithmetic where all days are equally long, which is much quicker than a calendar for each."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import cast
 
 import polars as pl
@@ -28,3 +28,15 @@ def local_days(instants: pl.Series, zone: str) -> pl.Series:
     widths = bounds.diff().drop_nulls()
     day = (at - bounds[0]) // int(widths[0]) if (widths == widths[0]).all() else bounds.search_sorted(at, side="right").cast(pl.Int64) - 1
     return (day + (date(first - 1, 1, 1) - _EPOCH).days).cast(pl.Int32).cast(pl.Date).set(instants.is_null(), None)
+
+
+def day_of(column: str, zone: str) -> pl.Expr:
+    """The local day of an instant."""
+    return pl.col(column).dt.convert_time_zone(zone).dt.date()
+
+
+def day_start(day: pl.Expr, zone: str) -> pl.Expr:
+    """The instant at which a local day starts."""
+    midnight = day.cast(pl.Datetime("us"))
+    there = (at.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null") for at in (midnight, midnight + timedelta(hours=1)))
+    return pl.coalesce(there).dt.convert_time_zone("UTC")  # where the clock skips midnight the day starts at 1:00

@@ -20,7 +20,7 @@ RULES: Final = (
     "stopped_plant", "just_under_limit", "night_load", "copied_readings", "energy_per_output", "output_value_per_energy", "tax_per_energy",
     "energy_against_bills", "power_and_steam_per_fuel",
 )
-COPIED: Final = "copied_pattern"  # rule of monitors/vee.py
+COPIED: Final = "copied_pattern"  # rule of monitors/vee_rules.py
 BILL: Final = "bill"
 POWER_AND_STEAM: Final = ("electricity", "heat", "steam_low_pressure")
 LISTED: Final = 5  # registers that are named where many cannot be judged

@@ -19,7 +19,8 @@ import polars as pl
 
 from config.schemas import PERIOD_VERDICT, conform, empty
 from config.units import factor
-from monitors.vee import bounds, day_of, day_start
+from monitors.local_days import day_of, day_start
+from monitors.vee_bounds import bounds
 
 PERIOD_RULES: Final = ("tariff_sum", "sub_meter", "energy_per_output", "day_against_month", "day_start")
 COVERED_AT_LEAST: Final = 0.99  # less of a day known: registers cannot be compared over it
@@ -146,7 +147,7 @@ def day_starts(edges: pl.DataFrame, registers: pl.DataFrame, rules: pl.DataFrame
     """PERIOD_VERDICT of `day_start`, one for each register and local day with a reading: how far the nearest one is from the day's start.
 
     Args:
-        edges: the counted readings at the edges of days, as `vee.day_edges` gives them.
+        edges: the counted readings at the edges of days, as `vee_days.day_edges` gives them.
         registers: REGISTER.
         rules: VEE_RULE.
         zone: the place whose days are meant.

@@ -16,7 +16,7 @@ from config.schemas import INSTANT
 from monitors.completeness import received_runs
 from monitors.data_quality import Level
 from monitors.reach import REACH
-from monitors.vee import LOOK_BACK
+from monitors.vee_rules import LOOK_BACK
 from pipeline import quality
 from pipeline.evaluate import evaluated
 from pipeline.roll import Roller

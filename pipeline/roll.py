@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 import polars as pl
 
 from config import calendar
-from monitors import formulas, vee
+from monitors import formulas, vee_bounds, vee_days
 from monitors.completeness import received_runs
 from monitors.data_quality import arrivals
 from monitors.editing import confirmed, edited, effects, filled
@@ -98,7 +98,7 @@ class Roller:
         days, before, zone = site.derived.days("daily"), rolled_with(site.ledger), site.settings.site.zone
         changed = changed_days(before, rows, days, zone)
         if days and not (before.rules.equals(rows.rules) and before.registers.equals(rows.registers)):
-            bounds = changed_bounds(vee.bounds(before.registers, before.rules), vee.bounds(rows.registers, rows.rules))
+            bounds = changed_bounds(vee_bounds.bounds(before.registers, before.rules), vee_bounds.bounds(rows.registers, rows.rules))
             changed = pl.concat([changed, days_of(bounds, days[0], days[-1], zone)]).unique()
         if changed.height:
             site.ledger.mark_dirty(self._with_neighbours(changed), at_once=True)
@@ -267,9 +267,9 @@ class Roller:
                 rows = filled(rows, gaps, estimates, grain, zone)
             tables[table] = rows.with_columns(day=own)
         tables["flags"] = pl.concat([done.flags, look.replaced]).with_columns(day=own)
-        edges = vee.day_edges(look.given, look.aside, zone=zone)
+        edges = vee_days.day_edges(look.given, look.aside, zone=zone)
         tables["ranges"] = _with_results(day_ranges(done), tables["hourly"], tables["flags"]).drop("grounds").join(
-            vee.grounds(edges, look.aside, rows_of.registers, zone=zone), on=_DAY, how="left", maintain_order="left",
+            vee_days.grounds(edges, look.aside, rows_of.registers, zone=zone), on=_DAY, how="left", maintain_order="left",
         )
         self._redone.append(redone)  # what follows by a formula may be another one where the hours are the same
         came = judged = redone
@@ -320,7 +320,7 @@ class Roller:
             judged = pl.DataFrame({"register_key": states}).join(days.select(pl.col("day").unique()), how="cross")
             aside, those = pl.concat([look.aside.filter(mine), found.set_aside]), self._of(states.to_list())
             readings = look.given.filter(mine)
-            edges = vee.day_edges(readings, aside, zone=zone)
+            edges = vee_days.day_edges(readings, aside, zone=zone)
             self._wait(validate(self.site, readings, aside, edges, those.registers, those.events, judged), judged)
 
     def _differing(self, days: pl.DataFrame, ranges: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import polars as pl
 
 from config import calendar, tables
 from config.schemas import WINDOW, conform
-from monitors import vee, vee_periods
+from monitors import local_days, vee, vee_history, vee_periods, vee_rules
 from pipeline.site import Site
 from store.derived import Table
 
@@ -36,7 +36,7 @@ def validate(
         site: its derived table `history` is read.
         readings: READING of those days whole, with what the interval rules look at on either side.
         set_aside: SET_ASIDE, what the interval rules and edits do not count of them.
-        edges: the counted readings at the edges of days, as `vee.day_edges` gives them.
+        edges: the counted readings at the edges of days, as `vee_days.day_edges` gives them.
         registers: REGISTER of these registers.
         events: EVENT.
         days: register_key, day: what is computed again.
@@ -48,15 +48,15 @@ def validate(
         return {}
     zone, rules = site.settings.site.zone, rules_of(site)
     first, last = days.select(pl.col("day").min(), pl.col("day").max().alias("last")).row(0)
-    reach = timedelta(days=vee.LOOK_BACK)
+    reach = timedelta(days=vee_rules.LOOK_BACK)
     keys = days["register_key"].unique()
     kept = site.derived.read("history", first - reach, last + reach).filter(pl.col("register_key").is_in(keys.implode())).collect()
     stood, others = kept.join(days, on=_DAY, how="semi"), kept.join(days, on=_DAY, how="anti")
     done = vee.validated(readings, registers, events, rules, set_aside, others, days, zone=zone)
-    later = vee.looking_back(stood, done.history, others, registers)
+    later = vee_history.looking_back(stood, done.history, others, registers)
     if later.height:
         site.ledger.mark_dirty(later, at_once=True)
-    starts = vee_periods.day_starts(edges, registers, rules, zone=zone).with_columns(day=vee.day_of("start", zone))
+    starts = vee_periods.day_starts(edges, registers, rules, zone=zone).with_columns(day=local_days.day_of("start", zone))
     return {"verdicts": done.failed, "verdict_counts": done.counts, "history": done.history, "day_starts": starts}
 
 
@@ -85,5 +85,5 @@ def balance(site: Site, days: pl.DataFrame) -> None:
     if shown:
         span = calendar.day_span(first, zone)[0], calendar.day_span(last, zone)[1]
         found.append(vee_periods.tariff_sums(site.readings().span(shown, *span), registers, tariffs, rules, zone=zone))
-    rows = pl.concat(found).with_columns(day=vee.day_of("start", zone))
+    rows = pl.concat(found).with_columns(day=local_days.day_of("start", zone))
     site.derived.replace("balances", rows.join(totals, on=_DAY, how="semi"), totals)

@@ -10,7 +10,7 @@ import typer
 from config import tables
 from config.errors import Problem
 from config.schemas import BALANCE, EVENT, HISTORY, READING, READING_QUALITY, REGISTER, VEE_RULE, conform, empty
-from monitors import vee, vee_periods
+from monitors import vee, vee_bounds, vee_days, vee_periods
 from portal.cli.calc import (
     _NAMES,
     DEFAULT_ZONE,
@@ -44,7 +44,7 @@ RULES: Final = (
     Column("rule", "text", "name of the rule", allowed=tuple(row.rule for row in SHIPPED)),
     Column("low", "number", "lower bound; empty: as shipped", required=False, unit="the rule's"),
     Column("high", "number", "upper bound; empty: as shipped", required=False, unit="the rule's"),
-    Column("severity", "text", "how bad it is; empty: as shipped", required=False, allowed=vee.SEVERITIES),
+    Column("severity", "text", "how bad it is; empty: as shipped", required=False, allowed=vee_bounds.SEVERITIES),
     Column("enabled", "flag", "whether it is asked; empty: yes", required=False),
     *VALIDITY, *KNOWN,
 )
@@ -67,7 +67,7 @@ MONTH_FIGURES: Final = (
 VERDICTS: Final = (
     *READINGS,
     Column("verdict", "text", "unknown: no rule is broken, but some could not be judged", allowed=("passed", "failed", "unknown")),
-    Column("severity", "text", "the worst of the broken rules", required=False, allowed=vee.SEVERITIES),
+    Column("severity", "text", "the worst of the broken rules", required=False, allowed=vee_bounds.SEVERITIES),
     Column("broken_rules", "text", "names of all rules that the reading broke"),
     Column("unknown_rules", "text", "names of the rules that could not be judged"),
     Column("unit_factor", "number", "rule unit_scale: by what the value would have to be divided to be as before", required=False),
@@ -82,7 +82,7 @@ PERIODS: Final = (
     Column("measure", "number", "what is bounded: a ratio, steps of resolution, or seconds", nullable=True),
     Column("low", "number", "lower bound", nullable=True),
     Column("high", "number", "upper bound", nullable=True),
-    Column("severity", "text", "of a failed one", nullable=True, allowed=vee.SEVERITIES),
+    Column("severity", "text", "of a failed one", nullable=True, allowed=vee_bounds.SEVERITIES),
     Column("verdict", "text", "unknown: column missing says why", allowed=("passed", "failed", "unknown")),
     Column("missing", "text", "what was missing to judge", nullable=True),
     Column("checked", "number", "instants, parts or days compared", nullable=True),
@@ -138,7 +138,7 @@ def validate_command(
     bounds = pl.concat([tables.vee_rules(zone=days_of), own])
     daily, aside, _flags = _consumption(shown, which, happened, "day", days_of)
     done = vee.validated(shown, which, happened, bounds, aside, empty(HISTORY), zone=days_of).verdicts.sort("message")
-    found = [vee_periods.day_starts(vee.day_edges(shown, aside, zone=days_of), which, bounds, zone=days_of)]
+    found = [vee_periods.day_starts(vee_days.day_edges(shown, aside, zone=days_of), which, bounds, zone=days_of)]
     if "balances" in given:
         pairs = conform(given["balances"].frame.with_columns(total_key=keys["total"], part_key=keys["part"]), BALANCE)
         found += [vee_periods.tariff_sums(shown, which, pairs, bounds, zone=days_of), vee_periods.day_sums(daily, which, pairs, bounds)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from config import tables
 from config.schemas import EVENT, HISTORY, READING, REGISTER, SET_ASIDE, VEE_RULE, conform, empty
-from monitors import vee
+from monitors import local_days, vee, vee_bounds, vee_days, vee_rules
 from monitors.intervals import counted, spread
 
 ZONE = "Asia/Shanghai"
@@ -311,7 +311,7 @@ MESSY = pl.concat([series(WRONG), series([WRONG[20]], start=MIDNIGHT + 20 * QUAR
 )
 
 
-@pytest.mark.parametrize("off", [name for name in (*vee.POINT_RULES, *vee.STEP_RULES) if name not in tables.VEE_ALWAYS])
+@pytest.mark.parametrize("off", [name for name in (*vee_rules.POINT_RULES, *vee_rules.STEP_RULES) if name not in tables.VEE_ALWAYS])
 def test_switching_a_rule_off_never_silences_another(off: str) -> None:
     both = [register(max_rate_per_h=rating) for rating in (400.0, None)]
     for registers in both:
@@ -325,8 +325,8 @@ def test_switching_a_rule_off_never_silences_another(off: str) -> None:
 
 
 def test_the_rules_by_which_the_intervals_leave_readings_out_are_those_that_cannot_be_switched_off() -> None:
-    assert set(tables.VEE_ALWAYS) == set(vee.INTERVAL_RULES) - {"negative"}
-    assert set(SHIPPED["rule"]) == {*vee.RULES, "tariff_sum", "sub_meter", "energy_per_output", "day_against_month", "day_start"}
+    assert set(tables.VEE_ALWAYS) == set(vee_rules.INTERVAL_RULES) - {"negative"}
+    assert set(SHIPPED["rule"]) == {*vee_rules.RULES, "tariff_sum", "sub_meter", "energy_per_output", "day_against_month", "day_start"}
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def test_the_most_particular_row_that_is_valid_holds_and_leaves_open_what_it_doe
         conform(pl.DataFrame([{"rule": "rating", "high": 1.1, "medium": "electricity", "source": "x"}]), VEE_RULE),
         own("rating", severity="info"), own("rating", meter="m1", register="main", high=2.0, valid_from=june),
     ])
-    found = vee.bounds(pl.concat([register(1), register(2), register(3, enterprise="F", medium="water")]), rules)
+    found = vee_bounds.bounds(pl.concat([register(1), register(2), register(3, enterprise="F", medium="water")]), rules)
     assert found.select("register_key", "high", "severity", "valid_from").rows() == [
         (1, 1.1, "info", None), (1, 2.0, "info", june), (2, 1.1, "info", None), (3, 1.0, "error", None),
     ]
@@ -377,9 +377,9 @@ def test_screening_says_of_each_reading_what_the_whole_validation_says() -> None
     assert screened.failed.height > 1
     for row in screened.failed.iter_rows(named=True):
         names = whole.filter(message=row["message"])["broken_rules"].item()
-        assert set(row["broken_rules"]) == set(names) & set(vee.POINT_RULES)
+        assert set(row["broken_rules"]) == set(names) & set(vee_rules.POINT_RULES)
     assert whole.filter(pl.col("message").is_in(screened.passed["message"].implode()), pl.col("broken_rules").list.set_intersection(
-        pl.lit(list(vee.POINT_RULES), pl.List(pl.String)),
+        pl.lit(list(vee_rules.POINT_RULES), pl.List(pl.String)),
     ).list.len() > 0).is_empty()
 
 
@@ -401,7 +401,7 @@ def test_the_order_of_rows_and_the_size_of_chunks_change_nothing(random: Any, ch
     order = list(range(readings.height))
     random.shuffle(order)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vee, "CHUNK_READINGS", chunk)
+        patch.setattr(vee_days, "CHUNK_READINGS", chunk)
         assert judged(readings[order], registers).equals(expected)
 
 
@@ -420,7 +420,7 @@ def test_a_day_judged_alone_with_the_history_of_those_before_gets_the_same_verdi
         window = readings.filter(pl.col("read_at").is_between(start - 30 * QUARTER, start + 126 * QUARTER))
         alone = vee.validated(window, registers, empty(EVENT), SHIPPED, aside, whole.history.filter(pl.col("day") != day), asked, zone=ZONE)
         assert alone.history.equals(whole.history.filter(day=day))
-        assert alone.verdicts.equals(whole.verdicts.filter(vee.day_of("read_at", ZONE) == day))
+        assert alone.verdicts.equals(whole.verdicts.filter(local_days.day_of("read_at", ZONE) == day))
 
 
 def test_counts_add_up_to_the_verdicts_by_day() -> None:

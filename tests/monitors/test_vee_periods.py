@@ -12,7 +12,7 @@ import zstandard
 
 from config import tables
 from config.schemas import BALANCE, INTERVAL, READING, REGISTER, SET_ASIDE, VEE_RULE, conform, empty
-from monitors import vee, vee_periods
+from monitors import vee_days, vee_periods
 
 ZONE = "Asia/Shanghai"
 MIDNIGHT = datetime(2025, 2, 28, 16, tzinfo=UTC)  # 1 March in Shanghai
@@ -37,7 +37,7 @@ def shown(rows: Mapping[tuple[int, datetime], float]) -> pl.DataFrame:
 
 
 def day_starts(readings: pl.DataFrame, aside: pl.DataFrame, declared: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
-    return vee_periods.day_starts(vee.day_edges(readings, aside, zone=ZONE), declared, rules, zone=ZONE)
+    return vee_periods.day_starts(vee_days.day_edges(readings, aside, zone=ZONE), declared, rules, zone=ZONE)
 
 
 def daily(*quantities: float | None, covered: float = 1.0, days: int = 1) -> pl.DataFrame:

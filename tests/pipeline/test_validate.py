@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from monitors import vee
+from monitors import vee_bounds, vee_days
 from monitors.intervals import counted
 from pipeline.roll import Roller
 from pipeline.settle import Settler
@@ -35,7 +35,7 @@ def judge(site: Site, days: pl.DataFrame) -> None:
         readings = site.readings().span(keys, start, start + timedelta(days=1), pad=100)
         aside = counted(readings, registers.filter(chosen), events.filter(chosen), zone=zone).set_aside
         own = days.filter(pl.col("day") == day)
-        edges = vee.day_edges(readings, aside, zone=zone)
+        edges = vee_days.day_edges(readings, aside, zone=zone)
         for table, rows in validate(site, readings, aside, edges, registers.filter(chosen), events.filter(chosen), own).items():
             site.derived.replace(table, rows.join(own, on=["register_key", "day"], how="semi"), own)
     balance(site, days)
@@ -153,11 +153,11 @@ def test_the_registers_own_rules_and_balances_count_with_their_dates(site, deliv
 
 def test_a_changed_bound_is_told_with_the_time_in_which_it_holds(site):
     registers = site.register.registers()
-    before = vee.bounds(registers, rules_of(site))
+    before = vee_bounds.bounds(registers, rules_of(site))
     at = [datetime(2025, 1, day, 16, tzinfo=UTC) for day in (1, 2)]
     row = {"enterprise": ENTERPRISE, "meter": "E-1", "rule": "rating", "high": 2.0, "valid_from": at[0], "valid_to": at[1]}
     site.register.apply({"rule": pl.DataFrame([row])}, by="test", known_from=KNOWN_FROM)
-    changed = changed_bounds(before, vee.bounds(registers, rules_of(site)))
+    changed = changed_bounds(before, vee_bounds.bounds(registers, rules_of(site)))
     furnace = site.register.names().filter(meter="E-1")["register_key"].item()
     assert changed["register_key"].unique().to_list() == [furnace]
     assert (at[0], at[1]) in changed.select("start", "end").rows()
