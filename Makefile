@@ -16,6 +16,8 @@ INPUTS := $(VENV)/.uv pyproject.toml constraints.txt
 DEBIAN_PACKAGES ?= mosquitto chromium fonts-noto-cjk strace libfaketime
 # Passed on: make test ARGS="tests/store -x", make demo ARGS="--seconds 30 --no-browser --json"
 ARGS ?=
+# Processes that share the test files, each file whole in one of them; -n 0 in ARGS for one.
+WORKERS := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # Of make soak.
 SECONDS ?= 3600
 SEED ?= $(shell date +%s)
@@ -32,7 +34,7 @@ demo: $(VENV)/.demo ## show a demo park on this machine and print the address of
 
 test: $(VENV)/.test ## install what tests need (Debian packages too where apt may be used) and run all tests
 	@$(BIN)/python tools/debian.py $(DEBIAN_PACKAGES)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 soak: $(VENV)/.test ## break everything in random order for an hour (SECONDS=600 SEED=7 RATE=100) and do the balances at the end
 	@$(BIN)/python tools/debian.py $(DEBIAN_PACKAGES)
