@@ -7,9 +7,9 @@ from typing import Any, Final
 Node = tuple[str, str]  # kind, name
 WIDTH: Final = 1160.0
 HEIGHT: Final = 440.0
-_MARGIN: Final = 170.0  # for the labels on both sides
+_MARGIN: Final = 230.0  # for the labels on both sides
 _NODE: Final = 14.0
-_GAP: Final = 22.0  # between nodes of a column: two lines of text
+_GAP: Final = 22.0  # between nodes of a column: a line of text
 _THINNEST: Final = 0.75
 
 

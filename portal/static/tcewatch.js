@@ -16,7 +16,7 @@ function draw(plot) {
     tooltip: { trigger: "axis", renderMode: "richText", confine: true, textStyle: { fontSize: 12 } },
     xAxis: { type: "category", data: periods, axisLabel: { fontSize: 11, formatter: (period) => period.slice(5) } },
     yAxis: units.map((unit, at) => ({
-      type: "value", name: unit, position: at ? "right" : "left", nameTextStyle: { fontSize: 11 }, axisLabel: { fontSize: 11 }, splitLine: { show: !at },
+      type: "value", name: unit, position: at ? "right" : "left", nameTextStyle: { fontSize: 11, align: at ? "right" : "left" }, axisLabel: { fontSize: 11 }, splitLine: { show: !at },
     })),
     series: series.map((one) => ({
       type: "bar", name: one.name, stack: one.stack, data: one.values, yAxisIndex: units.indexOf(one.unit), barMaxWidth: 18,
@@ -34,6 +34,8 @@ function setStale(stale) {
 
 document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll("[data-chart]").forEach(draw);
+  const nav = document.querySelector(".top nav"), here = nav?.querySelector("[aria-current]");
+  if (here) nav.scrollLeft = here.offsetLeft - nav.offsetLeft - 10; // on a phone the pages stand in one line that scrolls
   document.addEventListener("htmx:error", () => setStale(true));
   document.addEventListener("htmx:after:request", (event) => setStale((event.detail?.ctx?.response?.status ?? 200) >= 500));
 });
