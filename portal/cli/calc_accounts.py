@@ -279,7 +279,7 @@ def _converted(quantities: str, coefficients: str | None, as_of: str | None) -> 
         rows = read["quantities"]
         more = pl.col("new_renewable_ratio") > pl.col("renewable_ratio").fill_null(0.0)
         return [
-            *((*_order(read["coefficients"]), *_far(read["coefficients"])) if coefficients else ()),
+            *((*_order(read["coefficients"]), *_far(read["coefficients"]), *_two_coefficients(read["coefficients"])) if coefficients else ()),
             *above_one(rows, "covered_ratio", "estimated_ratio", "renewable_ratio"),
             *at(rows, more, "new_renewable_ratio", "is above renewable_ratio", "It is the newly added part of it"),
             *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, law_of(read))),
@@ -292,6 +292,10 @@ def _converted(quantities: str, coefficients: str | None, as_of: str | None) -> 
 def _far(table: Table) -> list[Problem]:
     reference = tables.coefficients()
     return [Problem(table.where(row, "kgce_per_unit"), what, remedy) for row, what, remedy in tables.far_from_reference(table.frame, reference)]
+
+
+def _two_coefficients(table: Table) -> list[Problem]:
+    return twice(table, ["carrier", "basis", "known_from", "valid_from"], "Keep one: of two coefficients from the same day on none can be chosen")
 
 
 def _taken_off_twice(energy_rows: pl.DataFrame) -> list[str]:

@@ -86,10 +86,23 @@ def test_brought_coefficients_fill_the_equivalent_basis(tmp_path: Path) -> None:
 
 def test_a_brought_coefficient_in_another_unit_than_it_says_is_refused_with_its_row(tmp_path: Path) -> None:
     row = {"carrier": "electricity", "basis": "equivalent", "unit": "kWh", "valid_from": "2025-01-01", "source": "rate of 2024"}
-    rates = write(tmp_path / "c.csv", [row | {"kgce_per_unit": 0.3, "valid_to": "2026-01-01"}, row | {"kgce_per_unit": 302.0, "valid_to": None}])
+    next_year = {"kgce_per_unit": 302.0, "valid_from": "2026-01-01", "valid_to": None}
+    rates = write(tmp_path / "c.csv", [row | {"kgce_per_unit": 0.3, "valid_to": "2026-01-01"}, row | next_year])
     told = problems("energy", "--quantities", write(tmp_path / "q.csv", USED), "--coefficients", rates, "--out", tmp_path / "e.csv")
     assert [each.split(":")[0] for each in told] == ["c.csv row 3 column kgce_per_unit"]
     assert not (tmp_path / "e.csv").exists()
+
+
+def test_two_brought_coefficients_from_the_same_day_are_refused_and_from_two_days_each_has_its_own(tmp_path: Path) -> None:
+    row = {"carrier": "electricity", "basis": "equivalent", "unit": "kWh", "kgce_per_unit": 0.30, "valid_from": "2025-01-01", "source": "rate"}
+    used = write(tmp_path / "q.csv", [USED[0] | {"period": "2025-06"}, USED[0] | {"period": "2025-07"}])
+    twice = write(tmp_path / "twice.csv", [row, row | {"kgce_per_unit": 0.31}])
+    assert "twice.csv row 3 column valid_from: stands a second time" in problems(
+        "energy", "--quantities", used, "--coefficients", twice, "--out", tmp_path / "e.csv",
+    )[0]
+    once = write(tmp_path / "once.csv", [row, row | {"kgce_per_unit": 0.31, "valid_from": "2025-07-01"}])
+    calc("energy", "--quantities", used, "--coefficients", once, "--out", tmp_path / "e.csv")
+    assert read(tmp_path / "e.csv")["equivalent_tce"].to_list() == [pytest.approx(64_026.0), pytest.approx(66_160.2)]
 
 
 def test_bad_quantities_are_listed_with_file_row_and_column_and_nothing_is_written(tmp_path: Path) -> None:
