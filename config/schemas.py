@@ -213,7 +213,7 @@ ENERGY_BALANCE: Final = pl.Schema({  # energy of an enterprise and period: suppl
     "process": pl.String(), "product": pl.String(), "carrier": pl.String(),  # a null carrier: all of them
     "quantity": pl.Float64(), "unit": pl.String(), "calorific_tce": pl.Float64(), "equivalent_tce": pl.Float64(),
     "known_by": pl.String(),  # given; difference: nothing is measured there, it is what the other rows leave; sum
-    "missing": pl.String(),
+    "missing": pl.String(), "missing_zh": pl.String(),
 })
 ENERGY_LINK: Final = pl.Schema({  # the same as flows from node to node; a node is a kind and a name
     "enterprise": pl.String(), "period": pl.String(),
@@ -374,7 +374,7 @@ WARNING: Final = pl.Schema({  # a goal against what was used, as of a day
     "forecast": pl.Float64(), "forecast_low": pl.Float64(), "forecast_high": pl.Float64(), "forecast_colour": pl.String(),
     "forecast_reason": pl.String(), "forecast_reason_zh": pl.String(),
     "consequence": pl.String(), "consequence_zh": pl.String(),  # of the colour, where a document names one
-    "missing": pl.String(), "source": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
+    "missing": pl.String(), "missing_zh": pl.String(), "source": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
 })
 BUDGET_MONTH: Final = pl.Schema({  # a month of the running year of what a budget measures: known, then forecast
     "subject": pl.String(), "measure": pl.String(), "period": pl.String(), "value": pl.Float64(), "known": pl.Boolean(),
@@ -572,13 +572,14 @@ ACCESS: Final = pl.Schema({  # whether the plant-level data of a medium come fro
     "state": pl.String(),  # online, not_delivering, no_meter, not_used, unknown
     "meters": pl.UInt32(), "lacking": pl.String(),  # plant-level meters; those that do not deliver, or the media without a meter
     "undeclared": pl.Boolean(),  # metered, but not in the declared list
-    "missing": pl.String(),
+    "missing": pl.String(), "lacking_zh": pl.String(), "missing_zh": pl.String(),
 })
 ACCESS_SHARE: Final = pl.Schema({  # of a park's enterprises that use a medium, how many are on line
     "park": pl.String(), "members": pl.String(), "medium": pl.String(), "enterprises": pl.UInt32(), "online": pl.UInt32(), "unknown": pl.UInt32(),
     "share_ratio": pl.Float64(),  # null while one of them is unknown
     "at_least_ratio": pl.Float64(), "at_most_ratio": pl.Float64(),  # were all the unknown ones off line, or on line
-    "goal_ratio": pl.Float64(), "meets": pl.Boolean(), "missing": pl.String(), "source": pl.String(), "confidence": pl.String(),
+    "goal_ratio": pl.Float64(), "meets": pl.Boolean(), "missing": pl.String(), "missing_zh": pl.String(),
+    "source": pl.String(), "confidence": pl.String(),
 })
 PROJECT: Final = pl.Schema({  # a new plant, from its approval to its operation
     "project": pl.String(), "enterprise": pl.String(), "park": pl.String(), "name_zh": pl.String(), "name_en": pl.String(),
@@ -604,11 +605,11 @@ PROJECT_STATE: Final = pl.Schema({  # a project on a day
     "reclaim_due": pl.Boolean(),  # not begun in time, and some quota is left
     "standard": pl.String(), "edition": pl.String(), "level": pl.String(), "level_1": pl.Float64(), "advanced": pl.Boolean(),
     "required_level": pl.Int8(), "required_by": pl.String(), "meets_required": pl.Boolean(),  # which level a document asks for
-    "derivation": pl.String(), "derivation_zh": pl.String(), "limit_source": pl.String(), "missing": pl.String(),
+    "derivation": pl.String(), "derivation_zh": pl.String(), "limit_source": pl.String(), "missing": pl.String(), "missing_zh": pl.String(),
 })
 EXPECTED_ENERGY: Final = pl.Schema({  # what a project that does not operate yet will add in a month
     "project": pl.String(), "enterprise": pl.String(), "park": pl.String(), "state": pl.String(), "period": pl.String(),
-    "calorific_tce": pl.Float64(), "equivalent_tce": pl.Float64(), "missing": pl.String(), "source": pl.String(),
+    "calorific_tce": pl.Float64(), "equivalent_tce": pl.Float64(), "missing": pl.String(), "missing_zh": pl.String(), "source": pl.String(),
 })
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import polars as pl
 
 from config import schemas
+from config.phrases import with_chinese
 from config.units import FIVE_MEDIA
 
 ALL: Final = "all"
@@ -59,7 +60,7 @@ def access(members: pl.DataFrame, declared: pl.DataFrame, points: pl.DataFrame) 
     )
     order = pl.Enum([*FIVE_MEDIA, ALL])
     both = pl.concat([schemas.conform(rows, schemas.ACCESS), schemas.conform(_together(rows), schemas.ACCESS)])
-    return both.sort("park", "enterprise", pl.col("medium").cast(order))
+    return both.sort("park", "enterprise", pl.col("medium").cast(order)).pipe(with_chinese, "lacking").pipe(with_chinese)
 
 
 def shares(rows: pl.DataFrame, goals: pl.DataFrame, regions: pl.DataFrame, on: date) -> pl.DataFrame:
@@ -107,7 +108,7 @@ def shares(rows: pl.DataFrame, goals: pl.DataFrame, regions: pl.DataFrame, on: d
         meets=pl.when(low >= goal).then(statement=True).when(high < goal).then(statement=False),
         missing=pl.concat_str(reasons, separator="; ", ignore_nulls=True),
     ).with_columns(missing=pl.when(pl.col("missing") != "").then("missing"))
-    return schemas.conform(table, schemas.ACCESS_SHARE).sort("park", "members", pl.col("medium").cast(pl.Enum([*FIVE_MEDIA, ALL])))
+    return schemas.conform(with_chinese(table), schemas.ACCESS_SHARE).sort("park", "members", pl.col("medium").cast(pl.Enum([*FIVE_MEDIA, ALL])))
 
 
 def _together(rows: pl.DataFrame) -> pl.DataFrame:

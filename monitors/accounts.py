@@ -5,6 +5,7 @@ from typing import Final
 import polars as pl
 
 from config import schemas
+from config.phrases import with_chinese
 from config.units import factor
 from monitors.energy import WATER, sum_energy
 
@@ -52,7 +53,9 @@ def balance(energy_rows: pl.DataFrame) -> pl.DataFrame:
     return closing.with_columns(
         _block=pl.col("block").replace_strict({name: at for at, name in enumerate(_BLOCKS)}, return_dtype=pl.Int8()),
         _row=pl.col("row").replace_strict({name: at for at, name in enumerate(_ROWS)}, return_dtype=pl.Int8()),
-    ).sort(*_OWNER, "_block", pl.col("carrier").is_null(), "_row", "carrier", "process", "product", nulls_last=True).drop("_block", "_row")
+    ).sort(*_OWNER, "_block", pl.col("carrier").is_null(), "_row", "carrier", "process", "product", nulls_last=True).drop("_block", "_row").pipe(
+        with_chinese
+    )
 
 
 def links(balances: pl.DataFrame) -> pl.DataFrame:

@@ -8,6 +8,7 @@ import polars as pl
 
 from config import schemas
 from config.budgets import LEVEL_PATTERN
+from config.phrases import with_chinese
 from monitors.energy import FRESH_WATER, figures, sum_energy
 
 VALUE_ADDED: Final = "value_added_10k_cny"
@@ -98,8 +99,8 @@ def additions(budgets: pl.DataFrame, expected: pl.DataFrame, parks: pl.DataFrame
         on: the day.
 
     Returns:
-        level, subject, measure, period, expected_tce, expected_missing (project: why), expected_source; a budget that no project concerns has
-        no row. With one project that cannot be told there is no sum.
+        level, subject, measure, period, expected_tce, expected_missing (project: why), expected_missing_zh, expected_source; a budget that no
+        project concerns has no row. With one project that cannot be told there is no sum.
     """
     asked = budgets.select(_BUDGET).unique(maintain_order=True).filter(
         pl.col("measure").is_in(_ADDED), pl.col("period").str.len_chars() <= len("2026-01"),
@@ -120,7 +121,7 @@ def additions(budgets: pl.DataFrame, expected: pl.DataFrame, parks: pl.DataFrame
             pl.format("{}: {}", "project", "missing").filter(unknown).unique(maintain_order=True).str.join("; ")
         ),
         expected_source=pl.col("source").drop_nulls().unique(maintain_order=True).str.join("; "),
-    )
+    ).pipe(with_chinese, "expected_missing")
 
 
 def _inside() -> pl.Expr:

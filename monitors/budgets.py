@@ -19,6 +19,7 @@ import polars as pl
 from config import schemas
 from config.budgets import KINDS, LEVEL_PATTERN, parsed_shares
 from config.calendar import period_days
+from config.phrases import with_chinese
 from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.forecast import forecast
 from monitors.limits import MIN_COVERED_RATIO
@@ -76,7 +77,7 @@ def early_warnings(
     used = used.with_columns(_days_of(used["period"]))
     rows = _judged(_with_figure(rows, used, reported_reductions=reported_reductions), _bounds(rows, rules))
     rows = _with_consequences(_with_forecast(rows, used, on), consequences)
-    said = rows.with_columns(derivation=_derivation(zh=False), derivation_zh=_derivation(zh=True))
+    said = with_chinese(rows).with_columns(derivation=_derivation(zh=False), derivation_zh=_derivation(zh=True))
     return said.sort("_b").select(*schemas.WARNING)
 
 
@@ -292,7 +293,7 @@ def _with_consequences(rows: pl.DataFrame, table: pl.DataFrame | None) -> pl.Dat
 
 
 def _derivation(*, zh: bool) -> pl.Expr:
-    """The judgement as one line: figure, goal, gap, what is needed; what is missing is quoted as it is."""
+    """The judgement as one line: figure, goal, gap, what is needed, what is missing."""
     def say(text: str) -> str:
         return _ZH[text] if zh else text
 
@@ -324,7 +325,7 @@ def _derivation(*, zh: bool) -> pl.Expr:
         .then(pl.lit(say("the figure rose where a reduction is due"))),
         pl.when(known).then(pl.format(say("red above {} %"), _percent("_bound"))),
         pl.when(pl.col("needed_rate").is_not_null()).then(needed),
-        pl.when(~known).then(pl.format(say("missing: {}"), "missing")),
+        pl.when(~known).then(pl.format(say("missing: {}"), "missing_zh" if zh else "missing")),
     ]
     head = pl.format(say("{} {} {} of {}: {}"), "subject", "measure", kind, "period", colour.fill_null("-"))
     return pl.concat_list(head, *pieces).list.drop_nulls().list.join(say("; "))

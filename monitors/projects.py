@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from config import schemas
+from config.phrases import with_chinese
 from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.limits import limits, misfits
 
@@ -56,13 +57,15 @@ def project_states(
         pl.when(pl.col("start_by").is_null() & (pl.col("state") == "approved")).then(pl.lit("no day by which it must begin")),
         pl.when(pl.col("state").is_in(PENDING) & pl.col("approved_calorific_tce").is_null()).then(pl.lit("no approved energy")),
         pl.when(pl.col("state").is_in(PENDING) & pl.col("planned_operation_on").is_null()).then(pl.lit("no planned start of operation")),
-        "_design_missing",
     ]
-    missing = pl.concat_str(reasons, separator="; ", ignore_nulls=True)
+    rows = rows.with_columns(missing=pl.concat_str(reasons, separator="; ", ignore_nulls=True).replace("", None)).pipe(with_chinese)
+    missing = pl.concat_str("missing", "_design_missing", separator="; ", ignore_nulls=True)
+    missing_zh = pl.concat_str("missing_zh", "_design_missing_zh", separator="；", ignore_nulls=True)
     level = pl.col("level").cast(pl.Int8, strict=False)  # none: the worst one
     reached = pl.when(pl.col("advanced").is_not_null()).then((level <= pl.col("required_level")).fill_null(value=False))
     rows = rows.with_columns(
-        missing=pl.when(missing != "").then(missing), meets_required=pl.when(pl.col("required_level").is_not_null()).then(reached),
+        missing=missing.replace("", None), missing_zh=missing_zh.replace("", None),
+        meets_required=pl.when(pl.col("required_level").is_not_null()).then(reached),
     )
     return schemas.conform(rows, schemas.PROJECT_STATE).sort("park", "project")
 
@@ -102,7 +105,7 @@ def expected_energy(states: pl.DataFrame, first: date, last: date, on: date) -> 
     )
     lost = pending.filter(~pl.col("_known")).with_columns(missing=pl.when(pl.col("approved_calorific_tce").is_null()).then(
         pl.lit("no approved energy")).otherwise(pl.lit("no planned start of operation")))
-    return pl.concat([schemas.conform(each, schemas.EXPECTED_ENERGY) for each in (rows, lost)]).sort("park", "project", "period")
+    return pl.concat([schemas.conform(with_chinese(each), schemas.EXPECTED_ENERGY) for each in (rows, lost)]).sort("park", "project", "period")
 
 
 def _months(first: date, last: date) -> Iterator[tuple[str, date, date, int]]:
@@ -138,13 +141,14 @@ def _judged(rows: pl.DataFrame, law: pl.DataFrame, on: date) -> pl.DataFrame:
     given = given.with_columns(_wrong=pl.Series([wrong.get(row) for row in range(given.height)], dtype=pl.String()))
     fits = given.filter(pl.col("_wrong").is_null())
     verdicts = limits(_with_parameters(fits.drop("_wrong")), law, schemas.empty(schemas.CONFIRMATION))
-    said = verdicts.unique("project", keep="first", maintain_order=True).select(
+    no_level = pl.when(pl.col("level_1").is_null()).then(pl.lit("the standard has no level 1")).alias("_none")
+    said = verdicts.unique("project", keep="first", maintain_order=True).with_columns(no_level).pipe(with_chinese, "_none").select(
         "project", *_JUDGED, limit_source="source",
         advanced=pl.when(pl.col("level_1").is_not_null() & pl.col("verdict").is_in(["complies", "exceeds"])).then(pl.col("level") == "1"),
-        _design_missing=pl.coalesce("missing", pl.when(pl.col("level_1").is_null()).then(pl.lit("the standard has no level 1"))),
+        _design_missing=pl.coalesce("missing", "_none"), _design_missing_zh=pl.coalesce("missing_zh", "_none_zh"),
     )
     misfit = given.filter(pl.col("_wrong").is_not_null()).select("project", _design_missing=pl.col("_wrong"))
-    rest = pl.concat([nothing.filter(pl.col("_design_missing").is_not_null()), misfit])
+    rest = pl.concat([nothing.filter(pl.col("_design_missing").is_not_null()), misfit]).pipe(with_chinese, "_design_missing")
     return pl.concat([said, rest], how="diagonal")
 
 

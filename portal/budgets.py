@@ -15,7 +15,9 @@ from pipeline.site import Site
 from portal.scope import Scope
 
 SHAPE: Final = pl.Schema({**WARNING, "unit": pl.String()})
-EXPECTED: Final = pl.Schema({"expected_tce": pl.Float64(), "expected_missing": pl.String(), "expected_source": pl.String()})
+EXPECTED: Final = pl.Schema({
+    "expected_tce": pl.Float64(), "expected_missing": pl.String(), "expected_missing_zh": pl.String(), "expected_source": pl.String(),
+})
 _RANK: Final = {"red": 0, "yellow": 1, "green": 3}  # without a colour: 2
 
 
@@ -36,7 +38,7 @@ def warnings(site: Site, scope: Scope) -> pl.DataFrame:
 def with_expected(site: Site, rows: pl.DataFrame, today: date) -> pl.DataFrame:
     """What `warnings` gave with EXPECTED: what projects that do not operate yet will add from today to the end of the period.
 
-    It is no part of the forecast, which follows from what was used. Empty in all three columns: no project is coming, the period is over,
+    It is no part of the forecast, which follows from what was used. Empty in all of its columns: no project is coming, the period is over,
     or the measure is none that an approval tells.
     """
     last = max((period_days(period)[1] for period in rows["period"].unique()), default=today)

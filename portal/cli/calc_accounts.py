@@ -126,6 +126,7 @@ BALANCED: Final = (
     Column("equivalent_tce", "number", "energy on the equivalent basis, with its sign", unit="tce", nullable=True),
     Column("known_by", "text", "how it is known", allowed=("given", "difference", "sum")),
     Column("missing", "text", "why a basis is empty, or what differs", nullable=True),
+    Column("missing_zh", "text", "the same in Chinese", nullable=True),
 )
 LINKED: Final = (
     ENTERPRISE, PERIOD,

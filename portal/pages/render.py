@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alerts import compose
 from alerts.compose import display, rounded
+from config.phrases import chinese
 from config.units import factor
 from portal.auth import Session
 from portal.context import language_of, portal_of
@@ -49,7 +50,10 @@ def environment(language: Language) -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )
     templates.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]  # added by the extension
-    templates.filters |= {"number": number, "percent": percent, "full": full, "converted": converted, "unit": unit_text, "short": short}
+    templates.filters |= {
+        "number": number, "percent": percent, "full": full, "converted": converted, "unit": unit_text, "short": short,
+        "reason": partial(reason, language),
+    }
     templates.globals |= {"static": static, "word": partial(term, language), "named": partial(named, language)}
     return templates
 
@@ -130,6 +134,15 @@ def age(instant: datetime | None, *, now: datetime, language: Language) -> str:
         if seconds >= 2 * size:
             return f"{int(seconds // size)} {text.upgettext('ago', unit)}"
     return f"{int(seconds)} {text.upgettext('ago', 'second')}" if seconds >= 1 else str(text.ugettext("just now"))
+
+
+def reason(language: Language, said: str | None) -> str:
+    """Why a figure is empty, in the reader's language.
+
+    >>> reason("zh", "no value added"), reason("en", None)
+    ('没有增加值', '')
+    """
+    return chinese(said) if said and language == "zh" else said or ""
 
 
 def named(language: Language, row: Mapping[str, Any], stem: str = "name") -> str:

@@ -68,6 +68,7 @@ def test_without_a_declared_list_nothing_is_known_of_what_is_not_metered() -> No
     found = access(members(a="key"), declared(), points(("a", "electricity", "E-1", True)))
     assert states(found) == {**dict.fromkeys(("coal", "water", "oil", "gas", "all"), "unknown"), "electricity": "online"}
     assert found.filter(medium="coal")["missing"].item() == "no declared list of the media used"
+    assert found.filter(medium="coal")["missing_zh"].item() == "没有申报使用介质清单"
     metered = points(*(("a", medium, medium, True) for medium in FIVE_MEDIA))
     assert set(states(access(members(a="key"), declared(), metered)).values()) == {"online"}
 
@@ -113,6 +114,7 @@ def test_an_enterprise_of_unknown_status_leaves_the_share_between_two_bounds() -
     row = of(park((3, 3), (9, 1), unknown=1), "key")
     assert (row["share_ratio"], row["at_least_ratio"], row["at_most_ratio"], row["meets"]) == (None, 0.75, 1.0, None)
     assert row["missing"] == "of 1 enterprises it is not known whether they are key energy users"
+    assert row["missing_zh"] == "有 1 家企业是否为重点用能单位不明"
     other = of(park((3, 3), (9, 1), unknown=1), "other")
     assert (other["at_least_ratio"], other["at_most_ratio"], other["meets"]) == (0.1, 0.2, None)
     assert of(park((3, 3), (9, 2), unknown=1), "other")["meets"] is True  # 2 of 10 at worst

@@ -134,6 +134,7 @@ def test_an_unknown_part_leaves_its_sums_empty_and_says_why() -> None:
     total = row(found, "supply", "total")
     assert total["calorific_tce"] == pytest.approx(7.143 + 5 * 0.03412)
     assert total["equivalent_tce"] is None
+    assert "heat 没有固定的等价值系数" in total["missing_zh"]
     assert "heat has no fixed equivalent coefficient" in total["missing"]
 
 

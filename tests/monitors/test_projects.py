@@ -1,5 +1,6 @@
 """Projects: each state from its days, the balance of a quota, the design against the advanced level, and the energy that is coming."""
 
+import re
 from datetime import date, timedelta
 from typing import Any
 
@@ -62,6 +63,7 @@ def test_a_quota_is_what_was_granted_less_used_and_reclaimed_until_the_day() -> 
 def test_more_used_than_granted_is_told_and_without_a_grant_nothing_remains_known() -> None:
     (row,) = states({}, quotas=moved(("granted", 100.0, ON), ("used", 101.5, ON)))
     assert (row["remaining_tce"], row["missing"]) == (-1.5, "used and reclaimed are 1.5 tce above what was granted")
+    assert row["missing_zh"] == "已用与收回之和超出授予 1.5 tce"
     (empty,) = states({})
     assert (empty["remaining_tce"], empty["missing"]) == (None, "no grant of quota is entered")
 
@@ -96,6 +98,7 @@ def test_a_design_that_cannot_be_judged_says_why(row: dict[str, Any], why: str) 
     (found,) = states(row, quotas=moved(("granted", 1.0, ON)))
     assert (found["advanced"], found["meets_required"]) == (None, None)
     assert why in found["missing"]
+    assert not re.search("[a-z]{3,} [a-z]{2,}", found["missing_zh"])
 
 
 def test_the_edition_is_that_of_the_day_of_approval() -> None:
