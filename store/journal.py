@@ -17,11 +17,8 @@ settled is missing in its gateways' counts. Where it was the newest one, the nex
 is ever made anew under a name that another process may still have open (SQLite would delete the new one's log by its name).
 """
 
-import hashlib
-import os
 import shutil
 import sqlite3
-import struct
 import sys
 import tempfile
 import threading
@@ -38,6 +35,9 @@ import structlog
 import zstandard
 
 from config.errors import JournalCorruptError, StoreFullError, StoreUnavailableError
+from store import segments
+from store.chain import Break, ChainCheck, ChainWalk
+from store.segments import NO_CHAIN, Row, Tail, chain_value, digest_of, storable, tail_of, version_of
 from store.sqlite import NO_SPACE, DamagedFileError, connect, opened_copy, sync, told, transaction
 
 LIVE, HISTORY = 0, 1  # lanes
@@ -53,37 +53,9 @@ _PARTIAL: Final = ".partial"  # of an archive that is being written
 _UNPACKED: Final = "unpacked-"  # a copy that is being opened
 _LEFT_AFTER_S: Final = 3600.0  # a copy that has not been opened by then never will be
 _BESIDE: Final = ("-wal", "-shm")
-_SKIPPABLE: Final = 0x184D2A50  # magic number of a frame that zstd skips (RFC 8878, 3.1.2)
-_NOTE: Final = struct.Struct("<IIq")  # that frame: magic number, bytes that follow, last id before the segment
-_FRAME_HEADER: Final = 18  # bytes of a zstd frame's header at most
-_LEVEL: Final = 9
 _OPEN_SEGMENTS: Final = 4
-_NO_CHAIN: Final = bytes(32)
-_SCHEMA: Final = """
-    CREATE TABLE origin (previous_id INTEGER NOT NULL, previous_chain BLOB NOT NULL);
-    CREATE TABLE message (
-        id INTEGER PRIMARY KEY, door TEXT NOT NULL, topic TEXT NOT NULL, identity TEXT, content_type TEXT, received_us INTEGER NOT NULL,
-        mid INTEGER NOT NULL, retained INTEGER NOT NULL, lane INTEGER NOT NULL,
-        mqtt_rows INTEGER NOT NULL, -- how many MQTT messages the journal had with this one: the redelivery window counts in them
-        digest BLOB NOT NULL, chain BLOB NOT NULL, payload BLOB NOT NULL);
-    CREATE INDEX redelivered ON message (mid, digest) WHERE mid > 0;
-    CREATE INDEX history ON message (id) WHERE lane = 1;
-    PRAGMA user_version = 2"""
-_VERSION: Final = 2
-_FROM_VERSION_1: Final = """
-    ALTER TABLE message ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;
-    CREATE INDEX history ON message (id) WHERE lane = 1;
-    PRAGMA user_version = 2"""
-_INSERT: Final = (
-    "INSERT INTO message (id, door, topic, identity, content_type, received_us, mid, retained, lane, mqtt_rows, digest, chain, payload) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
 _HEAD_SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS head (segment TEXT NOT NULL, id INTEGER NOT NULL, chain BLOB NOT NULL, mqtt_rows INTEGER NOT NULL)"""
-_FIELDS: Final = "id, door, topic, identity, content_type, payload, received_us, retained, lane"
-_FIELDS_1: Final = _FIELDS.replace("lane", f"{LIVE} AS lane")  # of a segment of version 1
-_Row = tuple[int, str, str, str | None, str | None, bytes, int, int, int]  # _FIELDS
-_canonical = msgspec.json.Encoder().encode  # a JSON array in UTF-8 without spaces
 _log: Final = structlog.get_logger("journal")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -118,32 +90,6 @@ class Message(NamedTuple):
     lane: int = LIVE
 
 
-class Break(NamedTuple):
-    """A place where the journal is not what was written."""
-
-    segment: str  # file name
-    message: int  # first message concerned; 0 where the file cannot be read
-    what: str
-
-
-class ChainCheck(NamedTuple):
-    """What `verify` found."""
-
-    checked: int  # messages looked at
-    broken: tuple[Break, ...]
-
-    @property
-    def intact(self) -> bool:
-        """Whether nothing was found."""
-        return not self.broken
-
-
-class _Tail(NamedTuple):
-    id: int
-    chain: bytes
-    mqtt_rows: int
-
-
 def _without_damaged(method: Callable[Concatenate["Journal", _P], _R]) -> Callable[Concatenate["Journal", _P], _R]:
     """The method, begun again each time that it has met a damaged segment, which is set aside."""
     @wraps(method)
@@ -176,7 +122,7 @@ class Journal:
             with self._told(_HEAD), transaction(self._head) as head:
                 head.execute(_HEAD_SCHEMA)
                 if not head.execute("SELECT 1 FROM head").fetchone():
-                    head.execute("INSERT INTO head VALUES ('', 0, ?, 0)", (_NO_CHAIN,))
+                    head.execute("INSERT INTO head VALUES ('', 0, ?, 0)", (NO_CHAIN,))
                 self._meet_segments()
         except BaseException:
             self.close()
@@ -208,9 +154,9 @@ class Journal:
             last_id, chain, mqtt_rows = tail
             for arrival in arrivals:
                 door, topic, identity, content_type, payload, received_at, mid, dup, retained, lane = arrival
-                topic = _storable(topic)
-                identity, content_type = identity and _storable(identity), content_type and _storable(content_type)
-                digest = _digest(topic, payload)
+                topic = storable(topic)
+                identity, content_type = identity and storable(identity), content_type and storable(content_type)
+                digest = digest_of(topic, payload)
                 is_mqtt = door == "mqtt" and mid > 0
                 if dup and is_mqtt:
                     known = fresh.get((mid, digest)) or self._find(mid, digest, mqtt_rows - REDELIVERY_WINDOW)
@@ -221,19 +167,14 @@ class Journal:
                 mqtt_rows += is_mqtt
                 received_us = (received_at - _EPOCH) // _MICROSECOND
                 kept_mid = mid if is_mqtt else 0
-                chain = _chain(chain, (last_id, door, topic, identity, content_type, received_us, kept_mid, retained), lane, digest)
+                chain = chain_value(chain, (last_id, door, topic, identity, content_type, received_us, kept_mid, retained), lane, digest)
                 rows.append((last_id, door, topic, identity, content_type, received_us, kept_mid, retained, lane, mqtt_rows, digest, chain, payload))
                 if is_mqtt:
                     fresh[mid, digest] = last_id
                 ids.append(last_id)
             if rows:
                 with told(self._folder / name), transaction(db):
-                    if (version := _version(db)) < _VERSION:
-                        for statement in (_FROM_VERSION_1 if version else _SCHEMA).split(";"):
-                            db.execute(statement)
-                        if not version:
-                            db.execute("INSERT INTO origin VALUES (?, ?)", before[:2])
-                    db.executemany(_INSERT, rows)
+                    segments.append(db, rows, before[:2])
                 with suppress(sqlite3.Error):  # the messages are in; a head that lags is caught up with the next transaction
                     self._head.execute("UPDATE head SET id = ?, chain = ?, mqtt_rows = ?", (last_id, chain, mqtt_rows))
             return ids
@@ -277,7 +218,7 @@ class Journal:
         found: dict[int, tuple[str, str]] = {}
         if not messages:
             return found
-        wanted = _canonical(sorted(messages)).decode()
+        wanted = msgspec.json.encode(sorted(messages)).decode()
         with self._reading:
             for name in self._segments_from(min(messages) - 1):
                 with self._told(name):
@@ -293,7 +234,7 @@ class Journal:
             for name in self._segments_from(after):
                 with self._told(name):
                     db = self._reader(name)
-                    if _version(db) > 1:
+                    if version_of(db) > 1:
                         query = "SELECT count(*) FROM message INDEXED BY history WHERE lane = 1 AND id > ? AND id <= ?"
                         history += db.execute(query, (after, last_id)).fetchone()[0]
         return history if lane == HISTORY else max(0, last_id - after) - history
@@ -304,7 +245,7 @@ class Journal:
         with self._reading:
             for name in reversed(self._segments()):
                 with self._told(name):
-                    if tail := _tail_of(self._reader(name)):
+                    if tail := tail_of(self._reader(name)):
                         return tail.id
         return 0
 
@@ -328,7 +269,7 @@ class Journal:
         the head or the ledger remembers it. Older segments that were archived from the front are not a break.
         """
         with self._reading, self._told(_HEAD):
-            check = _Check(*self._head_reader.execute("SELECT id, chain FROM head").fetchone())
+            check = ChainWalk(*self._head_reader.execute("SELECT id, chain FROM head").fetchone())
         names = self._on_disk()
         for name in names:
             try:
@@ -369,18 +310,13 @@ class Journal:
             self._drop_reader(name)
         try:
             with self._told(name), closing(connect(plain, synchronous="FULL", create=False)) as db:
-                tail = _tail_of(db)
+                tail = tail_of(db)
                 if tail is None or tail.id > settled:
                     return False
                 if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                     raise StoreUnavailableError(plain, "it is being read", "It is archived later.")
-                origin = db.execute("SELECT previous_id FROM origin").fetchone()[0]
-            with plain.open("rb") as source, partial.open("wb") as target:
-                target.write(_NOTE.pack(_SKIPPABLE, _NOTE.size - 8, origin))
-                size = os.fstat(source.fileno()).st_size
-                zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).copy_stream(source, target, size=size)
-                target.flush()
-                os.fsync(target.fileno())
+                previous_id, _ = segments.origin_of(db)
+            segments.pack(plain, partial, previous_id)
             self._check_archive(name, partial, tail)
             partial.replace(packed)
             sync(self._folder)
@@ -405,7 +341,7 @@ class Journal:
             self._writer = None
 
     @contextmanager
-    def _appending(self, day: str) -> Iterator[tuple[str, sqlite3.Connection, _Tail, _Tail]]:
+    def _appending(self, day: str) -> Iterator[tuple[str, sqlite3.Connection, Tail, Tail]]:
         """The segment to append to, the row to continue from and the one before a new segment, under the lock of all processes' writers.
 
         Ids continue from the last one given, the chain from the last row that is there: what is gone in between is told by `verify`.
@@ -416,8 +352,8 @@ class Journal:
                 while True:
                     self._head.execute("BEGIN IMMEDIATE")
                     newest, *row = self._head.execute("SELECT segment, id, chain, mqtt_rows FROM head").fetchone()
-                    tail = _Tail(*row)
-                    if newest and (last := _tail_of(self._open_writer(newest))):
+                    tail = Tail(*row)
+                    if newest and (last := tail_of(self._open_writer(newest))):
                         # Behind the head: the segment's own tail is lost. Its ids are not given again, the chain goes on.
                         tail = last if last.id >= tail.id else last._replace(id=tail.id)
                     if f"{day}.sqlite" <= newest:  # also where the clock has jumped back: ids must go on rising
@@ -426,7 +362,7 @@ class Journal:
                     self._head.execute("UPDATE head SET segment = ?, id = ?, chain = ?, mqtt_rows = ?", (f"{day}.sqlite", *tail))
                     self._head.execute("COMMIT")
             db = self._open_writer(newest)
-            before = tail if _version(db) else self._last_there()
+            before = tail if version_of(db) else self._last_there()
             yield newest, db, before._replace(id=tail.id, mqtt_rows=tail.mqtt_rows), before
             with suppress(sqlite3.Error):
                 self._head.execute("COMMIT")
@@ -448,14 +384,14 @@ class Journal:
         if tail.id > head_id:
             self._head.execute("UPDATE head SET id = ?, chain = ?, mqtt_rows = ?", tail)
 
-    def _last_there(self) -> _Tail:
+    def _last_there(self) -> Tail:
         """The last row that is really there, in a segment that can be read."""
         with self._reading:
             for name in reversed(self._on_disk()):
                 with suppress(JournalCorruptError), self._told(name):
-                    if tail := _tail_of(self._reader(name)):
+                    if tail := tail_of(self._reader(name)):
                         return tail
-        return _Tail(0, _NO_CHAIN, 0)
+        return Tail(0, NO_CHAIN, 0)
 
     def _set_aside(self, error: JournalCorruptError) -> None:
         """Take a damaged segment out of the way, under the lock of all writers."""
@@ -493,7 +429,7 @@ class Journal:
                     break
                 with self._told(name):
                     db = self._reader(name)
-                    if not _version(db):
+                    if not version_of(db):
                         continue
                     if row := db.execute(query, (mid, digest, floor)).fetchone():
                         return int(row[0])
@@ -539,14 +475,12 @@ class Journal:
         """
         try:
             with packed.open("rb") as source:
-                previous_id = _noted(source.read(_NOTE.size))
-                self._check_room(zstandard.frame_content_size(source.read(_FRAME_HEADER)))
-                source.seek(_NOTE.size)
+                previous_id = segments.previous_id_of(source)
+                self._check_room(segments.unpacked_bytes(source))
                 with tempfile.NamedTemporaryFile(prefix=_UNPACKED, dir=self._folder) as target:
-                    zstandard.ZstdDecompressor().copy_stream(source, target)
-                    target.flush()
+                    segments.unpack(source, target)
                     db = opened_copy(Path(target.name))
-            if db.execute("SELECT previous_id FROM origin").fetchone()[0] != previous_id:
+            if segments.origin_of(db)[0] != previous_id:
                 db.close()
                 raise DamagedFileError(f"{packed.name} does not begin where it says")
             return db
@@ -557,12 +491,12 @@ class Journal:
                 raise StoreFullError(packed, error) from error
             raise StoreUnavailableError(packed, error, "Check that the folder is there and writable.") from error
 
-    def _check_archive(self, name: str, packed: Path, tail: _Tail | None) -> None:
+    def _check_archive(self, name: str, packed: Path, tail: Tail | None) -> None:
         """Unpack it again and walk along its chain to the end that it has to have."""
         with self._told(packed.name), closing(self._open_archive(packed)) as db:
-            check = _Check(0, _NO_CHAIN)
+            check = ChainWalk(0, NO_CHAIN)
             check.segment(name, db)
-            if check.broken or _tail_of(db) != tail:
+            if check.broken or tail_of(db) != tail:
                 raise JournalCorruptError(self._folder / name, check.broken[0].message if check.broken else 0)
 
     def _tidy(self) -> None:
@@ -614,24 +548,14 @@ class Journal:
         packed = self._folder / f"{name}{_ARCHIVED}"
         if packed.exists():
             with packed.open("rb") as file:
-                return _noted(file.read(_NOTE.size))
+                return segments.previous_id_of(file)
         db = self._reader(name)
-        return int(db.execute("SELECT previous_id FROM origin").fetchone()[0]) if _version(db) else None
+        return segments.origin_of(db)[0] if version_of(db) else None
 
     @contextmanager
-    def _rows(self, name: str, lane: int | None, where: str, *values: int) -> Iterator[Iterable[_Row]]:
-        with self._told(name):
-            db = self._reader(name)
-            if _version(db) == 1:
-                if lane == HISTORY:
-                    yield ()
-                    return
-                query = f"SELECT {_FIELDS_1} FROM message WHERE {where}"  # noqa: S608 - constant names
-            else:
-                source = {None: "message WHERE", LIVE: "message WHERE lane = 0 AND", HISTORY: "message INDEXED BY history WHERE lane = 1 AND"}[lane]
-                query = f"SELECT {_FIELDS} FROM {source} {where}"  # noqa: S608 - constant names
-            with closing(db.execute(query, values)) as rows:
-                yield rows
+    def _rows(self, name: str, lane: int | None, where: str, *values: int) -> Iterator[Iterable[Row]]:
+        with self._told(name), segments.rows_of(self._reader(name), lane, where, *values) as rows:
+            yield rows
 
     @contextmanager
     def _told(self, name: str) -> Iterator[None]:
@@ -643,81 +567,6 @@ class Journal:
             raise JournalCorruptError(self._folder / name, 0) from error
 
 
-class _Check:
-    """One walk along the chain."""
-
-    def __init__(self, head_id: int, head_chain: bytes) -> None:
-        self.head_id, self.head_chain = head_id, head_chain
-        self.checked = 0
-        self.broken: list[Break] = []
-        self.last: tuple[int, bytes] | None = None  # id and chain of the row before; None: not known
-
-    def segment(self, name: str, db: sqlite3.Connection) -> None:
-        if not _version(db):
-            return
-        origin = db.execute("SELECT previous_id, previous_chain FROM origin").fetchone()
-        if self.last is not None and self.last != tuple(origin):
-            self.broken.append(Break(name, origin[0] + 1, f"the segment before ends at message {self.last[0]}, not at {origin[0]} as it did"))
-        self.last = (origin[0], origin[1])
-        fields = _FIELDS_1 if _version(db) == 1 else _FIELDS
-        for row in db.execute(f"SELECT {fields}, mid, digest, chain FROM message ORDER BY id"):  # noqa: S608 - constant names
-            self._row(name, *row)
-
-    def _row(
-        self, name: str, message: int, door: str, topic: str, identity: str | None, content_type: str | None, payload: bytes,
-        received_us: int, retained: int, lane: int, mid: int, digest: bytes, chain: bytes,
-    ) -> None:
-        assert self.last is not None
-        self.checked += 1
-        last_id, last_chain = self.last
-        if message != last_id + 1:
-            self.broken.append(Break(name, last_id + 1, f"messages {last_id + 1} to {message - 1} are gone"))
-        if not (isinstance(topic, str) and isinstance(payload, bytes)) or digest != _digest(topic, payload):
-            self.broken.append(Break(name, message, "topic or payload is not what was written"))
-        elif chain != _chain(last_chain, (message, door, topic, identity, content_type, received_us, mid, bool(retained)), lane, digest):
-            self.broken.append(Break(name, message, "the row or the one before it is not what was written"))
-        elif message == self.head_id and chain != self.head_chain:
-            self.broken.append(Break(name, message, "the row is not the one that the head remembers"))
-        self.last = (message, chain)
-
-    def end(self, name: str, settled: int) -> None:
-        last_id, expected = self.last[0] if self.last else 0, max(self.head_id, settled)
-        if last_id < expected and (self.last or not self.broken):  # behind a file that cannot be read nothing is known
-            self.broken.append(Break(name, last_id + 1, f"the tail is gone: messages {last_id + 1} to {expected} were written or settled"))
-
-
-def _noted(note: bytes) -> int:
-    """What an archive says of where its ids begin."""
-    if len(note) < _NOTE.size or (found := _NOTE.unpack(note))[:2] != (_SKIPPABLE, _NOTE.size - 8):
-        raise DamagedFileError("it does not begin as an archive does")
-    return int(found[2])
-
-
-
-def _storable(text: str) -> str:
-    """SQLite takes no lone surrogate; a poisoned topic must not stop the journal."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def _digest(topic: str, payload: bytes) -> bytes:
-    return hashlib.sha256(b"\0".join((topic.encode(), payload))).digest()
-
-
-def _chain(before: bytes, fields: tuple[object, ...], lane: int, digest: bytes) -> bytes:
-    """A live message has the chain value of version 1, so that a segment of version 1 goes on as one of version 2."""
-    return hashlib.sha256(before + _canonical((*fields, lane) if lane else fields) + digest).digest()
-
-
-def _version(db: sqlite3.Connection) -> int:
-    """0: without tables; a file is there before its first transaction is."""
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _tail_of(db: sqlite3.Connection) -> _Tail | None:
-    row = db.execute("SELECT id, chain, mqtt_rows FROM message ORDER BY id DESC LIMIT 1").fetchone() if _version(db) else None
-    return _Tail(*row) if row else None
-
-
-def _message(row: _Row) -> Message:
+def _message(row: Row) -> Message:
     message, door, topic, identity, content_type, payload, received_us, retained, lane = row
     return Message(message, door, topic, identity, content_type, payload, _EPOCH + timedelta(0, 0, received_us), retained != 0, lane)

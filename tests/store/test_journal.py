@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from config.errors import JournalCorruptError, StoreFullError, StoreUnavailableError
 from store import journal as journal_module
-from store.journal import HISTORY, LANES, LIVE, Arrival, Break, Journal
+from store.chain import Break
+from store.journal import HISTORY, LANES, LIVE, Arrival, Journal
 from tests.small_disk import small_disk
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
