@@ -23,6 +23,7 @@ import zstandard
 
 from config.calendar import EARLIEST, LATEST
 from config.errors import BadInputError, Problem
+from config.names import nearest
 from config.schemas import INSTANT
 
 SUFFIXES: Final = (".csv", ".csv.zst", ".csv.gz", ".parquet", ".xlsx")
@@ -116,11 +117,17 @@ def read_cells(path: str, columns: Sequence[Column], problems: list[Problem]) ->
     frame = _without_empty_end(frame)
     table = Table(name, frame, first_row, frozenset(frame.columns))
     head = f"{name} row 1" if first_row > 1 else name
+    strange = [name for name in frame.columns if name not in {column.name for column in columns}]
+    for column in columns:
+        if column.required and column.name not in table.given:
+            rename = f"Rename {near[0]!r} to {column.name}, or add it" if (near := nearest(column.name, strange, cutoff=0.8)) else "Add it"
+            remedy = f"{rename} ({column.help}); there are {', '.join(frame.columns) or 'none'}"
+            problems.append(Problem(f"{head} column {column.name}", "the column is missing", remedy))
+    nested = [column for column in columns if column.name in table.given and frame[column.name].dtype.is_nested()]
     problems.extend(
-        Problem(f"{head} column {column.name}", "the column is missing", f"Add it ({column.help}); there are {', '.join(frame.columns) or 'none'}")
-        for column in columns if column.required and column.name not in table.given
+        Problem(f"{head} column {column.name}", "its cells are lists or records", f"Write one value into each ({column.help})") for column in nested
     )
-    return table
+    return None if nested else table
 
 
 def read_tables(
@@ -399,7 +406,7 @@ def parse_column(table: Table, column: Column, problems: list[Problem], zone: st
     _complain(table, column, cells, wrong, f"is no {column.type}", _RIGHT[column.type], problems)
     if column.allowed:
         unknown = values.is_not_null() & ~values.is_in(column.allowed)
-        _complain(table, column, cells, unknown, "is not known", f"write one of {', '.join(column.allowed)}", problems)
+        _complain(table, column, cells, unknown, "is not known", f"write one of {', '.join(column.allowed)}", problems, column.allowed)
     if column.low is not None:
         _complain(table, column, cells, (values < column.low).fill_null(False), "is too small", f"write {column.low:g} or more", problems)
     if column.above is not None:
@@ -411,7 +418,10 @@ def parse_column(table: Table, column: Column, problems: list[Problem], zone: st
     return values
 
 
-def _complain(table: Table, column: Column, cells: pl.Series, wrong: pl.Series, what: str, right: str, problems: list[Problem]) -> None:
+def _complain(
+    table: Table, column: Column, cells: pl.Series, wrong: pl.Series, what: str, right: str, problems: list[Problem], known: Sequence[str] = (),
+) -> None:
+    """A problem for each wrong cell; of `known` names the nearest is named first."""
     if not wrong.any():
         return
     rows = wrong.arg_true()
@@ -419,7 +429,9 @@ def _complain(table: Table, column: Column, cells: pl.Series, wrong: pl.Series, 
     for row in rows.head(LISTED_PER_COLUMN):
         cell = cells[row]
         text = what if cell is None else f"{str(cell)[:CONTEXT_CHARACTERS]!r} {what}"
-        problems.append(Problem(table.where(row, column.name), text, remedy))
+        meant = nearest(str(cell), known, cutoff=1.0 if column.name.endswith("unit") else 0.75)  # an alike unit may be another power of ten
+        told = f"Write {meant[0]}, or {right.removeprefix('write ')} ({column.help})" if meant else remedy
+        problems.append(Problem(table.where(row, column.name), text, told))
     if len(rows) > LISTED_PER_COLUMN:
         problems.append(Problem(f"{table.name} column {column.name}", f"{len(rows) - LISTED_PER_COLUMN} more rows have the same fault", remedy))
 
