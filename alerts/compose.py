@@ -22,11 +22,11 @@ _MOST_DECIMALS: Final = 6
 def rounded(value: float, decimals: int) -> str:
     """A figure for display, rounded by GB/T 8170-2008 clause 3 (a half goes to the even digit), with thousands separators.
 
-    >>> rounded(2.5, 0), rounded(3.5, 0), rounded(0.125, 2)
-    ('2', '4', '0.12')
+    >>> rounded(2.5, 0), rounded(3.5, 0), rounded(0.125, 2), rounded(-0.04, 1)
+    ('2', '4', '0.12', '0.0')
     """
     quantum = Decimal(1).scaleb(-decimals)
-    return f"{Decimal(repr(float(value))).quantize(quantum, ROUND_HALF_EVEN):,}"
+    return f"{Decimal(repr(float(value))).quantize(quantum, ROUND_HALF_EVEN) + 0:,}"  # + 0: no minus before zero
 
 
 def display(value: float, beside: float | None = None) -> str:

@@ -51,8 +51,8 @@ def environment(language: Language) -> Environment:
     )
     templates.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]  # added by the extension
     templates.filters |= {
-        "number": number, "percent": percent, "full": full, "converted": converted, "unit": unit_text, "short": short,
-        "reason": partial(reason, language),
+        "number": number, "percent": percent, "full": full, "converted": converted, "short": short,
+        "unit": partial(unit_text, language=language), "reason": partial(reason, language), "sourced": partial(sourced, language),
     }
     templates.globals |= {"static": static, "word": partial(term, language), "named": partial(named, language)}
     return templates
@@ -100,13 +100,14 @@ def short(name: str) -> str:
     return name.split("（")[0].split(" (")[0]
 
 
-def unit_text(unit: str | None) -> str:
+def unit_text(unit: str | None, language: Language = "en") -> str:
     """A unit code as people write it.
 
-    >>> unit_text("10^4 m3"), unit_text("Nm3")
-    ('10⁴ m³', 'Nm³')
+    >>> unit_text("10^4 m3"), unit_text("Nm3"), unit_text("tce/10^4 CNY", "zh")
+    ('10⁴ m³', 'Nm³', 'tce/万元')
     """
-    return (unit or "").replace("10^4", "10⁴").replace("10^6", "10⁶").replace("m3", "m³").replace("m2", "m²")
+    said = (unit or "").replace("10^4 CNY", "万元").replace("CNY", "元") if language == "zh" else unit or ""
+    return said.replace("10^4", "10⁴").replace("10^6", "10⁶").replace("m3", "m³").replace("m2", "m²").replace("CO2", "CO₂")
 
 
 def converted(value: float | None, unit: str, to: str) -> float | None:
@@ -143,6 +144,23 @@ def reason(language: Language, said: str | None) -> str:
     ('没有增加值', '')
     """
     return chinese(said) if said and language == "zh" else said or ""
+
+
+def sourced(language: Language, source: str | None) -> str:
+    """Where a figure comes from, in the reader's language; what the shipped tables do not say stays as it was written.
+
+    >>> sourced("zh", "a letter; GB/T 2589-2020 app. A"), sourced("en", None)
+    ('a letter；GB/T 2589-2020 附录A', '')
+    """
+    if language == "en" or not source:
+        return source or ""
+    parts, said = source.split("; "), []
+    while parts:
+        most = (end for end in range(len(parts), 1, -1) if term(language, "source", whole := "; ".join(parts[:end])) != whole)
+        end = next(most, 1)
+        said.append(term(language, "source", "; ".join(parts[:end])))
+        parts = parts[end:]
+    return "；".join(said)
 
 
 def named(language: Language, row: Mapping[str, Any], stem: str = "name") -> str:

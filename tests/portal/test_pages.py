@@ -15,6 +15,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 from fastapi import FastAPI
 
+import config
 import portal
 from alerts.rules import FLAG_RULES, OF_FLAG
 from config.errors import StoreUnavailableError
@@ -25,7 +26,7 @@ from pipeline.site import Site
 from portal import views
 from portal.app import create_app
 from portal.i18n import LANGUAGES, Language, term
-from portal.pages.render import age, full, moment, number, percent, static, unit_text
+from portal.pages.render import age, full, moment, number, percent, sourced, static, unit_text
 from portal.scope import Scope, scope_of
 from store.people import Principal
 from tests.portal.conftest import Clock, TestClient
@@ -352,7 +353,22 @@ def test_both_catalogues_have_a_word_for_the_same_codes() -> None:
         {(message.context, message.id) for message in read_po(BytesIO((FOLDER / "i18n" / f"{language}.po").read_bytes())) if message.context}
         for language in LANGUAGES
     ]
-    assert codes[0] == codes[1]
+    assert {code for code in codes[0] if code[0] != "source"} == codes[1]  # sources are written in English where they stand
+
+
+def test_the_sources_that_pages_show_are_told_in_chinese() -> None:
+    shown = ("access_goals", "coal_equivalent", "consequences", "corrections", "energy_figures", "entry_conditions", "figure_rules", "key_unit_thresholds",
+             "limits", "sign_rules", "warning_rules")
+    tables = Path(config.__file__).parent / "tables"
+    sources = {source for name in shown for source in pl.read_csv(tables / f"{name}.csv", infer_schema=False)["source"]}
+    english = re.compile(r"(?<![/.\w-])(?!tcewatch)[a-z]{3,}(?![/.\w-])")  # a word, and no part of an address
+    assert [source for source in sources if english.search(source) and sourced("zh", source) == source] == []
+    left = {message.id for message in read_po(BytesIO((FOLDER / "i18n" / "zh.po").read_bytes())) if message.context == "source"} - sources
+    assert left == set()
+    assert sourced("zh", "一封信; assumption of tcewatch, to be set by the site; by the consumption of the period; GB/T 2589-2020 app. A") == (
+        "一封信；tcewatch 的假定，由现场设定；按当期消费量；GB/T 2589-2020 附录A"
+    )
+    assert sourced("en", "recalled by the compiler") == "recalled by the compiler"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
