@@ -42,6 +42,9 @@ _PHRASES: Final = {  # {} is a name, a number or another of these sentences
     "energy by {}, value added by {}: sum the energy by the period of the value added ({})":
         "能耗按 {}，增加值按 {}：请按增加值的统计期汇总能耗（{}）",
     "energy by {}, value added by {}: sum the energy by the period of the value added": "能耗按 {}，增加值按 {}：请按增加值的统计期汇总能耗",
+    "the measured part only of {}": "{} 仅为有计量的部分",
+    "the measured part only, {} % covered": "仅为有计量的部分，覆盖率 {} %",
+    "the measured part only, {} % covered ({})": "仅为有计量的部分，覆盖率 {} %（{}）",
     "calorific energy": "当量值能耗", "equivalent energy": "等价值能耗", "fresh water": "新水量", "water": "水量",
     **{f"no {said}": f"没有{zh}" for said, zh in (
         ("calorific energy", "当量值能耗"), ("equivalent energy", "等价值能耗"), ("fresh water", "新水量"), ("water", "水量"),

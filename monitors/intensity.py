@@ -6,6 +6,7 @@ from typing import Final, Literal
 import polars as pl
 
 from config import schemas
+from monitors.limits import MIN_COVERED_RATIO
 
 RATIOS: Final = {  # measure -> what it divides by value added
     "calorific_tce_per_10k_cny": "calorific_tce", "equivalent_tce_per_10k_cny": "equivalent_tce",
@@ -22,7 +23,7 @@ def intensity(energy_sum: pl.DataFrame, figures: pl.DataFrame, by: Literal["ente
     Sum over sum, never a mean of ratios. Numerator and denominator of each measure cover the same enterprises: one without
     value added, or without that energy or water, is in neither and is named in `missing`. Value added at or below zero in total,
     or figures of several price bases in one park, give no number. Energy of other periods than the figure, such as months beside a year, is
-    not added up here: `missing` says so.
+    not added up here: `missing` says so. Energy of which less than 90 % is covered is the measured part only, and `missing` says that too.
 
     Args:
         energy_sum: enterprise, period and ENERGY_SUM; one row for each enterprise and period.
@@ -110,6 +111,12 @@ def _reasons(by: str, total: pl.Expr, bases: pl.Expr) -> Sequence[pl.Expr]:
     lengths = pl.col("_lengths").filter(apart).unique(maintain_order=True).str.join(", ")
     told = pl.format("{}: sum the energy by the period of the value added", lengths)
     reasons.append(pl.when(apart.any()).then(pl.format("{} ({})", told, listed(apart)) if by == "park" else told))
+    partly = pl.col("_valued") & pl.col("calorific_tce").is_not_null() & (pl.col("covered_ratio") < MIN_COVERED_RATIO)
+    if by == "park":
+        reasons.append(pl.when(partly.any()).then(pl.format("the measured part only of {}", listed(partly))))
+    else:
+        part = pl.format("the measured part only, {} % covered", (100 * pl.col("covered_ratio").first()).round(1))
+        reasons.append(pl.when(partly.any()).then(pl.concat_str(part, pl.format(" ({})", pl.col("missing").first()).fill_null(""))))
     for source, name in NAMES.items():
         without = pl.col("_valued") & pl.col(source).is_null()
         if by == "park":

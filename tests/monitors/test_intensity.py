@@ -125,6 +125,15 @@ def test_metering_coverage_is_weighted_by_energy() -> None:
     assert found["covered_ratio"] == pytest.approx((0.5 * 100 + 300) / 400)
 
 
+@pytest.mark.parametrize(("covered", "told"), [(0.9, False), (0.89, True)])
+def test_energy_that_was_measured_in_part_only_is_told(covered: float, told: bool) -> None:
+    energy_sum = sums({"enterprise": "A", "covered_ratio": covered, "missing": "coke: no quantity in 2025"}, {"enterprise": "B"})
+    values = figures({"enterprise": "A"}, {"enterprise": "B"})
+    row = intensity(energy_sum, values, "enterprise").row(0, named=True)
+    assert ("the measured part only, 89.0 % covered (coke: no quantity in 2025)" in (row["missing"] or "")) == told
+    assert ("the measured part only of A" in (park(energy_sum, values)["missing"] or "")) == told
+
+
 def test_nothing_gives_an_empty_table() -> None:
     assert intensity(sums({"enterprise": "A"}).head(0), figures({"enterprise": "A"}).head(0), "park").height == 0
 
