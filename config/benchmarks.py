@@ -7,7 +7,8 @@ from typing import Annotated, Final, Literal
 import polars as pl
 
 from config import schemas
-from config.tables import LIMIT_UNITS, Code, Confidence, Number, Source, TableRow, Text, framed, load, one_of
+from config.limit_tables import LIMIT_UNITS
+from config.tables import Code, Confidence, Number, Source, TableRow, Text, framed, load, one_of
 
 
 class BenchmarkRow(TableRow):

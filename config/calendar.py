@@ -1,15 +1,43 @@
 """Half-open spans and a place's own hours, days, months and years. No clock: the instant is always given."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Final, Self
 from zoneinfo import ZoneInfo
 
 import polars as pl
+from pydantic import Field, model_validator
+
+from config import schemas
+from config.tables import Source, TableRow, Text, load, merged
 
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)  # what lies before is no time of a reading or of an event
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)  # nor what lies from here on
 GRAINS = ("hour", "day", "month", "year")
 _EVERY = {"hour": "1h", "day": "1d", "month": "1mo", "year": "1y"}
 _LABEL = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
+
+
+class HolidayRow(TableRow):
+    """Days first..last that are no working days although weekdays, or working days although weekends, by the notice of a year."""
+
+    year: Annotated[int, Field(ge=1949, le=2200)]
+    first: date
+    last: date
+    working: bool
+    name_zh: Text
+    name_en: Text | None = None
+    source: Source
+
+    @property
+    def key(self) -> date:
+        return self.first
+
+    @model_validator(mode="after")
+    def _spans_a_month_at_most(self) -> Self:
+        if not timedelta() <= self.last - self.first <= timedelta(days=31):
+            raise ValueError(f"last {self.last} is not on one of the 31 days from first {self.first}")
+        return self
 
 
 def day_span(day: date, zone: str) -> tuple[datetime, datetime]:
@@ -85,9 +113,8 @@ def working_deadlines(instants: pl.Series, count: int, holidays: pl.DataFrame, z
     Returns:
         at, due_at, by_notice; one row for each different instant.
 
-    >>> from config import tables
     >>> friday = pl.Series([datetime(2026, 2, 13, 1, tzinfo=UTC)], dtype=pl.Datetime("us", "UTC"))  # the Saturday after it is a working day
-    >>> working_deadlines(friday, 3, tables.holidays(), "Asia/Shanghai")["due_at"].dt.convert_time_zone("Asia/Shanghai").dt.date().item()
+    >>> working_deadlines(friday, 3, holidays(), "Asia/Shanghai")["due_at"].dt.convert_time_zone("Asia/Shanghai").dt.date().item()
     datetime.date(2026, 2, 26)
     """
     begun = pl.DataFrame({"at": instants.unique().drop_nulls().sort()}).with_columns(day=pl.col("at").dt.convert_time_zone(zone).dt.date())
@@ -104,3 +131,21 @@ def working_deadlines(instants: pl.Series, count: int, holidays: pl.DataFrame, z
     over = {day: day_span(day, zone)[1] for day in found["last_day"].unique()}
     due_at = pl.col("last_day").replace_strict(over, return_dtype=pl.Datetime("us", "UTC"))
     return found.select("at", due_at=due_at, by_notice=pl.col("unknown") == pl.col("unknown_then")).sort("at")
+
+
+def holidays(site_dir: Path | None = None) -> pl.DataFrame:
+    """Days that the notices of the State Council on holidays take from or add to the working days, as HOLIDAY, one row a day.
+
+    A row of the site's folder that begins on the same day replaces the shipped one.
+
+    Raises:
+        BadInputError: rows that do not fit, all of them.
+    """
+    base, own = load("holidays", HolidayRow, site_dir)
+    rows = merged(base, own)
+    spans = pl.DataFrame([row.model_dump() for row in rows], schema_overrides={"year": pl.Int32()})
+    days = spans.with_columns(day=pl.date_ranges("first", "last")).explode("day", empty_as_null=False)
+    return schemas.conform(days, schemas.HOLIDAY).unique("day", keep="last").sort("day")
+
+
+MODELS: Final[dict[str, type[TableRow]]] = {"holidays": HolidayRow}

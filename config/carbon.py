@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from config import schemas
 from config.errors import BadInputError, Problem
-from config.tables import Code, Confidence, Number, Source, TableRow, Text, framed, load, one_of
+from config.tables import Code, Confidence, Number, Source, TableRow, Text, framed, load, merged, one_of
 from config.units import known_units
 
 GRID: Final = "electricity"  # its factors are those of a grid region and a year
@@ -94,7 +94,7 @@ def carbon_factors(site_dir: Path | None = None) -> pl.DataFrame:
     0.6361
     """
     base, own = load("carbon_factors", CarbonFactorRow, site_dir)
-    return framed(list(({row.key: row for row in base} | {row.key: row for row in own}).values()), schemas.CARBON_FACTOR)
+    return framed(merged(base, own), schemas.CARBON_FACTOR)
 
 
 def carbon_levels(site_dir: Path | None = None) -> pl.DataFrame:

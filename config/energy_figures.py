@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import BeforeValidator
 
 from config import schemas
-from config.tables import Code, Confidence, DatedRow, TableRow, Text, framed, load
+from config.tables import Code, Confidence, DatedRow, TableRow, Text, framed, load, merged
 
 PARTS: Final = ("feedstock", "new_renewable")
 
@@ -46,5 +46,5 @@ def energy_figures(site_dir: Path | None = None) -> pl.DataFrame:
     ['feedstock;new_renewable']
     """
     base, own = load("energy_figures", EnergyFigureRow, site_dir)
-    rows = list(({row.key: row for row in base} | {row.key: row for row in own}).values())
+    rows = merged(base, own)
     return framed(rows, schemas.ENERGY_FIGURE)

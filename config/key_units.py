@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import Field, StringConstraints
 
 from config import schemas
-from config.tables import Basis, Code, Confidence, DatedRow, TableRow, Text, framed, load
+from config.tables import Basis, Code, Confidence, DatedRow, TableRow, Text, framed, load, merged
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 RegionPrefix = Annotated[str, StringConstraints(pattern=r"^\d{2}(\d{2}){0,2}$")]  # 15: all of it; 1506: one of its cities
@@ -71,7 +71,7 @@ def thresholds(site_dir: Path | None = None) -> pl.DataFrame:
     [('general', 10000.0, 'calorific'), ('designated', 5000.0, 'calorific')]
     """
     base, own = load("key_unit_thresholds", ThresholdRow, site_dir)
-    return framed(list({row.key: row for row in [*base, *own]}.values()), schemas.KEY_UNIT_THRESHOLD)
+    return framed(merged(base, own), schemas.KEY_UNIT_THRESHOLD)
 
 
 def access_goals(site_dir: Path | None = None) -> pl.DataFrame:
@@ -81,7 +81,7 @@ def access_goals(site_dir: Path | None = None) -> pl.DataFrame:
         BadInputError: rows that do not fit, all of them.
     """
     base, own = load("access_goals", AccessGoalRow, site_dir)
-    return framed(list({row.key: row for row in [*base, *own]}.values()), schemas.ACCESS_GOAL)
+    return framed(merged(base, own), schemas.ACCESS_GOAL)
 
 
 def entry_conditions(site_dir: Path | None = None) -> pl.DataFrame:
@@ -91,4 +91,4 @@ def entry_conditions(site_dir: Path | None = None) -> pl.DataFrame:
         BadInputError: rows that do not fit, all of them.
     """
     base, own = load("entry_conditions", EntryConditionRow, site_dir)
-    return framed(list({row.key: row for row in [*base, *own]}.values()), schemas.ENTRY_CONDITION)
+    return framed(merged(base, own), schemas.ENTRY_CONDITION)

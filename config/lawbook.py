@@ -2,23 +2,41 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import polars as pl
 
-from config import benchmarks, budgets, carbon, energy_figures, key_units, papers, price_schemes, signs, tables
+from config import (
+    benchmarks,
+    budgets,
+    calendar,
+    carbon,
+    coal_equivalents,
+    data_rules,
+    energy_figures,
+    key_units,
+    limit_tables,
+    papers,
+    price_schemes,
+    signs,
+)
+from config.coal_equivalents import CoefficientRow
+from config.data_rules import FigureRuleRow
 from config.errors import BadInputError, Problem
-from config.tables import CoefficientRow, TableRow, load, rows_in
+from config.limit_tables import CorrectionRow, LimitRow
+from config.tables import TableRow, load, rows_in
 
+Dated = TypeVar("Dated", CoefficientRow, LimitRow, CorrectionRow, FigureRuleRow)  # rows that may say from when on they were known
 MODELS: Final[Mapping[str, type[TableRow]]] = {
-    **tables.MODELS, **benchmarks.MODELS, **key_units.MODELS, **papers.MODELS, **signs.MODELS, **budgets.MODELS, **energy_figures.MODELS,
-    **price_schemes.MODELS, **carbon.MODELS,
+    **coal_equivalents.MODELS, **limit_tables.MODELS, **data_rules.MODELS, **calendar.MODELS, **benchmarks.MODELS, **key_units.MODELS,
+    **papers.MODELS, **signs.MODELS, **budgets.MODELS, **energy_figures.MODELS, **price_schemes.MODELS, **carbon.MODELS,
 }
 LOADERS: Final[tuple[Callable[[Path | None], object], ...]] = (  # what rows say of each other
-    tables.limits, tables.coefficients, tables.quality_weights, tables.holidays, tables.calibration_intervals, tables.vee_rules, tables.figure_rules,
+    limit_tables.limits, coal_equivalents.coefficients, data_rules.quality_weights, calendar.holidays, data_rules.calibration_intervals,
+    data_rules.vee_rules, data_rules.figure_rules,
     benchmarks.benchmarks, key_units.thresholds, key_units.access_goals, key_units.entry_conditions, papers.metering_requirements,
     papers.statistical_codes, signs.sign_rules, budgets.warning_rules, budgets.consequences, energy_figures.energy_figures,
     price_schemes.price_schemes, carbon.carbon_factors, carbon.carbon_levels,
@@ -44,6 +62,20 @@ class _Span(NamedTuple):
     end: date | None
     label: str
     new: bool
+
+
+def known_later(
+    site_dir: Path | None, after: datetime, until: datetime,
+) -> tuple[list[CoefficientRow], list[LimitRow | CorrectionRow], list[FigureRuleRow]]:
+    """The rows of the site's folder that became known after one instant and up to another: coefficients, limits with corrections, rules."""
+    def between(rows: list[Dated]) -> list[Dated]:
+        return [row for row in rows if row.known_from is not None and after < row.known_from <= until]
+
+    return (
+        between(load("coal_equivalent", CoefficientRow, site_dir)[1]),
+        [*between(load("limits", LimitRow, site_dir)[1]), *between(load("corrections", CorrectionRow, site_dir)[1])],
+        between(load("figure_rules", FigureRuleRow, site_dir)[1]),
+    )
 
 
 def rows_of(table: str, site_dir: Path | None = None) -> list[TableRow]:
@@ -197,7 +229,7 @@ def _spans(table: str, brought: Sequence[TableRow], after: Path) -> list[_Span]:
     new = {row.key for row in brought}
     match table:
         case "limits":
-            frame = tables.limits(after).filter(pl.col("effective_from").is_not_null())
+            frame = limit_tables.limits(after).filter(pl.col("effective_from").is_not_null())
             end = pl.col("effective_to") + pl.duration(days=1)
             columns = ["product", "indicator", "feedstock", "standard", "effective_from"]
             return [

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from config.tables import correction_values
+from config.limit_tables import correction_values
 
 LEVELS: Final = ("level_1", "level_2", "level_3")
 SIGNIFICANT_DIGITS: Final = 12  # unrounded figures are compared; what floating point adds beyond this is no excess

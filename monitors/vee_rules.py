@@ -1,6 +1,6 @@
 """The validation rules, each by itself.
 
-What each rule asks, with `low` and `high` its bounds (`config.tables.vee_rules`, and the sheet `rule` of the register):
+What each rule asks, with `low` and `high` its bounds (`config.data_rules.vee_rules`, and the sheet `rule` of the register):
 
 - `range`: the value lies within low .. high, or else the register's range_low .. range_high, and below the modulus. Reach 0.
 - `resolution`: the value is a multiple of the declared resolution. Reach 0.

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, cast
 
 import polars as pl
 
-from config import calendar, schemas, tables
+from config import calendar, lawbook, schemas
 from config.schemas import INSTANT
 from monitors.completeness import received_runs
 from monitors.data_quality import Level
@@ -405,7 +405,7 @@ def _reports(site: Site, earlier: datetime, later: datetime) -> pl.DataFrame:
 
 def _law(site: Site, earlier: datetime, later: datetime) -> pl.DataFrame:
     zone = site.settings.site.zone
-    coefficients, limits, rules = tables.known_later(site.settings.site.tables_dir, earlier, later)
+    coefficients, limits, rules = lawbook.known_later(site.settings.site.tables_dir, earlier, later)
     rows: list[dict[str, object]] = [
         {
             "kind": "coefficient", "start": calendar.day_span(row.valid_from, zone)[0], "known_at": row.known_from,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from config import budgets, carbon, energy_figures, schemas, tables
+from config import budgets, carbon, coal_equivalents, energy_figures, schemas
 from monitors.budget_figures import actuals, subjects
 from monitors.budgets import early_warnings
 from monitors.carbon import carbon as emissions
@@ -29,7 +29,7 @@ class Budgeted(NamedTuple):
 
 def budgeted(site: Site) -> Budgeted:
     """The site's budgets with the tables that they are judged by."""
-    goals, rows = site.reported.budgets.frame(), tables.coefficient_rows(site.settings.site.tables_dir)
+    goals, rows = site.reported.budgets.frame(), coal_equivalents.coefficient_rows(site.settings.site.tables_dir)
     rules, follows, factors, named = tables_of(site)
     return Budgeted(
         goals, subjects(goals, site.register.enterprises(), site.register.parks()), rules, follows, factors, named,

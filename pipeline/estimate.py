@@ -14,7 +14,7 @@ from typing import Final
 
 import polars as pl
 
-from config import calendar, tables
+from config import calendar
 from config.schemas import ESTIMATE, INSTANT, WINDOW, conform
 from monitors.completeness import missing_windows
 from monitors.estimation import LIKE_DAYS, LINK, TESTED_DAYS, Method, estimated
@@ -60,7 +60,7 @@ def proposals(
     ).collect()
     begun = history.group_by("register_key").agg(since=pl.col("end").min())
     windows = windows.join(begun, on="register_key").with_columns(start=pl.max_horizontal("start", "since")).filter(pl.col("start") < pl.col("end"))
-    holidays = tables.holidays(site.settings.site.tables_dir)
+    holidays = calendar.holidays(site.settings.site.tables_dir)
     found = estimated(history, windows, zone=site.settings.site.zone, method=method, links=links, holidays=holidays)
     names = rows.group_by("register_key").agg(pl.col(*_NAMES, "kind", "unit").last())
     units = {(kind, unit): quantity_unit(kind, unit) for kind, unit in names.select("kind", "unit").unique().iter_rows()}

@@ -186,9 +186,9 @@ class Site:
 
     def limits(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """LIMIT: the shipped rows and the site's own; with `as_of`, those known then."""
-        from config import tables
+        from config import limit_tables
 
-        return tables.limits(self.settings.site.tables_dir, as_of)
+        return limit_tables.limits(self.settings.site.tables_dir, as_of)
 
     def benchmarks(self) -> pl.DataFrame:
         """BENCHMARK: the shipped rows and the site's own."""
@@ -204,33 +204,33 @@ class Site:
 
     def coefficients(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """COEFFICIENT: the shipped rows and the site's own; with `as_of`, those known then."""
-        from config import tables
+        from config import coal_equivalents
 
-        return tables.coefficients(self.settings.site.tables_dir, as_of)
+        return coal_equivalents.coefficients(self.settings.site.tables_dir, as_of)
 
     def figure_rules(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """FIGURE_RULE: the shipped rows and the site's own; with `as_of`, those known then."""
-        from config import tables
+        from config import data_rules
 
-        return tables.figure_rules(self.settings.site.tables_dir, as_of)
+        return data_rules.figure_rules(self.settings.site.tables_dir, as_of)
 
     def quality_weights(self) -> pl.DataFrame:
         """QUALITY_WEIGHT: the shipped rows and the site's own."""
-        from config import tables
+        from config import data_rules
 
-        return tables.quality_weights(self.settings.site.tables_dir)
+        return data_rules.quality_weights(self.settings.site.tables_dir)
 
     def holidays(self) -> pl.DataFrame:
         """HOLIDAY: the shipped rows and the site's own."""
-        from config import tables
+        from config import calendar
 
-        return tables.holidays(self.settings.site.tables_dir)
+        return calendar.holidays(self.settings.site.tables_dir)
 
     def calibration_intervals(self) -> pl.DataFrame:
         """CALIBRATION_INTERVAL: the site's own rows."""
-        from config import tables
+        from config import data_rules
 
-        return tables.calibration_intervals(self.settings.site.tables_dir)
+        return data_rules.calibration_intervals(self.settings.site.tables_dir)
 
     def sign_rules(self) -> pl.DataFrame:
         """SIGN_RULE: the shipped rows and the site's own."""

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from config import calendar, tables
+from config import calendar, data_rules
 from config.schemas import WINDOW, conform
 from monitors import local_days, vee, vee_history, vee_periods, vee_rules
 from pipeline.site import Site
@@ -15,7 +15,7 @@ _DAY = ("register_key", "day")
 
 def rules_of(site: Site) -> pl.DataFrame:
     """VEE_RULE: the shipped rules, those of the site's tables, and the register's own."""
-    return pl.concat([tables.vee_rules(site.settings.site.tables_dir, site.settings.site.zone), site.register.rules()])
+    return pl.concat([data_rules.vee_rules(site.settings.site.tables_dir, site.settings.site.zone), site.register.rules()])
 
 
 def changed_bounds(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:

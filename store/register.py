@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from stdnum.cn import uscc
 from stdnum.exceptions import InvalidChecksum, ValidationError
 
-from config import events, formulas, tables
+from config import data_rules, events, formulas
 from config.errors import BadInputError, Problem
 from config.papers import LEVELS
 from config.schemas import (
@@ -290,7 +290,7 @@ def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
 
 
 def _rule_names() -> list[str]:
-    return sorted({row.rule for row in tables.vee_rule_rows()[0]})
+    return sorted({row.rule for row in data_rules.vee_rule_rows()[0]})
 
 
 _NUMERIC: Final = frozenset({
@@ -749,9 +749,9 @@ class _Change:
             where = self._where("rule", key)
             if row["register"] is not None and row["meter"] is None:
                 self._tell(f"{where} column meter", "is empty", "Name the register's meter too, or leave the register empty.")
-            if row["rule"] in tables.VEE_BANDS and row["low"] is not None and row["high"] is not None and row["low"] > row["high"]:
+            if row["rule"] in data_rules.VEE_BANDS and row["low"] is not None and row["high"] is not None and row["low"] > row["high"]:
                 self._tell(f"{where} column high", f"{row['high']} is below low ({row['low']})", "Mend low or high.")
-            if row["rule"] in tables.VEE_ALWAYS and row["enabled"] is False:
+            if row["rule"] in data_rules.VEE_ALWAYS and row["enabled"] is False:
                 what = "this rule decides which readings count and cannot be switched off"
                 self._tell(f"{where} column enabled", what, "Leave it empty; an edit of kind replace or confirm is the way to correct a reading.")
         for key, row in self.after["project"].items():

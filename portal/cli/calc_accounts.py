@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import typer
 
-from config import schemas, tables
+from config import coal_equivalents, schemas
 from config.energy_figures import energy_figures
 from config.errors import Problem
 from config.units import known_units
@@ -204,7 +204,7 @@ def quantities_command(
     # A register without intervals has to show as not covered, in the unit of its fellows.
     silent = taken.join(units, on="register_key", how="anti")
     fellows = dict(taken.join(units, on="register_key").select("carrier", "unit").unique("carrier", maintain_order=True).iter_rows())
-    defaults = dict(tables.coefficients(site_tables()).select("carrier", "unit").iter_rows()) | dict.fromkeys(core.WATER, "m3") | fellows
+    defaults = dict(coal_equivalents.coefficients(site_tables()).select("carrier", "unit").iter_rows()) | dict.fromkeys(core.WATER, "m3") | fellows
     units = pl.concat([units, silent.select(
         "register_key", unit=pl.col("carrier").replace_strict(defaults, default=None, return_dtype=pl.String())
     ).unique("register_key")])
@@ -271,10 +271,10 @@ def balance_command(
 def _converted(quantities: str, coefficients: str | None, as_of: str | None) -> tuple[Table, pl.DataFrame]:
     """The quantities as they were read, and their ENERGY with all of their columns."""
     then = None if as_of is None else instant_of(as_of, ZoneInfo("Asia/Shanghai"), "--as-of")
-    shipped = tables.coefficients(site_tables(), then)
+    shipped = coal_equivalents.coefficients(site_tables(), then)
 
     def law_of(read: Mapping[str, Table]) -> pl.DataFrame:
-        return tables.overlay(shipped, tables.with_rates_named(read["coefficients"].frame)) if "coefficients" in read else shipped
+        return coal_equivalents.overlay(shipped, coal_equivalents.with_rates_named(read["coefficients"].frame)) if "coefficients" in read else shipped
 
     def check(read: Mapping[str, Table]) -> list[Problem]:
         rows = read["quantities"]
@@ -291,8 +291,8 @@ def _converted(quantities: str, coefficients: str | None, as_of: str | None) -> 
 
 
 def _far(table: Table) -> list[Problem]:
-    reference = tables.coefficients()
-    return [Problem(table.where(row, "kgce_per_unit"), what, remedy) for row, what, remedy in tables.far_from_reference(table.frame, reference)]
+    far = coal_equivalents.far_from_reference(table.frame, coal_equivalents.coefficients())
+    return [Problem(table.where(row, "kgce_per_unit"), what, remedy) for row, what, remedy in far]
 
 
 def _two_coefficients(table: Table) -> list[Problem]:

@@ -7,7 +7,7 @@ from typing import Final
 import polars as pl
 import typer
 
-from config import schemas, tables
+from config import coal_equivalents, schemas
 from config.carbon import carbon_factors, carbon_levels
 from config.errors import Problem
 from monitors import carbon as core
@@ -48,7 +48,7 @@ def carbon_command(
     """Sum the CO2 of each enterprise in a year by the newest published factors."""
     check_output(out)
     folder = site_tables()
-    factors, coefficients = carbon_factors(folder), tables.coefficients(folder)
+    factors, coefficients = carbon_factors(folder), coal_equivalents.coefficients(folder)
     known = set(coefficients["carrier"])
     beside = factors.filter(~pl.col("carrier").is_in(known)).select(
         "carrier", "unit", "source", basis=pl.lit("calorific"), kgce_per_unit=pl.lit(1.0), valid_from=pl.date(1900, 1, 1), role=pl.lit("fuel"),

@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 import typer
 
-from config import schemas, settings, tables
+from config import limit_tables, schemas, settings
 from config.benchmarks import benchmarks
 from config.errors import Problem
 from monitors import limits as law
@@ -91,7 +91,7 @@ def limits_command(
 ) -> None:
     """Judge products by the limits in force on the days of their period."""
     check_output(out)
-    table = tables.limits(site_tables())
+    table = limit_tables.limits(site_tables())
 
     def check(read: Mapping[str, Table]) -> list[Problem]:
         rows = read["products"]
@@ -134,7 +134,7 @@ def site_tables() -> Path | None:
 
 def parameter_columns() -> list[Column]:
     """The columns of products that corrections ask for: empty ones make the verdict incomplete where the standard needs them."""
-    table = tables.limits(site_tables())
+    table = limit_tables.limits(site_tables())
     asking: dict[str, list[str]] = {}
     for product, corrections in table.select("product", "corrections").iter_rows():
         for each in parameters(corrections):

@@ -6,7 +6,7 @@ from typing import Final, Literal
 import polars as pl
 import typer
 
-from config import tables
+from config import calendar
 from config.errors import Problem
 from config.schemas import INTERVAL, conform
 from monitors import estimation as core
@@ -95,7 +95,7 @@ def estimate_command(
     if "linked" in given:
         pair = pl.format("{} / {}", "linked_meter", "linked_register")
         links = given["linked"].frame.select(pair.alias("linked")).with_columns(register_key=keys["linked"], linked_key=keys["linked_to"])
-    holidays = tables.holidays() if zone == CHINA else None
+    holidays = calendar.holidays() if zone == CHINA else None
     done = core.estimated(hours, gaps, zone=zone, method=method, links=links, holidays=holidays)
     write_table(_named(done.spans, names, ESTIMATES), out, zone=zone)
     if filled is not None:

@@ -6,7 +6,7 @@ from typing import Final, Literal
 import polars as pl
 import typer
 
-from config import schemas, tables
+from config import data_rules, schemas
 from config.calendar import period_days
 from config.errors import Problem
 from config.units import heating_value_in, known_units
@@ -117,7 +117,7 @@ def reconcile_command(
 ) -> None:
     """Compare reported monthly figures with metered quantities, and say which count."""
     check_output(out, stock, counted)
-    rules = tables.figure_rules(site_tables())
+    rules = data_rules.figure_rules(site_tables())
 
     def check(read: Mapping[str, Table]) -> list[Problem]:
         return [*_one_grain(read["quantities"], 7, 10), *_figure_problems(read["figures"]), *(_batch_problems(read["batches"]) if batches else ())]
@@ -160,7 +160,7 @@ def heating_value_command(
 
     read = read_tables({"quantities": (quantities, QUANTITIES), "batches": (batches, BATCHES)}, check=check)
     days = schemas.conform(read["quantities"].frame, schemas.QUANTITY)
-    values = heating.heating_values(read["batches"].frame, tables.figure_rules(site_tables()))
+    values = heating.heating_values(read["batches"].frame, data_rules.figure_rules(site_tables()))
     result = heating.with_heating_values(days if by == "day" else heating.months_of(days), days, values)
     write_table(without_empty(result, PLACES, read["quantities"]), out)
 

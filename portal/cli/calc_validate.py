@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import typer
 
-from config import tables
+from config import data_rules
 from config.errors import Problem
 from config.schemas import BALANCE, EVENT, HISTORY, READING, READING_QUALITY, REGISTER, VEE_RULE, conform, empty
 from monitors import vee, vee_bounds, vee_days, vee_periods
@@ -30,7 +30,7 @@ from portal.cli.calc import (
 from portal.cli.common import instant_of
 from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
 
-SHIPPED: Final = tables.vee_rule_rows()[0]
+SHIPPED: Final = data_rules.vee_rule_rows()[0]
 VALIDITY: Final = (
     Column("valid_from", "day or instant", "from when this row holds, included; empty: always", required=False),
     Column("valid_to", "day or instant", "until when this row holds, not included; empty: without end", required=False),
@@ -135,7 +135,7 @@ def validate_command(
     ), READING)
     happened = conform(given["events"].frame.with_columns(register_key=keys["events"]), EVENT) if "events" in given else empty(EVENT)
     own = _rules_for(given["rules"].frame, which) if "rules" in given else empty(VEE_RULE)
-    bounds = pl.concat([tables.vee_rules(zone=days_of), own])
+    bounds = pl.concat([data_rules.vee_rules(zone=days_of), own])
     daily, aside, _flags = _consumption(shown, which, happened, "day", days_of)
     done = vee.validated(shown, which, happened, bounds, aside, empty(HISTORY), zone=days_of).verdicts.sort("message")
     found = [vee_periods.day_starts(vee_days.day_edges(shown, aside, zone=days_of), which, bounds, zone=days_of)]
@@ -211,9 +211,9 @@ def _rule_problems(table: Table, keyed: pl.DataFrame, named: Sequence[str]) -> l
 
     complain(pl.col("register").is_not_null() & pl.col("meter").is_null(), "meter", "the cell is empty", "Name the register's meter too")
     complain(pl.col("valid_from") >= pl.col("valid_to"), "valid_to", "it is not after valid_from", "A row holds from valid_from to valid_to")
-    bands = pl.col("rule").is_in(tables.VEE_BANDS) & (pl.col("low") > pl.col("high"))
+    bands = pl.col("rule").is_in(data_rules.VEE_BANDS) & (pl.col("low") > pl.col("high"))
     complain(bands, "high", "it is below low", "Give the lower bound first")
-    always = pl.col("rule").is_in(tables.VEE_ALWAYS) & ~pl.col("enabled")
+    always = pl.col("rule").is_in(data_rules.VEE_ALWAYS) & ~pl.col("enabled")
     complain(always, "enabled", "this rule decides which readings count and cannot be switched off", "Leave the cell empty")
     for column in ("enterprise", "meter"):
         if column == "meter" or column in named:

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from config import tables
+from config import limit_tables
 from monitors.limits import unfit_parameters
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
 from store.database import opened
@@ -41,7 +41,7 @@ def import_(
     """Enter figures from FILE; they count once another person has checked them. Further columns of outputs are parameters of their limits."""
     site = settings_from(settings)
     with opened(site.database_url) as database:
-        count = Reported(database, unfit_parameters(tables.limits(site.site.tables_dir))).import_file(file, maker=maker, at=datetime.now(UTC))
+        count = Reported(database, unfit_parameters(limit_tables.limits(site.site.tables_dir))).import_file(file, maker=maker, at=datetime.now(UTC))
     show_json(asdict(count)) if as_json else typer.echo(str(count))
 
 

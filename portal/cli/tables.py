@@ -12,7 +12,7 @@ import typer
 from pydantic import BaseModel
 from rich.cells import cell_len
 
-from config import lawbook, schemas, tables
+from config import coal_equivalents, lawbook, limit_tables, schemas
 from config import settings as site_settings
 from config.errors import BadInputError, Problem
 from config.lawbook import MODELS
@@ -118,7 +118,7 @@ def confirm(
 ) -> None:
     """Record that a person compared a limit with the standard's text: its verdicts bind from now on."""
     site = settings_from(settings)
-    table = tables.limits(site.site.tables_dir)
+    table = limit_tables.limits(site.site.tables_dir)
     row = table.filter(product=product, indicator=indicator, standard=standard)
     problems = [
         Problem(f"--{name}", "is empty", "Say it; a confirmation stands for a person and a text.")
@@ -190,7 +190,7 @@ def _show_edition(edition: lawbook.Edition, *, as_json: bool, added: Path | None
 
 def _limits(settings: Path | None, on: datetime | None) -> list[dict[str, Any]]:
     site = settings_from(settings)
-    table = with_standing(tables.limits(site.site.tables_dir), _confirmations(site))
+    table = with_standing(limit_tables.limits(site.site.tables_dir), _confirmations(site))
     if on is not None:
         day = on.date()
         table = table.filter(pl.col("effective_from") <= day, (pl.col("effective_to") >= day).fill_null(value=True))
@@ -200,7 +200,7 @@ def _limits(settings: Path | None, on: datetime | None) -> list[dict[str, Any]]:
 
 
 def _coefficients(folder: Path | None, on: datetime | None) -> list[dict[str, Any]]:
-    rows = tables.coefficient_rows(folder)
+    rows = coal_equivalents.coefficient_rows(folder)
     return _dumped(rows if on is None else [row for row in rows if _holds(row, on.date())])
 
 
@@ -218,7 +218,7 @@ def _standing(row: TableRow) -> dict[str, str]:
     return {} if confidence is None else {"standing": "indicative" if confidence == "low" else "unconfirmed"}
 
 
-def _holds(row: tables.CoefficientRow, day: date) -> bool:
+def _holds(row: coal_equivalents.CoefficientRow, day: date) -> bool:
     return row.valid_from <= day and (row.valid_to is None or day < row.valid_to)
 
 

@@ -9,7 +9,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
 
-from config import tables
+from config import coal_equivalents
 from ingest.reasons import REASONS
 
 Language = Literal["zh", "en"]
@@ -49,6 +49,6 @@ def _carriers() -> dict[str, tuple[str, str]]:
     Where each basis has a name of its own (electricity, heat), the catalogues name the carrier.
     """
     names: dict[str, set[tuple[str, str]]] = {}
-    for row in tables.coefficient_rows():
+    for row in coal_equivalents.coefficient_rows():
         names.setdefault(row.carrier, set()).add((row.name_zh or row.carrier, row.name_en or row.carrier))
     return {carrier: texts.pop() for carrier, texts in names.items() if len(texts) == 1}

@@ -36,8 +36,8 @@ from stdnum.cn import uscc
 from typer.testing import CliRunner
 
 import pipeline.roll
+from config import coal_equivalents, data_rules
 from config import settings as site_settings
-from config import tables
 from config.allocator import keep_freed_memory
 from config.schemas import ASSIGNMENT, COEFFICIENT, EVENT, INTERVAL, QUALITY, READING, REGISTER, conform
 from monitors.energy import energy, sum_energy
@@ -437,7 +437,7 @@ def marks(readings: pl.DataFrame, days: set[int]) -> pl.DataFrame:
 def screening(scale: float, runs: int) -> dict[str, Any]:
     """The rules on a single reading, before anything is stored."""
     readings, declared = park(max(20, int(1000 * scale)), 30)
-    rules = tables.vee_rules(None, ZONE)
+    rules = data_rules.vee_rules(None, ZONE)
     took = best(lambda: screened(readings, declared, rules), runs)
     failed = screened(readings, declared, rules).failed.height
     print(f"screening: {readings.height:,} readings, {failed:,} of them fail: {took.of(readings.height, 12)}")
@@ -531,7 +531,7 @@ def declared_region(registers: int) -> dict[str, pl.DataFrame]:
     months = pl.DataFrame({"period": [f"2025-{month:02d}" for month in range(1, 13)]})
     return {
         "registers": conform(measured, REGISTER), "assignments": conform(measured, ASSIGNMENT),
-        "coefficients": tables.overlay(tables.coefficients(), conform(brought, COEFFICIENT)),
+        "coefficients": coal_equivalents.overlay(coal_equivalents.coefficients(), conform(brought, COEFFICIENT)),
         "figures": measured.select("enterprise").unique(maintain_order=True).join(months, how="cross").with_columns(value_added_10k_cny=100.0),
     }
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from config import key_units as law
-from config import tables
+from config import limit_tables
 from config.errors import BadInputError
 
 TABLES = {"key_unit_thresholds": law.thresholds(), "access_goals": law.access_goals(), "entry_conditions": law.entry_conditions()}
@@ -36,7 +36,7 @@ def test_a_year_has_one_threshold_of_each_kind_from_2008_on() -> None:
 
 
 def test_every_standard_of_an_entry_condition_has_a_level_in_the_limits() -> None:
-    levels = tables.limits().with_columns(number=pl.col("standard").str.replace(r"-\d{4}$", ""))
+    levels = limit_tables.limits().with_columns(number=pl.col("standard").str.replace(r"-\d{4}$", ""))
     for row in law.entry_conditions().to_dicts():
         assert levels.filter(number=row["standard"])[f"level_{row['level']}"].drop_nulls().len() > 0, row["sector"]
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from config import tables
+from config import coal_equivalents, limit_tables, tables
 from config.benchmarks import benchmarks
 from config.carbon import carbon_factors, carbon_levels
 from config.errors import BadInputError
@@ -64,7 +64,7 @@ def test_every_benchmark_that_was_collected_is_carried_with_its_values() -> None
 def test_a_benchmark_has_the_code_of_the_limit_it_stands_beside_and_is_in_force_on_no_day() -> None:
     keys = ["product", "indicator", "feedstock"]
     valued = benchmarks().drop_nulls("benchmark")
-    assert valued.join(tables.limits(), on=[*keys, "unit"], how="anti", nulls_equal=True).is_empty()
+    assert valued.join(limit_tables.limits(), on=[*keys, "unit"], how="anti", nulls_equal=True).is_empty()
     assert benchmarks().select(keys).is_duplicated().sum() == 0
     assert not any(row.holds_on(date(2026, 1, 1)) for row in rows_of("benchmarks"))
 
@@ -128,7 +128,7 @@ def test_one_toml_file_may_hold_rows_of_several_tables(tmp_path: Path) -> None:
         source = "{SOURCE}"
     """)
     assert carbon_factors(tmp_path).filter(carrier="electricity", region="north_china", year=2027)["kgco2_per_unit"].item() == 0.6
-    row = tables.coefficients(tmp_path).filter(carrier="electricity", basis="equivalent", kgce_per_unit=0.295)
+    row = coal_equivalents.coefficients(tmp_path).filter(carrier="electricity", basis="equivalent", kgce_per_unit=0.295)
     assert row.select("valid_from", "valid_to").row(0) == (date(2027, 1, 1), date(2028, 1, 1))
     assert price_schemes(tmp_path).equals(price_schemes())
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from config import tables
+from config import coal_equivalents, lawbook, limit_tables, tables
 from config.errors import BadInputError, NoRuleInForceError, UnknownCodeError
 from config.units import KJ_PER_KGCE
 
 SHARED = Path(os.environ.get("TCEWATCH_SHARED", Path(__file__).parents[3] / "shared")) / "domain"
-LIMIT_ROWS = tables.limit_rows()
-LIMITS = tables.limits()
+LIMIT_ROWS = limit_tables.limit_rows()
+LIMITS = limit_tables.limits()
 CARRIED_OVER, FROM_REMARKS = 339, 32  # rows of the domain's table, and rows that stood only in their remarks
-COEFFICIENT_ROWS = tables.coefficient_rows()
+COEFFICIENT_ROWS = coal_equivalents.coefficient_rows()
 
 
 def raw(path: Path) -> list[dict[str, str]]:
@@ -25,7 +25,7 @@ def raw(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("row", LIMIT_ROWS, ids=lambda row: f"{row.standard} {row.product} {row.indicator} {row.feedstock or ''}".strip())
-def test_a_limit_row_is_in_force_exactly_within_its_dates(row: tables.LimitRow) -> None:
+def test_a_limit_row_is_in_force_exactly_within_its_dates(row: limit_tables.LimitRow) -> None:
     table = LIMITS.filter(product=row.product, standard=row.standard, indicator=row.indicator)
     table = table.filter(pl.col("feedstock").eq_missing(pl.lit(row.feedstock, dtype=pl.String())))
     assert table.height == 1
@@ -52,7 +52,7 @@ def test_a_limit_row_is_in_force_exactly_within_its_dates(row: tables.LimitRow) 
 
 
 @pytest.mark.parametrize("row", COEFFICIENT_ROWS, ids=lambda row: f"{row.carrier} {row.basis}")
-def test_a_coefficient_has_dates_a_source_a_role_and_the_heating_value_that_it_comes_from(row: tables.CoefficientRow) -> None:
+def test_a_coefficient_has_dates_a_source_a_role_and_the_heating_value_that_it_comes_from(row: coal_equivalents.CoefficientRow) -> None:
     assert row.confidence is not None
     assert row.role is not None
     assert row.name_zh
@@ -62,7 +62,7 @@ def test_a_coefficient_has_dates_a_source_a_role_and_the_heating_value_that_it_c
 
 
 def test_the_limits_table_has_all_rows_and_says_what_standing_they_can_have() -> None:
-    table = tables.limits()
+    table = limit_tables.limits()
     assert table.height == CARRIED_OVER + FROM_REMARKS
     assert dict(table["confidence"].value_counts().iter_rows()) == {"high": 3, "medium": 321, "low": 47}
     assert table.filter(pl.col("effective_from").is_null()).height == 29
@@ -81,7 +81,7 @@ def test_each_row_whose_remark_states_a_correction_has_it_as_data_or_counts_as_i
 
 
 def test_every_correction_has_its_source_and_one_meaning_for_each_parameter() -> None:
-    rows = pl.DataFrame([row.model_dump() for row in tables.load("corrections", tables.CorrectionRow, None)[0]], infer_schema_length=None)
+    rows = pl.DataFrame([row.model_dump() for row in tables.load("corrections", limit_tables.CorrectionRow, None)[0]], infer_schema_length=None)
     assert rows.height == 103
     assert rows.filter(pl.any_horizontal(pl.col("source", "clause", "parameter_zh", "parameter_en").str.len_chars() < 1)).is_empty()
     assert rows.filter(pl.col("confidence") == "high").is_empty()  # one transcription
@@ -105,12 +105,12 @@ def test_a_correction_that_fits_no_limit_or_does_not_say_what_its_kind_needs_is_
         "GB 21343-2023,calcium_carbide,1,grade,品位,grade,by_value,add,limit,3,no:0 yes:2,否,,a printed text,low\n"
         "GB 21343-2023,calcium_carbide,1,grade,品位,grade,linear,add_share,actual,,,,2,a printed text,low\n", encoding="utf-8")
     with pytest.raises(BadInputError) as error:
-        tables.limits(tmp_path)
+        limit_tables.limits(tmp_path)
     assert [problem.where for problem in error.value.problems] == [f"corrections.csv row {row}" for row in (3, 4, 5, 6, 7)]
     lines = (tmp_path / "corrections.csv").read_text(encoding="utf-8").splitlines()
     (tmp_path / "corrections.csv").write_text("\n".join(lines[:2]) + "\n", encoding="utf-8")
     with pytest.raises(BadInputError, match="corrects no row of limits"):
-        tables.limits(tmp_path)
+        limit_tables.limits(tmp_path)
 
 
 def test_a_correction_of_the_site_replaces_the_shipped_one_from_when_it_was_known(tmp_path: Path) -> None:
@@ -120,12 +120,13 @@ def test_a_correction_of_the_site_replaces_the_shipped_one_from_when_it_was_know
         "2026-08-01T00:00:00+08:00\n", encoding="utf-8")
 
     def amounts(as_of: datetime | None) -> list[str]:
-        row = tables.limits(tmp_path, as_of).row(by_predicate=(pl.col("product") == "coke_top_charged") & (pl.col("edition") == "2025"), named=True)
+        table = limit_tables.limits(tmp_path, as_of)
+        row = table.row(by_predicate=(pl.col("product") == "coke_top_charged") & (pl.col("edition") == "2025"), named=True)
         return [each["values"] for each in row["corrections"] if each["parameter"] == "wet_quenching"]
 
     assert amounts(None) == ["no:0 yes:40"]
     assert amounts(datetime(2026, 7, 1, tzinfo=UTC)) == ["no:0 yes:46.46"]
-    later = tables.known_later(tmp_path, datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 9, 1, tzinfo=UTC))[1]
+    later = lawbook.known_later(tmp_path, datetime(2026, 7, 1, tzinfo=UTC), datetime(2026, 9, 1, tzinfo=UTC))[1]
     assert [row.standard for row in later] == ["GB 21342-2025"]
 
 
@@ -135,20 +136,20 @@ def test_editions_of_one_product_share_its_code_and_hand_over_without_a_gap() ->
         ("coal_mine_underground", "comprehensive_energy"), ("polysilicon_trichlorosilane", "comprehensive_energy"),
         ("rare_earth_metal_nd", "comprehensive_energy"),
     ):
-        old, new = tables.limits().filter(product=product, indicator=indicator).sort("effective_from").rows(named=True)
+        old, new = limit_tables.limits().filter(product=product, indicator=indicator).sort("effective_from").rows(named=True)
         assert old["effective_to"] + timedelta(days=1) == new["effective_from"]
         assert old["standard"] != new["standard"]
 
 
 def test_the_basis_is_calorific_unless_the_standard_takes_the_equivalent_value() -> None:
-    equivalent = tables.limits().filter(basis="equivalent")
+    equivalent = limit_tables.limits().filter(basis="equivalent")
     assert sorted(equivalent["standard"].unique()) == ["GB 21341-2008", "GB 30251-2024"]
     second = equivalent.filter(standard="GB 21341-2008")
     assert second["indicator"].unique().to_list() == ["comprehensive_energy_0404"]  # with the coefficient that its standard prints
 
 
 def test_the_two_feedstock_boundaries_of_a_product_are_two_rows() -> None:
-    rows = tables.limits().filter(product="olefins_coal_mto").select("feedstock", "level_3").sort("feedstock").rows()
+    rows = limit_tables.limits().filter(product="olefins_coal_mto").select("feedstock", "level_3").sort("feedstock").rows()
     assert rows == [("excluded", 1600.0), ("included", 3300.0)]
 
 
@@ -178,7 +179,7 @@ def test_no_coefficient_was_altered_when_it_was_carried_over() -> None:
 
 
 def test_outside_its_dates_a_rule_does_not_exist() -> None:
-    table = tables.limits()
+    table = limit_tables.limits()
     assert tables.in_force(table, date(2026, 4, 30), product="coke_top_charged")["standard"].to_list() == ["GB 21342-2013"]
     with pytest.raises(NoRuleInForceError, match="first row starts on 2014-10-01") as error:
         tables.in_force(table, date(2014, 9, 30), product="coke_top_charged")
@@ -188,7 +189,7 @@ def test_outside_its_dates_a_rule_does_not_exist() -> None:
 
 
 def test_a_coefficient_without_a_number_is_never_in_force() -> None:
-    table = tables.coefficients()
+    table = coal_equivalents.coefficients()
     assert tables.in_force(table, date(2025, 1, 1), carrier="electricity", basis="calorific")["kgce_per_unit"].to_list() == [0.1229]
     with pytest.raises(NoRuleInForceError):
         tables.in_force(table, date(2025, 1, 1), carrier="electricity", basis="equivalent")
@@ -198,11 +199,11 @@ def test_a_coefficient_without_a_number_is_never_in_force() -> None:
 
 
 def test_consumed_media_have_no_number_until_a_site_names_one(tmp_path: Path) -> None:
-    assert tables.coefficients().filter(carrier="oxygen")["kgce_per_unit"].to_list() == [None]
+    assert coal_equivalents.coefficients().filter(carrier="oxygen")["kgce_per_unit"].to_list() == [None]
     (tmp_path / "coal_equivalent_media.csv").write_text(
         "carrier,basis,unit,kgce_per_unit,valid_from,source\noxygen,equivalent,m3,0.4,2025-01-01,GB 21256-2025 appendix A\n", encoding="utf-8"
     )
-    named = tables.coefficients(tmp_path).filter(carrier="oxygen", kgce_per_unit=0.4)
+    named = coal_equivalents.coefficients(tmp_path).filter(carrier="oxygen", kgce_per_unit=0.4)
     assert named["role"].to_list() == ["consumed_medium"]
 
 
@@ -212,7 +213,7 @@ def test_a_sites_coefficient_takes_precedence_on_its_days_only(tmp_path: Path) -
         "raw_coal,calorific,kg,0.65,2025-01-01,2026-01-01,laboratory of the site 2025\n",
         encoding="utf-8",
     )
-    table = tables.coefficients(tmp_path)
+    table = coal_equivalents.coefficients(tmp_path)
     days = (date(2024, 12, 31), date(2025, 1, 1), date(2025, 12, 31), date(2026, 1, 1))
     assert [tables.in_force(table, day, carrier="raw_coal")["kgce_per_unit"].to_list() for day in days] == [[0.7143], [0.65], [0.65], [0.7143]]
 
@@ -228,10 +229,10 @@ def test_a_coefficient_ten_times_off_its_carriers_reference_is_in_another_unit_t
     head = "carrier,basis,unit,kgce_per_unit,valid_from,valid_to,source"
     (tmp_path / "coal_equivalent.csv").write_text(f"{head}\n{carrier},calorific,{unit},{kgce_per_unit},2025-01-01,,laboratory\n", encoding="utf-8")
     if fits:
-        assert kgce_per_unit in tables.coefficients(tmp_path).filter(carrier=carrier)["kgce_per_unit"]
+        assert kgce_per_unit in coal_equivalents.coefficients(tmp_path).filter(carrier=carrier)["kgce_per_unit"]
         return
     with pytest.raises(BadInputError, match=f"coal_equivalent {carrier} from 2025-01-01.*more than ten times off"):
-        tables.coefficients(tmp_path)
+        coal_equivalents.coefficients(tmp_path)
 
 
 def test_of_a_sites_coefficients_those_known_at_an_instant_can_be_asked_and_the_one_known_last_holds(tmp_path: Path) -> None:
@@ -243,15 +244,15 @@ def test_of_a_sites_coefficients_those_known_at_an_instant_can_be_asked_and_the_
     june, august = datetime(2025, 5, 31, 16, tzinfo=UTC), datetime(2025, 7, 31, 16, tzinfo=UTC)
     tick = timedelta(microseconds=1)
     for as_of, march in ((june - tick, 0.70), (june, 0.65), (august - tick, 0.65), (august, 0.66), (None, 0.66)):
-        table = tables.coefficients(tmp_path, as_of)
+        table = coal_equivalents.coefficients(tmp_path, as_of)
         found = [tables.in_force(table, day, carrier="raw_coal")["kgce_per_unit"].to_list() for day in (date(2025, 2, 28), date(2025, 3, 1))]
         assert found == [[0.70], [march]], as_of
-    later, limit_rows, _ = tables.known_later(tmp_path, june, august)
+    later, limit_rows, _ = lawbook.known_later(tmp_path, june, august)
     assert ([one.kgce_per_unit for one in later], limit_rows) == ([0.66], [])
     head, first, *_ = (tmp_path / "coal_equivalent.csv").read_text().splitlines(keepends=True)
     (tmp_path / "coal_equivalent_2.csv").write_text(head + first + first)
     with pytest.raises(BadInputError, match="says the same as row 2"):
-        tables.coefficients(tmp_path)
+        coal_equivalents.coefficients(tmp_path)
 
 
 def test_a_limit_that_a_site_learnt_of_later_is_not_there_before(tmp_path: Path) -> None:
@@ -262,7 +263,7 @@ def test_a_limit_that_a_site_learnt_of_later_is_not_there_before(tmp_path: Path)
         LIMIT_HEADER.replace("confidence", "confidence,known_from") + row.format(490, "") + row.format(480, known.isoformat()), encoding="utf-8",
     )
     for as_of, level in ((known - timedelta(microseconds=1), 490.0), (known, 480.0), (None, 480.0)):
-        found = tables.in_force(tables.limits(tmp_path, as_of), date(2015, 1, 1), product="rock_wool")
+        found = tables.in_force(limit_tables.limits(tmp_path, as_of), date(2015, 1, 1), product="rock_wool")
         assert found["level_3"].to_list() == [level]
 
 
@@ -275,7 +276,7 @@ def test_a_new_edition_of_a_site_ends_the_shipped_one(tmp_path: Path) -> None:
         LIMIT_HEADER + "calcium_carbide,GB 21343-2029,2029,电石限额,电石,calcium carbide,comprehensive_energy,综合能耗,energy,"
         "kgce/t,900,2030-01-01,,true,text of the standard,high\n", encoding="utf-8",
     )
-    table = tables.limits(tmp_path)
+    table = limit_tables.limits(tmp_path)
     assert tables.in_force(table, date(2029, 12, 31), product="calcium_carbide", indicator="comprehensive_energy")["level_3"].to_list() == [940.0]
     assert tables.in_force(table, date(2030, 1, 1), product="calcium_carbide", indicator="comprehensive_energy")["level_3"].to_list() == [900.0]
 
@@ -285,7 +286,7 @@ def test_a_site_dates_an_undated_row_by_repeating_it(tmp_path: Path) -> None:
         LIMIT_HEADER + "rock_wool,GB 30183-2013,2013,岩棉限额,岩棉,rock wool,comprehensive_energy,单位产品综合能耗,energy,kgce/t,490,2014-09-01,,"
         "true,text of the standard,medium\n", encoding="utf-8",
     )
-    table = tables.limits(tmp_path)
+    table = limit_tables.limits(tmp_path)
     assert table.height == CARRIED_OVER + FROM_REMARKS
     assert tables.in_force(table, date(2015, 1, 1), product="rock_wool").height == 1
 
@@ -302,13 +303,13 @@ def test_all_faults_of_a_sites_tables_are_listed_by_row_and_column(tmp_path: Pat
     )
     (tmp_path / "prices.csv").write_text("a\n1\n", encoding="utf-8")
     with pytest.raises(BadInputError) as error:
-        tables.limits(tmp_path)
+        limit_tables.limits(tmp_path)
     told = {problem.where for problem in error.value.problems}
     assert told == {
         *(f"limits.csv row 2 column {column}" for column in ("level3", "product", "unit", "source")), "prices.csv",
     }
     with pytest.raises(BadInputError) as error:
-        tables.coefficients(tmp_path)
+        coal_equivalents.coefficients(tmp_path)
     told = {problem.where for problem in error.value.problems}
     assert {f"coal_equivalent.csv row {place}" for place in ("2 column kgce_per_unit", "3 column basis", "3 column valid_from", "4")} <= told
 
@@ -317,12 +318,12 @@ def test_a_row_that_stands_twice_or_is_superseded_by_nothing_is_refused(tmp_path
     line = "p,GB 1-2030,2030,限额,产品,product,comprehensive_energy,综合能耗,energy,kgce/t,135,2030-01-01,{},true,text of the standard,high\n"
     (tmp_path / "limits.csv").write_text(LIMIT_HEADER + line.format("") * 2, encoding="utf-8")
     with pytest.raises(BadInputError, match="row 3: says the same as row 2"):
-        tables.limits(tmp_path)
+        limit_tables.limits(tmp_path)
     (tmp_path / "limits.csv").write_text(LIMIT_HEADER + line.format("GB 9-2031"), encoding="utf-8")
     with pytest.raises(BadInputError, match="GB 9-2031 has no row"):
-        tables.limits(tmp_path)
+        limit_tables.limits(tmp_path)
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no such folder"):
-        tables.limits(tmp_path / "none")
+        limit_tables.limits(tmp_path / "none")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from config import tables
+from config import data_rules
 from config.errors import BadInputError
 from config.schemas import VEE_RULE
 
@@ -19,7 +19,7 @@ SOURCES = ("national specification", "assumption of tcewatch, to be set by the s
 
 
 def test_every_shipped_rule_has_a_severity_names_a_reach_and_a_source_that_says_what_is_assumed() -> None:
-    rows, _ = tables.vee_rule_rows()
+    rows, _ = data_rules.vee_rule_rows()
     assert len({row.rule for row in rows}) == len(rows) == 28
     for row in rows:
         assert row.severity
@@ -27,17 +27,17 @@ def test_every_shipped_rule_has_a_severity_names_a_reach_and_a_source_that_says_
         assert row.name_en
         assert row.reach
         assert row.source.startswith(SOURCES)
-    assert tables.vee_rules().schema == VEE_RULE
+    assert data_rules.vee_rules().schema == VEE_RULE
 
 
 def test_a_row_of_the_site_replaces_the_shipped_one_or_stands_beside_it(tmp_path: Path) -> None:
-    own = tables.vee_rules(put(
+    own = data_rules.vee_rules(put(
         tmp_path, "rating,,,2,error,,,,measured by the site", "rating,water,,3,,,2026-01-01,2027-01-01,measured by the site",
     ))
     assert own.filter(rule="rating").select("medium", "high", "valid_from", "valid_to").rows() == [
         (None, 2.0, None, None), ("water", 3.0, datetime(2025, 12, 31, 16, tzinfo=UTC), datetime(2026, 12, 31, 16, tzinfo=UTC)),
     ]
-    assert own.height == tables.vee_rules().height + 1
+    assert own.height == data_rules.vee_rules().height + 1
 
 
 @pytest.mark.parametrize(("row", "said"), [
@@ -47,5 +47,5 @@ def test_a_row_of_the_site_replaces_the_shipped_one_or_stands_beside_it(tmp_path
 ])
 def test_a_row_that_says_nothing_sound_is_refused(tmp_path: Path, row: str, said: str) -> None:
     with pytest.raises(BadInputError, match=said):
-        tables.vee_rules(put(tmp_path, row))
-    tables.vee_rules(put(tmp_path, "frozen,,30,24,error,,,,long enough"))  # readings and hours are no band
+        data_rules.vee_rules(put(tmp_path, row))
+    data_rules.vee_rules(put(tmp_path, "frozen,,30,24,error,,,,long enough"))  # readings and hours are no band

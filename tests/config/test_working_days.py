@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import tables
+from config import calendar, data_rules
 from config.calendar import working_deadlines
 from config.errors import BadInputError
 from config.schemas import INSTANT
 
 ZONE = "Asia/Shanghai"
-HOLIDAYS = tables.holidays()
+HOLIDAYS = calendar.holidays()
 
 
 def last_day(year: int, month: int, day: int, *, hour: int = 9, count: int = 3, holidays: pl.DataFrame = HOLIDAYS) -> tuple[date, bool]:
@@ -85,7 +85,7 @@ def test_a_site_adds_the_notice_of_the_next_year_and_corrects_a_day(tmp_path):
         "year,first,last,working,name_zh,name_en,source\n2027,2027-01-01,2027-01-03,false,元旦,New Year,notice of November 2026\n"
         "2026,2026-10-10,2026-10-10,false,补休,day off,order of the city\n", encoding="utf-8",
     )
-    own = tables.holidays(tmp_path)
+    own = calendar.holidays(tmp_path)
     assert last_day(2026, 12, 31, holidays=own) == (date(2027, 1, 6), True)
     assert last_day(2026, 9, 30, holidays=own)[0] == date(2026, 10, 12)
     assert last_day(2026, 9, 30)[0] == date(2026, 10, 10)
@@ -93,18 +93,18 @@ def test_a_site_adds_the_notice_of_the_next_year_and_corrects_a_day(tmp_path):
         "year,first,last,working,name_zh,name_en,source\n2027,2027-01-03,2027-01-01,maybe,元旦,New Year,notice\n", encoding="utf-8",
     )
     with pytest.raises(BadInputError) as told:
-        tables.holidays(tmp_path)
+        calendar.holidays(tmp_path)
     assert {"working", "source"} <= {one.where.rpartition(" ")[2] for one in told.value.problems}
 
 
 def test_weights_are_equal_and_say_that_they_are_an_assumption_until_a_site_sets_its_own(tmp_path):
-    shipped = tables.quality_weights()
+    shipped = data_rules.quality_weights()
     assert shipped["weight"].to_list() == [1.0] * 6
     assert all("assumption of tcewatch" in source for source in shipped["source"])
     (tmp_path / "quality_weights.csv").write_text(
         "part,weight,late_after_s,valid_from,source\ntimeliness,2,900,2026-01-01,notice of the province\n", encoding="utf-8",
     )
-    own = tables.quality_weights(tmp_path).filter(part="timeliness").select("weight", "late_after_s", "valid_from").rows()
+    own = data_rules.quality_weights(tmp_path).filter(part="timeliness").select("weight", "late_after_s", "valid_from").rows()
     assert own == [(1.0, 7200, date(2020, 1, 1)), (2.0, 900, date(2026, 1, 1))]
 
 
@@ -115,4 +115,4 @@ def test_weights_are_equal_and_say_that_they_are_an_assumption_until_a_site_sets
 def test_a_weight_that_cannot_be_counted_is_refused(tmp_path, row, wrong):
     (tmp_path / "quality_weights.csv").write_text(f"part,weight,late_after_s,valid_from,source\n{row}\n", encoding="utf-8")
     with pytest.raises(BadInputError, match=wrong):
-        tables.quality_weights(tmp_path)
+        data_rules.quality_weights(tmp_path)

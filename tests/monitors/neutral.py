@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from config.tables import correction_values
+from config.limit_tables import correction_values
 
 
 def neutral(corrections: Iterable[Mapping[str, Any]]) -> dict[str, float | str]:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config import schemas, tables
-from config.tables import correction_values
+from config import limit_tables, schemas
+from config.limit_tables import correction_values
 from monitors.corrections import corrected, impossible, parameters
 from monitors.limits import limits, misfits, parameter_columns
 from tests.monitors.neutral import neutral
 
-TABLE = tables.limits()
+TABLE = limit_tables.limits()
 NOBODY = schemas.empty(schemas.CONFIRMATION)
 CORRECTED = TABLE.filter(pl.col("corrections").list.len() > 0)
 COKE = {

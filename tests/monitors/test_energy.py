@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import schemas, tables
+from config import coal_equivalents, schemas
 from config.energy_figures import energy_figures
 from config.units import dimension, factor, known_units
 from monitors.energy import FLOW_SIGNS, GAS_CONDITIONS, energy, figures, misfits, sum_energy
 
-TABLE = tables.coefficients()
+TABLE = coal_equivalents.coefficients()
 RATES = pl.DataFrame({  # an equivalent electricity coefficient for each of two years, as a site brings it
     "carrier": ["electricity"] * 2, "basis": ["equivalent"] * 2, "unit": ["kWh"] * 2, "kgce_per_unit": [0.302, 0.3],
     "valid_from": [date(2024, 1, 1), date(2025, 1, 1)], "valid_to": [date(2025, 1, 1), date(2026, 1, 1)], "source": ["example rates"] * 2,
 })
-WITH_RATES = tables.overlay(TABLE, RATES)
+WITH_RATES = coal_equivalents.overlay(TABLE, RATES)
 
 
 def rows(*given: dict[str, Any]) -> pl.DataFrame:
@@ -72,7 +72,7 @@ def test_a_period_in_which_the_coefficient_starts_has_none_but_its_months_have()
 
 def test_a_coefficient_that_changes_within_the_period_is_not_averaged() -> None:
     mid_year = RATES.with_columns(carrier=pl.lit("raw_coal"), basis=pl.lit("calorific"), unit=pl.lit("kg"), valid_to=None)
-    table = tables.overlay(TABLE, mid_year.with_columns(valid_from=pl.Series([date(2024, 1, 1), date(2025, 7, 1)])))
+    table = coal_equivalents.overlay(TABLE, mid_year.with_columns(valid_from=pl.Series([date(2024, 1, 1), date(2025, 7, 1)])))
     june, july, year = (one(table, carrier="raw_coal", unit="t", period=period) for period in ("2025-06", "2025-07", "2025"))
     assert (june["calorific_tce"], july["calorific_tce"]) == pytest.approx((0.302, 0.3))  # the earlier row ends where the later one starts
     assert year["calorific_tce"] is None
@@ -169,7 +169,7 @@ def test_consumed_media_are_refused_with_a_sentence_until_a_list_names_them() ->
     refused = one(carrier="oxygen", unit="m3", quantity=1000.0)
     assert (refused["calorific_tce"], refused["equivalent_tce"], refused["use"]) == (None, None, "medium")
     assert "only by a coefficient list that the standard or the site names" in refused["missing"]
-    named = tables.overlay(TABLE, RATES.head(1).with_columns(
+    named = coal_equivalents.overlay(TABLE, RATES.head(1).with_columns(
         carrier=pl.lit("oxygen"), unit=pl.lit("m3"), kgce_per_unit=0.4, valid_to=None, source=pl.lit("GB 21256-2025 annex"),
     ))
     admitted = one(named, carrier="oxygen", unit="m3", quantity=1000.0)

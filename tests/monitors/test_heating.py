@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import schemas, tables
+from config import coal_equivalents, data_rules, schemas
 from monitors.energy import energy, in_one_row, sum_energy
 from monitors.heating import as_received, heating_values, months_of, spans_of, with_heating_values
 
-RULES, COEFFICIENTS = tables.figure_rules(), tables.coefficients()
+RULES, COEFFICIENTS = data_rules.figure_rules(), coal_equivalents.coefficients()
 START = date(2025, 3, 1)
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import schemas, tables
-from config.tables import correction_values
+from config import limit_tables, schemas
+from config.limit_tables import correction_values
 from monitors.limits import limits, misfits, unit_factor, with_standing
 from tests.monitors.neutral import neutral
 
-TABLE = tables.limits()
+TABLE = limit_tables.limits()
 NOBODY = schemas.empty(schemas.CONFIRMATION)
 CARBIDE = {"product": "calcium_carbide", "period": "2025", "value": 900.0, "unit": "kgce/t"}  # GB 21343-2023: 805 / 823 / 940
 
@@ -371,9 +371,9 @@ def test_the_derivation_is_told_in_chinese_with_the_same_numbers() -> None:
     made = pl.DataFrame([{"enterprise": "E", "product": row["product"], "indicator": row["indicator"], "feedstock": row["feedstock"],
                           "period": "2026", "plant_status": status, "value": 123.5, "unit": row["unit"], "estimated_ratio": 0.2,
                           "uncertainty_ratio": 0.02, **neutral(row["corrections"])}
-                         for row in tables.limits(None).unique(["product", "indicator", "feedstock"]).iter_rows(named=True)
+                         for row in limit_tables.limits(None).unique(["product", "indicator", "feedstock"]).iter_rows(named=True)
                          for status in ("existing", "new")], infer_schema_length=None)
-    for row in limits(made, tables.limits(None), NOBODY).drop_nulls("standard").iter_rows(named=True):
+    for row in limits(made, limit_tables.limits(None), NOBODY).drop_nulls("standard").iter_rows(named=True):
         said = row["derivation_zh"].partition("标准规定的修正未")[0].partition("缺少")[0]
         assert not re.search("[a-z]{3}", said.replace(row["unit"], "").replace("GB", "").replace(row["clause"] or " ", ""), re.IGNORECASE)
         for number in (row["actual"], row["level_3"] if row["binding_level"] == 3 else row["level_2"]):

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from config import schemas
+from config.coal_equivalents import coefficients
 from config.papers import metering_requirements, statistical_codes
-from config.tables import coefficients
 from monitors.metering import fitting
 
 ON = date(2026, 1, 1)

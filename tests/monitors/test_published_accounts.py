@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from config import schemas, tables
+from config import coal_equivalents, schemas
 from monitors.accounts import balance
 from monitors.energy import energy, sum_energy
 from monitors.intensity import intensity
@@ -74,7 +74,7 @@ def test_jilins_electricity_is_at_the_equivalent_value_and_closes_as_published(s
     ])
     rate = {"carrier": "electricity", "basis": "equivalent", "unit": "kWh", "kgce_per_unit": 0.30864, "valid_from": date(2014, 1, 1),
             "valid_to": date(2015, 1, 1), "source": "Jilin statistical yearbook 2016, table 7-13"}
-    found = energy(quantities, tables.overlay(tables.coefficients(), pl.DataFrame([rate])))
+    found = energy(quantities, coal_equivalents.overlay(coal_equivalents.coefficients(), pl.DataFrame([rate])))
     for name, tce in zip(flows, found["equivalent_tce"], strict=True):
         assert tce / 1e4 == pytest.approx(abs(rows[name][1]), abs=0.02), name
     for physical, standard in rows.values():
@@ -132,7 +132,7 @@ def test_facilities_add_up_to_counties_by_their_code_whatever_their_spelling(sha
         enterprise=pl.col("FACILITY_ID").cast(pl.String), period=pl.lit("2017"), carrier=pl.lit("bituminous_coal"), unit=pl.lit("t"),
         quantity=pl.col("TJ_TOTAL") * 1000, lhv=pl.lit(1.0), lhv_unit=pl.lit("GJ/t"), park=pl.col("COUNTY_FIPS").cast(pl.Int64),
     ).with_columns(carrier=pl.lit("raw_coal"))
-    used = energy(fuels, tables.coefficients())
+    used = energy(fuels, coal_equivalents.coefficients())
     facilities, counties = sum_energy(used, ["enterprise", "period"]), sum_energy(used, ["park", "period"])
     assert (table.height, facilities.height) == (7704, 2009)
     assert facilities["calorific_tce"].sum() == pytest.approx(247_834_396.2, abs=0.05)

@@ -9,12 +9,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import schemas, tables
+from config import coal_equivalents, data_rules, schemas
 from monitors.energy import energy, sum_energy
 from monitors.figure_rules import in_force
 from monitors.reconcile import by_days, corrections, reconcile, stock_balance
 
-RULES = tables.figure_rules()
+RULES = data_rules.figure_rules()
 COAL = "raw_coal"
 
 
@@ -312,7 +312,7 @@ def test_consumption_with_the_stock_difference_is_what_went_in_less_what_is_left
     months = metered("2025-03", 1050.0, covered=0.95)
     beside = corrections(reconcile(rows, months, RULES), stock_balance(rows, months, RULES, by="month"), months)
     assert beside.select("flow", "quantity", "covered_ratio", "estimated_ratio").rows() == [("stock_difference", pytest.approx(30.0), 0.95, 1.0)]
-    sums = sum_energy(energy(pl.concat([months, beside]), tables.coefficients()), ["enterprise"]).row(0, named=True)
+    sums = sum_energy(energy(pl.concat([months, beside]), coal_equivalents.coefficients()), ["enterprise"]).row(0, named=True)
     assert sums["calorific_tce"] == pytest.approx((1000.0 + 800.0 - 720.0) * 0.7143)
     assert sums["covered_ratio"] == pytest.approx(0.95)
     assert sums["estimated_ratio"] == pytest.approx(30 / 1080)
@@ -320,7 +320,7 @@ def test_consumption_with_the_stock_difference_is_what_went_in_less_what_is_left
 
 @pytest.mark.parametrize("flow", ["stock_difference", "figure_difference"])
 def test_a_correction_beside_purchases_would_count_the_carrier_twice(flow: str) -> None:
-    rows = energy(pl.concat([metered("2025-03", 10.0, flow="purchased"), metered("2025-03", 1.0, flow=flow)]), tables.coefficients())
+    rows = energy(pl.concat([metered("2025-03", 10.0, flow="purchased"), metered("2025-03", 1.0, flow=flow)]), coal_equivalents.coefficients())
     row = sum_energy(rows, ["enterprise"]).row(0, named=True)
     assert row["calorific_tce"] is None
     assert "counts it twice" in row["missing"]
@@ -331,7 +331,7 @@ def test_where_a_figure_counts_the_rest_of_it_stands_beside_the_metered_quantity
     rows = figures(bill(*MARCH, 100.0))
     beside = corrections(reconcile(rows, months, RULES), stock_balance(rows, months, RULES, by="month"), months)
     assert beside.select("flow", "quantity", "covered_ratio").rows() == [("figure_difference", pytest.approx(60.0), 0.4)]
-    sums = sum_energy(energy(pl.concat([months, beside]), tables.coefficients()), ["enterprise"]).row(0, named=True)
+    sums = sum_energy(energy(pl.concat([months, beside]), coal_equivalents.coefficients()), ["enterprise"]).row(0, named=True)
     assert sums["calorific_tce"] == pytest.approx(71.43)
     assert (sums["covered_ratio"], sums["estimated_ratio"]) == (pytest.approx(0.4), pytest.approx(0.6))
 

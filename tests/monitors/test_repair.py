@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import tables
+from config import calendar
 from config.schemas import INSTANT, OUTAGE_REPORT, READING, REGISTER, conform
 from monitors.completeness import SLOT, due_spans, received_runs
 from monitors.repair import exchanges, outages
@@ -16,7 +16,7 @@ ZONE = "Asia/Shanghai"
 START = datetime(2026, 2, 28, 16, tzinfo=UTC)  # midnight of 1 March, a Sunday, in Shanghai
 MONDAY = START + timedelta(days=1)
 DUE = START + timedelta(days=5)  # the end of Thursday, for what begins on Monday
-HOLIDAYS = tables.holidays()
+HOLIDAYS = calendar.holidays()
 NAMES = pl.DataFrame(
     {"register_key": [1, 2, 3], "enterprise": ["E"] * 3, "meter": ["M", "M", "N"]}, schema_overrides={"register_key": pl.UInt32()},
 )

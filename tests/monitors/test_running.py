@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from config import schemas
-from config.tables import limits
+from config.limit_tables import limits
 from monitors.limits import limits as judge
 from monitors.running import running_energy, running_periods, running_verdicts, what_if, year_forecasts
 

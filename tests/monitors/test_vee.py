@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config import tables
+from config import data_rules
 from config.schemas import EVENT, HISTORY, READING, REGISTER, SET_ASIDE, VEE_RULE, conform, empty
 from monitors import local_days, vee, vee_bounds, vee_days, vee_rules
 from monitors.intervals import counted, spread
@@ -18,7 +18,7 @@ from monitors.intervals import counted, spread
 ZONE = "Asia/Shanghai"
 MIDNIGHT = datetime(2025, 5, 31, 16, tzinfo=UTC)  # in Shanghai
 QUARTER = timedelta(minutes=15)
-SHIPPED = tables.vee_rules().with_columns(  # with less history asked for, to keep the tests short
+SHIPPED = data_rules.vee_rules().with_columns(  # with less history asked for, to keep the tests short
     low=pl.when(pl.col("rule").is_in(["jump", "unit_scale"])).then(2.0).otherwise("low"),
 )
 
@@ -234,7 +234,7 @@ def test_what_was_caught_up_for_after_a_gap_is_not_the_greatest_of_its_day(minut
 
 
 def test_history_is_asked_for_as_many_days_as_the_rule_says() -> None:
-    verdicts = judged(series(working(6)), register(max_rate_per_h=None), shipped=tables.vee_rules())
+    verdicts = judged(series(working(6)), register(max_rate_per_h=None), shipped=data_rules.vee_rules())
     for rule in ("jump", "unit_scale"):
         assert broken(verdicts, rule, "unknown_rules") == list(range(5 * 96))
 
@@ -311,7 +311,7 @@ MESSY = pl.concat([series(WRONG), series([WRONG[20]], start=MIDNIGHT + 20 * QUAR
 )
 
 
-@pytest.mark.parametrize("off", [name for name in (*vee_rules.POINT_RULES, *vee_rules.STEP_RULES) if name not in tables.VEE_ALWAYS])
+@pytest.mark.parametrize("off", [name for name in (*vee_rules.POINT_RULES, *vee_rules.STEP_RULES) if name not in data_rules.VEE_ALWAYS])
 def test_switching_a_rule_off_never_silences_another(off: str) -> None:
     both = [register(max_rate_per_h=rating) for rating in (400.0, None)]
     for registers in both:
@@ -325,7 +325,7 @@ def test_switching_a_rule_off_never_silences_another(off: str) -> None:
 
 
 def test_the_rules_by_which_the_intervals_leave_readings_out_are_those_that_cannot_be_switched_off() -> None:
-    assert set(tables.VEE_ALWAYS) == set(vee_rules.INTERVAL_RULES) - {"negative"}
+    assert set(data_rules.VEE_ALWAYS) == set(vee_rules.INTERVAL_RULES) - {"negative"}
     assert set(SHIPPED["rule"]) == {*vee_rules.RULES, "tariff_sum", "sub_meter", "energy_per_output", "day_against_month", "day_start"}
 
 
@@ -476,7 +476,7 @@ def test_a_steelworks_load_breaks_no_rule_on_single_readings(shared_data: Path) 
     rows = raw.select(value=pl.col("Usage_kWh").cast(pl.Float64), read_at=at, received_at=at + timedelta(seconds=5))
     readings = conform(rows.with_columns(register_key=pl.lit(1), copy=pl.lit(0), quality=pl.lit(0), message=pl.int_range(pl.len())), READING)
     registers = register(kind="interval", stamp="end", max_rate_per_h=None)
-    shipped = tables.vee_rules()
+    shipped = data_rules.vee_rules()
     assert vee.screened(readings, registers, shipped).failed.is_empty()
     verdicts = judged(readings, registers, shipped=shipped)
     assert verdicts.height == 23_328

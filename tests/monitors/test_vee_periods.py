@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 import zstandard
 
-from config import tables
+from config import data_rules
 from config.schemas import BALANCE, INTERVAL, READING, REGISTER, SET_ASIDE, VEE_RULE, conform, empty
 from monitors import vee_days, vee_periods
 
 ZONE = "Asia/Shanghai"
 MIDNIGHT = datetime(2025, 2, 28, 16, tzinfo=UTC)  # 1 March in Shanghai
 DAY = timedelta(days=1)
-SHIPPED = tables.vee_rules()
+SHIPPED = data_rules.vee_rules()
 
 
 def registers(*units: str, **given: Any) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 from typer.testing import CliRunner
 
-from config import schemas, tables
+from config import limit_tables, schemas
 from config.errors import BadInputError
 from config.units import KJ_PER_KGCE
 from monitors.limits import limits
@@ -130,7 +130,7 @@ def test_published_heat_rates_are_recomputed_and_a_plant_that_only_took_power_ge
         energy=pl.col("main.mmbtu") * tce_per_mmbtu, energy_unit=pl.lit("tce"),
         output="net.mwh", output_unit=pl.lit("MWh"), published="heat.rate", net_mwh="net.mwh",
     )
-    found = limits(made, tables.limits(), schemas.empty(schemas.CONFIRMATION))
+    found = limits(made, limit_tables.limits(), schemas.empty(schemas.CONFIRMATION))
     burning = found.filter(pl.col("net_mwh") > 0, pl.col("actual") > 0)
     published = burning["published"] * tce_per_mmbtu * 1e3
     assert ((burning["actual"] - published).abs() <= 1e-12 * published).all()

@@ -10,7 +10,7 @@ import pytest
 import zstandard
 from stdnum.cn import uscc
 
-from config import schemas, tables
+from config import coal_equivalents, limit_tables, schemas, tables
 from config.calendar import day_span
 from config.settings import RouteSettings
 from config.units import FIVE_MEDIA
@@ -55,7 +55,7 @@ def energies() -> pl.DataFrame:
     measured = model.monthly(park.meters(), FIRST, TODAY, model.SEED)
     rows = measured.join(park.meters().select("enterprise", "meter", "carrier", "flow", "product", "unit"), on=["enterprise", "meter"])
     quantities = rows.filter(pl.col("carrier").is_not_null()).with_columns(covered_ratio=pl.lit(1.0), estimated_ratio=pl.lit(0.0))
-    return energy(quantities.select(pl.col("*").exclude("key", "meter")), tables.coefficients())
+    return energy(quantities.select(pl.col("*").exclude("key", "meter")), coal_equivalents.coefficients())
 
 
 def unpacked(message: Outgoing) -> dict[str, list[object]]:
@@ -115,7 +115,7 @@ def test_figures_cover_the_closed_year_and_the_months_that_are_over() -> None:
 
 
 def test_confirmations_name_limits_that_exist_and_say_that_they_are_examples() -> None:
-    law = set(tables.limits().select("product", "indicator", "standard").iter_rows())
+    law = set(limit_tables.limits().select("product", "indicator", "standard").iter_rows())
     for row in park.confirmations():
         assert (row["product"], row["indicator"], row["standard"]) in law
         assert "示例" in row["by"]
@@ -126,7 +126,7 @@ def test_confirmations_name_limits_that_exist_and_say_that_they_are_examples() -
 def test_the_example_coefficient_loads_and_is_marked(tmp_path: Path) -> None:
     for name, text in park.example_tables().items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    table = tables.coefficients(tmp_path)
+    table = coal_equivalents.coefficients(tmp_path)
     for day in (date(2025, 12, 31), date(2026, 1, 1)):
         [row] = tables.in_force(table, day, carrier="electricity", basis="equivalent").iter_rows(named=True)
         assert "示例" in row["source"]
@@ -142,9 +142,10 @@ def test_carbide_is_clearly_above_its_limit_ferrosilicon_near_it_and_the_others_
     year = energies.filter(pl.col("product").is_not_null(), pl.col("period").str.starts_with("2025")).with_columns(period=pl.lit("2025"))
     made = products.rename({"value": "output", "unit": "output_unit"}).select(
         "enterprise", "product", "indicator", "period", "output", "output_unit",
-        *(each.name for each in parameter_columns(tables.limits()) if each.name in products.columns),
+        *(each.name for each in parameter_columns(limit_tables.limits()) if each.name in products.columns),
     )
-    verdicts = limits(made, tables.limits(), schemas.empty(schemas.CONFIRMATION), energy_sum=sum_energy(year, ["enterprise", "product", "period"]))
+    energy_sum = sum_energy(year, ["enterprise", "product", "period"])
+    verdicts = limits(made, limit_tables.limits(), schemas.empty(schemas.CONFIRMATION), energy_sum=energy_sum)
     ratios = {product: (verdict, ratio) for product, verdict, ratio in verdicts.select("product", "verdict", 1 + pl.col("excess_ratio")).iter_rows()}
     assert ratios["calcium_carbide"][0] == "exceeds"
     assert ratios["calcium_carbide"][1] > 1.05

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from config.errors import BadInputError
 from config.lawbook import MODELS
-from config.tables import limit_rows
+from config.limit_tables import limit_rows
 from portal.cli.tables import app
 
 CONFIRM = ("--by", "Li", "--on", "2026-11-02", "--copy", "print of 2024")
