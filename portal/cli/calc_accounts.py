@@ -1,6 +1,7 @@
 """`tcewatch calc quantities|energy|balance|intensity`: the accounts on files (GB/T 2589-2020)."""
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -274,25 +275,44 @@ def _converted(quantities: str, coefficients: str | None, as_of: str | None) -> 
     shipped = coal_equivalents.coefficients(site_tables(), then)
 
     def law_of(read: Mapping[str, Table]) -> pl.DataFrame:
-        return coal_equivalents.overlay(shipped, coal_equivalents.with_rates_named(read["coefficients"].frame)) if "coefficients" in read else shipped
+        if "coefficients" not in read:
+            return shipped
+        brought = read["coefficients"].frame.drop_nulls(["carrier", "unit"]).with_columns(  # wrong cells, which are told
+            pl.col("basis").fill_null(core.CALORIFIC), pl.col("valid_from").fill_null(date(2000, 1, 1)), pl.col("source").fill_null(""),
+        )
+        return coal_equivalents.overlay(shipped, coal_equivalents.with_rates_named(brought))
 
     def check(read: Mapping[str, Table]) -> list[Problem]:
         rows = read["quantities"]
         more = pl.col("new_renewable_ratio") > pl.col("renewable_ratio").fill_null(0.0)
         return [
-            *((*_order(read["coefficients"]), *_far(read["coefficients"]), *_two_coefficients(read["coefficients"])) if coefficients else ()),
+            *((*_order(read["coefficients"]), *_no_coefficients(read["coefficients"]), *_two_coefficients(read["coefficients"]))
+              if coefficients else ()),
             *above_one(rows, "covered_ratio", "estimated_ratio", "renewable_ratio"),
             *at(rows, more, "new_renewable_ratio", "is above renewable_ratio", "It is the newly added part of it"),
-            *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, law_of(read))),
+            *(Problem(rows.where(row, column), what, remedy)
+              for row, column, what, remedy in core.misfits(rows.frame, law_of(read), carrier_names())),
         ]
 
     read = read_tables({"quantities": (quantities, QUANTITIES), "coefficients": (coefficients, COEFFICIENTS)}, check=check, as_of=then)
     return read["quantities"], core.energy(read["quantities"].frame, law_of(read))
 
 
-def _far(table: Table) -> list[Problem]:
-    far = coal_equivalents.far_from_reference(table.frame, coal_equivalents.coefficients())
-    return [Problem(table.where(row, "kgce_per_unit"), what, remedy) for row, what, remedy in far]
+def carrier_names() -> dict[str, str]:
+    """What carriers are called in Chinese and English, with their codes."""
+    rows = coal_equivalents.coefficient_rows(site_tables())
+    return {name.partition(", ")[0].partition("（")[0]: row.carrier for row in rows for name in (row.name_zh, row.name_en) if name is not None}
+
+
+def _no_coefficients(table: Table) -> list[Problem]:
+    """Coefficients that cannot be meant: in a unit, basis or size that is not the carrier's."""
+    reference = coal_equivalents.coefficients()
+    fluids = {row.carrier for row in coal_equivalents.coefficient_rows() if row.medium not in ("coal", "electricity", "heat")}
+    unfit = core.coefficient_misfits(table.frame, reference, fluids)
+    told = {row for row, *_ in unfit}
+    far = [(row, "kgce_per_unit", what, remedy) for row, what, remedy in coal_equivalents.far_from_reference(table.frame, reference)
+           if row not in told]
+    return [Problem(table.where(row, column), what, remedy) for row, column, what, remedy in sorted([*unfit, *far])]
 
 
 def _two_coefficients(table: Table) -> list[Problem]:
