@@ -1,6 +1,8 @@
 """One enterprise: five media over time, both bases side by side, verdicts with all that they rest on."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import polars as pl
 from fastapi import APIRouter, Request
@@ -10,7 +12,7 @@ from monitors.accounts import links
 from portal import budgets, views
 from portal.context import PageScope, PortalOf, SessionOf, language_of
 from portal.i18n import Language, term
-from portal.pages.render import page, unit_text
+from portal.pages.render import named, page, unit_text
 from portal.sankey import drawn
 from portal.scope import NotFoundError
 
@@ -30,7 +32,7 @@ def enterprise_page(
             {"name": _series_name(language, one["carrier"], one["flow"]), "unit": unit_text(one["unit"]), "values": one["values"]}
             for one in chart["series"]
         ]
-    drawing = drawn(links(shown.balance).to_dicts(), partial(_node_name, language))
+    drawing = drawn(links(shown.balance).to_dicts(), partial(_node_name, language, shown.products))
     rules = portal.site.energy_figures().unique("figure", keep="last", maintain_order=True).to_dicts()
     running = budgets.running(portal.site, scope).filter(pl.col("enterprise") == enterprise)
     return page(request, "enterprise.html", session, {
@@ -50,10 +52,12 @@ def registers_part(request: Request, portal: PortalOf, session: SessionOf, scope
     return page(request, "parts/registers.html", session, {"registers": mine, "from_readings": from_readings})
 
 
-def _node_name(language: Language, kind: str, name: str) -> str:
+def _node_name(language: Language, products: Mapping[str, Mapping[str, Any]], kind: str, name: str) -> str:
     if kind == "carrier":
         return term(language, "carrier", name)
-    return (name or term(language, "node", "use")) if kind == "process" else term(language, "flow", name)
+    if kind == "process":
+        return named(language, products[name], "product") if name in products else name or term(language, "node", "use")
+    return term(language, "flow", name)
 
 
 def _series_name(language: Language, carrier: str, flow: str) -> str:
