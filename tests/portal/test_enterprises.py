@@ -73,7 +73,7 @@ def test_the_pages_say_it_in_both_languages_and_run_nothing_of_what_people_wrote
         "/key-units?year=2001": {"zh": ("该年度能耗未知",), "en": ("No energy of that year is known",)},
         "/access": {"zh": ("实时", "无计量器具", "未达到"), "en": ("live", "no meter", "not met")},
         "/access?day=2026-03-09": {"zh": ("2026-03-09",), "en": ("2026-03-09",)},
-        "/projects": {"zh": ("逾期未开工", "指标闲置", "达到先进值", "未登记计划投产日"),
+        "/projects": {"zh": ("逾期未开工", "指标闲置", "达到先进值", "没有计划投产日期"),
                       "en": ("not begun in time", "quota left unused", "advanced", "no planned start of operation")},
     }
     for path, texts in wanted.items():
@@ -145,7 +145,7 @@ def test_a_budget_shows_beside_its_forecast_what_projects_will_add(
     ]
     assert [FORMULA in (one["expected_source"] or "") for one in items] == [False, True, True]
     text = browser.get("/budgets?year=2026").text
-    wanted = {"zh": ("新建项目预计新增", "P-2: 未登记计划投产日"), "en": ("new projects, beside the forecast", "P-2: no planned start of operation")}
+    wanted = {"zh": ("新建项目预计新增", "P-2：没有计划投产日期"), "en": ("new projects, beside the forecast", "P-2: no planned start of operation")}
     assert [each for each in ("18,400", *wanted[language]) if each not in text] == []
     assert "new projects" not in browser.get("/budgets?year=2025").text
 
