@@ -357,8 +357,8 @@ def test_both_catalogues_have_a_word_for_the_same_codes() -> None:
 
 
 def test_the_sources_that_pages_show_are_told_in_chinese() -> None:
-    shown = ("access_goals", "coal_equivalent", "consequences", "corrections", "energy_figures", "entry_conditions", "figure_rules", "key_unit_thresholds",
-             "limits", "sign_rules", "warning_rules")
+    shown = ("access_goals", "coal_equivalent", "consequences", "corrections", "energy_figures", "entry_conditions", "figure_rules",
+             "key_unit_thresholds", "limits", "sign_rules", "warning_rules")
     tables = Path(config.__file__).parent / "tables"
     sources = {source for name in shown for source in pl.read_csv(tables / f"{name}.csv", infer_schema=False)["source"]}
     english = re.compile(r"(?<![/.\w-])(?!tcewatch)[a-z]{3,}(?![/.\w-])")  # a word, and no part of an address
