@@ -13,7 +13,7 @@ from config.schemas import BUDGET as BUDGET_SHAPE
 from store import sheets
 from store.figures import period
 from store.models import BUDGET
-from store.register import credit_code
+from store.register_shapes import credit_code
 from store.reports import Reports
 from store.sheets import Field
 

@@ -25,7 +25,7 @@ from config.schemas import INSTANT
 from store import audit, sheets
 from store.database import Database, insert_new
 from store.models import AUDIT, AUDIT_HEAD, EDIT, EDIT_HISTORY, EVIDENCE, REGISTER, REGISTER_KEY
-from store.register import credit_code
+from store.register_shapes import credit_code
 from store.sheets import Field, Sheet, WrongError
 from store.sqlite import NO_SPACE, sync
 

@@ -14,7 +14,7 @@ from config.schemas import YEAR_ENERGY, conform
 from store import sheets
 from store.database import Database, frame_of
 from store.models import ENTERPRISE, FIGURE
-from store.register import FEEDSTOCK, PLANT_STATUSES, credit_code
+from store.register_shapes import FEEDSTOCK, PLANT_STATUSES, credit_code
 from store.reports import Reports, known
 from store.sheets import Field, WrongError
 

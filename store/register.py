@@ -3,11 +3,9 @@
 Every row is a version: it is known from an instant until the one that replaced it. Nothing is updated but that end.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from itertools import pairwise
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -15,12 +13,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from sqlalchemy import ColumnElement, Select, Table, bindparam, func, insert, or_, select, update
 from sqlalchemy.orm import Session
-from stdnum.cn import uscc
-from stdnum.exceptions import InvalidChecksum, ValidationError
 
-from config import data_rules, events, formulas
 from config.errors import BadInputError, Problem
-from config.papers import LEVELS
 from config.schemas import (
     ASSIGNMENT,
     BALANCE,
@@ -37,30 +31,11 @@ from config.schemas import (
     VEE_RULE,
     conform,
 )
-from config.units import MEDIA, known_units, units_of
 from store import audit, models, sheets
 from store.database import Database, frame_of
-from store.sheets import Field, Row, Sheet, WrongError
-
-KINDS: Final = ("cumulative", "interval", "rate", "state", "derived")
-STAMPS: Final = ("start", "end")
-EVENTS: Final = ("change", "reset", "rollover", "multiplier")
-FLOWS: Final = ("consumed", "purchased", "own_primary", "opening_stock", "closing_stock", "sold", "converted_out", "recovered")
-PRODUCED: Final = "produced"  # of an assignment: the register counts the output of a product and no energy
-USES: Final = ("fuel", "feedstock", "medium")
-SEVERITIES: Final = ("info", "warning", "error")
-BALANCES: Final = ("tariff", "sub_meter", "output")
-ALLOCATIONS: Final = ("output", "register")  # keys by which what is shared is divided
-PLANT_STATUSES: Final = ("existing", "new")
-FEEDSTOCK: Final = ("included", "excluded")
-QUOTA_KINDS: Final = ("granted", "used", "reclaimed")
-_RATE_UNITS: Final = units_of("rate")
-_STATE_UNITS: Final = units_of("state")
-_NO_START, _NO_END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-_SHARE_TOLERANCE: Final = 1e-9
-
-Key = tuple[Any, ...]
-Values = Mapping[str, Any]
+from store.register_change import Change, register_of
+from store.register_shapes import DTYPES, KEY_REGISTER, NUMERIC, Key, shapes_of
+from store.sheets import Sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,233 +51,7 @@ class ImportCount:
         return f"{self.added} rows added, {self.changed} changed, {self.unchanged} unchanged, {self.withdrawn} withdrawn"
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """A table of the register: its columns, what names a row, and which rows of other tables it speaks of."""
-
-    table: Table
-    fields: Mapping[str, Field]
-    key: tuple[str, ...]
-    refers: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = ()  # (table, its key columns, our columns)
-
-    def key_of(self, values: Values) -> Key:
-        return tuple(values[name] for name in self.key)
-
-
-def credit_code(cell: Any) -> str:
-    """A unified social credit code (GB 32100-2015) with the right check character."""
-    written = sheets.text(64)(cell).upper()
-    try:
-        return str(uscc.validate(written))
-    except InvalidChecksum:
-        right = f"After the others it would be {uscc.calc_check_digit(written[:-1])}; compare the licence."
-        raise WrongError(f"{written!r} is no credit code: its last character does not fit", right) from None
-    except ValidationError:
-        raise WrongError(f"{written!r} is no credit code", "Write the 18 characters of the unified social credit code.") from None
-
-
-def _region(cell: Any) -> str:
-    written = sheets.identifier(cell)
-    if len(written) != 6 or not written.isdigit():
-        raise WrongError(f"{written!r} is no region", "Write the 6 digits of the administrative code, for example 150400.")
-    return written
-
-
-def _error_values(cell: Any) -> str:
-    """What a device shows in place of a value that it does not have, as `65535;-1`."""
-    value = sheets.number()
-    return ";".join(f"{value(part):.15g}" for part in sheets.text()(cell).split(";"))
-
-
-def _parameters(cell: Any) -> str:
-    """Parameters of a limit, as `clinker_ratio=0.72;altitude_m=1300`."""
-    given: dict[str, str] = {}
-    for part in sheets.text(2000)(cell).split(";"):
-        name, sign, value = (each.strip() for each in part.partition("="))
-        if not (name and sign and value) or name in given:
-            raise WrongError(f"{part.strip()!r} gives no parameter", "Write each once, as clinker_ratio=0.72;altitude_m=1300.")
-        given[name] = value
-    return ";".join(f"{name}={value}" for name, value in given.items())
-
-
-def _shapes(zone: ZoneInfo) -> dict[str, _Shape]:
-    instant, text, name = sheets.instant(zone), sheets.text(), sheets.identifier
-    names = {"name_zh": Field(text), "name_en": Field(text)}
-    withdrawn = {"withdrawn": Field(sheets.boolean, default=False)}
-    enterprise = {"enterprise": Field(credit_code, required=True)}
-    of_register = {**enterprise, "meter": Field(name, required=True), "register": Field(name, required=True)}
-    validity = {"valid_from": Field(instant), "valid_to": Field(instant)}
-    free, positive = sheets.number(), sheets.number(above=0)
-    owner = ("enterprise", ("enterprise",), ("enterprise",))
-    return {
-        "region": _Shape(models.REGION, {"region": Field(_region, required=True), **names, **withdrawn}, ("region",)),
-        "park": _Shape(
-            models.PARK, {"park": Field(name, required=True), "region": Field(_region, required=True), **names, **withdrawn}, ("park",),
-            (("region", ("region",), ("region",)),),
-        ),
-        "enterprise": _Shape(
-            models.ENTERPRISE,
-            {
-                **enterprise, "name_zh": Field(text, required=True), "name_en": Field(text), "park": Field(name, required=True),
-                "industry": Field(text), "plant_status": Field(sheets.choice(*PLANT_STATUSES)), "key_unit": Field(sheets.boolean), **withdrawn,
-            },
-            ("enterprise",), (("park", ("park",), ("park",)),),
-        ),
-        "site": _Shape(
-            models.SITE, {**enterprise, "site": Field(name, required=True), "park": Field(name, required=True), **names, **withdrawn},
-            ("enterprise", "site"), (owner, ("park", ("park",), ("park",))),
-        ),
-        "block": _Shape(
-            models.BLOCK, {"park": Field(name, required=True), "block": Field(name, required=True), **names, **withdrawn}, ("park", "block"),
-            (("park", ("park",), ("park",)),),
-        ),
-        "holding": _Shape(  # from a day on: whose the site is, and in which park and block it lies
-            models.HOLDING,
-            {
-                **enterprise, "site": Field(name, required=True), "owner": Field(credit_code, required=True), "park": Field(name, required=True),
-                "block": Field(name), **validity, **withdrawn,
-            },
-            ("enterprise", "site", "valid_from"),
-            (("site", ("enterprise", "site"), ("enterprise", "site")), ("enterprise", ("enterprise",), ("owner",)), ("park", ("park",), ("park",)),
-             ("block", ("park", "block"), ("park", "block"))),
-        ),
-        "gateway": _Shape(
-            models.GATEWAY,
-            {
-                **enterprise, "gateway": Field(name, required=True), "region": Field(_region, required=True), **names,
-                "software": Field(text), **withdrawn,
-            },
-            ("enterprise", "gateway"), (owner, ("region", ("region",), ("region",))),
-        ),
-        "meter": _Shape(
-            models.METER,
-            {
-                **enterprise, "meter": Field(name, required=True), "gateway": Field(name),
-                "medium": Field(sheets.choice(*MEDIA), required=True), **names, "site": Field(name), "accuracy_class": Field(sheets.text(20)),
-                "calibrated_on": Field(sheets.day), "calibration_due": Field(sheets.day), **withdrawn,
-            },
-            ("enterprise", "meter"),
-            (owner, ("gateway", ("enterprise", "gateway"), ("enterprise", "gateway")), ("site", ("enterprise", "site"), ("enterprise", "site"))),
-        ),
-        "register": _Shape(
-            models.REGISTER,
-            {
-                **of_register, "unit": Field(sheets.choice(*known_units()), required=True), "kind": Field(sheets.choice(*KINDS), required=True),
-                "stamp": Field(sheets.choice(*STAMPS), default="start"), "modulus": Field(positive),
-                "range_low": Field(free), "range_high": Field(free), "max_rate_per_h": Field(positive),
-                "multiplier": Field(positive, default=1.0), "resolution": Field(positive), "net": Field(sheets.boolean, default=False),
-                **validity, "error_values": Field(_error_values), "formula": Field(sheets.text(formulas.LONGEST)), **withdrawn,
-            },
-            ("enterprise", "meter", "register", "valid_from"), (("meter", ("enterprise", "meter"), ("enterprise", "meter")),),
-        ),
-        "assignment": _Shape(
-            models.ASSIGNMENT,
-            {
-                **of_register, "carrier": Field(name, required=True), "flow": Field(sheets.choice(*FLOWS, PRODUCED), default="consumed"),
-                "use": Field(sheets.choice(*USES)), "site": Field(name), "process": Field(name), "product": Field(name),
-                "share_ratio": Field(sheets.number(above=0, at_most=1), default=1.0), **validity,
-                "allocation": Field(sheets.choice(*ALLOCATIONS)), "key_meter": Field(name), "key_register": Field(name), **withdrawn,
-            },
-            ("enterprise", "meter", "register", "carrier", "flow", "use", "site", "process", "product", "valid_from"),
-            (("register", ("enterprise", "meter", "register"), ("enterprise", "meter", "register")),
-             ("site", ("enterprise", "site"), ("enterprise", "site")),
-             ("register", ("enterprise", "meter", "register"), ("enterprise", "key_meter", "key_register"))),
-        ),
-        "event": _Shape(
-            models.EVENT,
-            {
-                **of_register, "at": Field(instant, required=True), "event": Field(sheets.choice(*EVENTS), required=True),
-                "closing_value": Field(free), "opening_value": Field(free), "multiplier": Field(positive), **withdrawn,
-            },
-            ("enterprise", "meter", "register", "at", "event"),
-            (("register", ("enterprise", "meter", "register"), ("enterprise", "meter", "register")),),
-        ),
-        "rule": _Shape(  # without meter or register: for all of the enterprise or of the meter
-            models.RULE,
-            {
-                **enterprise, "meter": Field(name), "register": Field(name), "rule": Field(sheets.choice(*_rule_names()), required=True),
-                "low": Field(free), "high": Field(free), "severity": Field(sheets.choice(*SEVERITIES)), "enabled": Field(sheets.boolean),
-                **validity, **withdrawn,
-            },
-            ("enterprise", "meter", "register", "rule", "valid_from"),
-            (owner, ("meter", ("enterprise", "meter"), ("enterprise", "meter")),
-             ("register", ("enterprise", "meter", "register"), ("enterprise", "meter", "register"))),
-        ),
-        "balance": _Shape(
-            models.BALANCE,
-            {
-                **enterprise, **{f"{side}_{one}": Field(name, required=True) for side in ("total", "part") for one in ("meter", "register")},
-                "kind": Field(sheets.choice(*BALANCES), required=True), **validity, **withdrawn,
-            },
-            ("enterprise", "total_meter", "total_register", "part_meter", "part_register", "kind", "valid_from"),
-            tuple(
-                ("register", ("enterprise", "meter", "register"), ("enterprise", f"{side}_meter", f"{side}_register")) for side in ("total", "part")
-            ),
-        ),
-        "designation": _Shape(
-            models.DESIGNATION,
-            {**enterprise, "authority": Field(text, required=True), "document": Field(text), **validity, **withdrawn},
-            ("enterprise", "valid_from"), (owner,),
-        ),
-        "medium_use": _Shape(  # without site: at all of them
-            models.MEDIUM_USE,
-            {
-                **enterprise, "site": Field(name), "medium": Field(sheets.choice(*MEDIA), required=True),
-                "source": Field(sheets.text(500), required=True), **validity, **withdrawn,
-            },
-            ("enterprise", "site", "medium", "valid_from"), (owner, ("site", ("enterprise", "site"), ("enterprise", "site"))),
-        ),
-        "project": _Shape(
-            models.PROJECT,
-            {
-                "project": Field(name, required=True), **enterprise, "park": Field(name, required=True), **names,
-                "product": Field(text), "indicator": Field(text), "feedstock": Field(sheets.choice(*FEEDSTOCK)),
-                "design_value": Field(free), "design_unit": Field(sheets.text(64)), "parameters": Field(_parameters),
-                "approved_on": Field(sheets.day), "approval": Field(text),
-                "approved_calorific_tce": Field(positive), "approved_equivalent_tce": Field(positive),
-                **dict.fromkeys(("start_by", "started_on", "planned_operation_on", "operating_from", "ended_on"), Field(sheets.day)),
-                "source": Field(sheets.text(500)), **withdrawn,
-            },
-            ("project",), (owner, ("park", ("park",), ("park",))),
-        ),
-        "quota": _Shape(
-            models.QUOTA,
-            {
-                "project": Field(name, required=True), "day": Field(sheets.day, required=True),
-                "kind": Field(sheets.choice(*QUOTA_KINDS), required=True), "document": Field(text, required=True),
-                "calorific_tce": Field(positive, required=True), **withdrawn,
-            },
-            ("project", "day", "kind", "document"), (("project", ("project",), ("project",)),),
-        ),
-        "stop": _Shape(  # without process: all of the enterprise
-            models.STOP, {**enterprise, "process": Field(name), "document": Field(text), **validity, **withdrawn},
-            ("enterprise", "process", "valid_from"), (owner,),
-        ),
-        "metering_point": _Shape(
-            models.METERING_POINT,
-            {
-                **enterprise, "point": Field(name, required=True), "level": Field(sheets.choice(*LEVELS), required=True),
-                "medium": Field(sheets.choice(*MEDIA), required=True), "meter": Field(name), **names, **withdrawn,
-            },
-            ("enterprise", "point"), (owner, ("meter", ("enterprise", "meter"), ("enterprise", "meter"))),
-        ),
-    }
-
-
-def _rule_names() -> list[str]:
-    return sorted({row.rule for row in data_rules.vee_rule_rows()[0]})
-
-
-_NUMERIC: Final = frozenset({
-    "modulus", "range_low", "range_high", "max_rate_per_h", "multiplier", "resolution", "share_ratio", "closing_value", "opening_value",
-    "low", "high", "design_value", "approved_calorific_tce", "approved_equivalent_tce", "calorific_tce",
-})
-_KEY_REGISTER: Final = ("key_meter", "key_register")
 _OF_REGISTER: Final = ("register", "assignment", "event")
-_CELLS: Final[Mapping[str, pl.DataType]] = {
-    **dict.fromkeys(_NUMERIC, pl.Float64()), **dict.fromkeys(("valid_from", "valid_to", "at"), INSTANT),
-    **dict.fromkeys(("net", "key_unit", "enabled"), pl.Boolean()),
-}
 
 
 class RegisterStore:
@@ -314,7 +63,7 @@ class RegisterStore:
     def __init__(self, db: Database, *, zone: str = "Asia/Shanghai") -> None:
         self._db = db
         self._zone = ZoneInfo(zone)
-        self._shapes = _shapes(self._zone)
+        self._shapes = shapes_of(self._zone)
 
     def import_file(self, path: Path, *, by: str, known_from: datetime) -> ImportCount:
         """Take over a workbook (a sheet each table) or a folder of CSV files (named by table); rows that it lacks stay as they are.
@@ -324,7 +73,7 @@ class RegisterStore:
         """
         if path.suffix.lower() == sheets.CSV and not path.is_dir():
             raise BadInputError([Problem(str(path), "is a single table", "Give the folder of the CSV files, or a workbook with all tables.")])
-        return self._take(sheets.read_sheets(path, _NUMERIC.__contains__), by, known_from, str(path.name))
+        return self._take(sheets.read_sheets(path, NUMERIC.__contains__), by, known_from, str(path.name))
 
     def apply(self, tables: Mapping[str, pl.DataFrame], *, by: str, known_from: datetime) -> ImportCount:
         """Take over tables in memory, by the same rules.
@@ -375,10 +124,10 @@ class RegisterStore:
 
     def assignments(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """ASSIGNMENT: the current rows, or those known at an instant."""
-        own = {**{name: dtype for name, dtype in ASSIGNMENT.items() if name != "key_register_key"}, **dict.fromkeys(_KEY_REGISTER, pl.String())}
+        own = {**{name: dtype for name, dtype in ASSIGNMENT.items() if name != "key_register_key"}, **dict.fromkeys(KEY_REGISTER, pl.String())}
         rows = self._db.frame(_current(models.ASSIGNMENT, list(own), as_of), own)
-        keys = self.names().rename({"register_key": "key_register_key", "meter": _KEY_REGISTER[0], "register": _KEY_REGISTER[1]})
-        return rows.join(keys, on=["enterprise", *_KEY_REGISTER], how="left").select(ASSIGNMENT.names()).sort(ASSIGNMENT.names())
+        keys = self.names().rename({"register_key": "key_register_key", "meter": KEY_REGISTER[0], "register": KEY_REGISTER[1]})
+        return rows.join(keys, on=["enterprise", *KEY_REGISTER], how="left").select(ASSIGNMENT.names()).sort(ASSIGNMENT.names())
 
     def holdings(self, *, as_of: datetime | None = None) -> pl.DataFrame:
         """HOLDING: the current rows, or those known at an instant."""
@@ -449,7 +198,7 @@ class RegisterStore:
             The table's own columns (with register_key where it has one), known_from, known_to and recorded_by, by known_from.
         """
         shape = self._shapes[table]
-        own = {name: _CELLS.get(name, pl.String()) for name in shape.fields if name != "withdrawn"}
+        own = {name: DTYPES.get(name, pl.String()) for name in shape.fields if name != "withdrawn"}
         keyed = {"register_key": pl.UInt32()} if table in _OF_REGISTER else {}
         columns = {**keyed, **own, "known_from": INSTANT, "known_to": INSTANT, "recorded_by": pl.String()}
         begun, ended = ((column > after) & (column <= until) for column in (shape.table.c.known_from, shape.table.c.known_to))
@@ -467,7 +216,7 @@ class RegisterStore:
         return self._rows("region")
 
     def parks(self) -> pl.DataFrame:
-        """Current parks: park, region, name_zh, name_en."""
+        """Current parks: park, region, grid_region (of CO2 factors; null: the national one), name_zh, name_en."""
         return self._rows("park")
 
     def enterprises(self, *, as_of: datetime | None = None) -> pl.DataFrame:
@@ -510,7 +259,7 @@ class RegisterStore:
         Columns: enterprise, meter, medium, accuracy_class, calibrated_on, calibration_due, known_from, known_to.
         """
         names = ("enterprise", "meter", "medium", "accuracy_class", "calibrated_on", "calibration_due", "known_from", "known_to")
-        columns = {name: INSTANT if name.startswith("known") else _DTYPES.get(name, pl.String()) for name in names}
+        columns = {name: INSTANT if name.startswith("known") else DTYPES.get(name, pl.String()) for name in names}
         rows = self._db.frame(select(*(models.METER.c[name] for name in names)).order_by(models.METER.c.id), columns)
         if as_of is None:
             return rows
@@ -531,7 +280,7 @@ class RegisterStore:
 
     def _rows(self, name: str, as_of: datetime | None = None) -> pl.DataFrame:
         shape = self._shapes[name]
-        columns = {column: _DTYPES.get(column, pl.String()) for column in shape.fields if column != "withdrawn"}
+        columns = {column: DTYPES.get(column, pl.String()) for column in shape.fields if column != "withdrawn"}
         return self._db.frame(_current(shape.table, list(columns), as_of), columns).sort(shape.key)
 
     def _take(self, given: Mapping[str, Sheet], by: str, known_from: datetime, source: str) -> ImportCount:
@@ -543,7 +292,7 @@ class RegisterStore:
         with self._db.session() as session:
             # Imports take turns: keys stay dense and checks see what they check.
             session.execute(select(models.REGISTER_VERSION).with_for_update())
-            change = _Change(self._shapes, self._current_rows(session), problems)
+            change = Change(self._shapes, self._current_rows(session), problems)
             for name, written in rows.items():
                 change.take(name, given[name], written)
             change.check(known_from)
@@ -564,7 +313,7 @@ class RegisterStore:
             current[name] = {shape.key_of(row): row for row in found}
         return current
 
-    def _write(self, session: Session, change: "_Change", by: str, known_from: datetime) -> ImportCount:
+    def _write(self, session: Session, change: Change, by: str, known_from: datetime) -> ImportCount:
         keys = self._register_keys(session, change)
         count = ImportCount()
         for name, shape in self._shapes.items():
@@ -580,7 +329,7 @@ class RegisterStore:
                 session.execute(insert(shape.table), [
                     {column: value for column, value in row.items() if column not in {"id", "withdrawn"}}
                     | {"key": _key_text(shape.key_of(row)), "known_from": known_from, "known_to": None, "recorded_by": by}
-                    | ({"register_key": keys[_register_of(row)]} if name in _OF_REGISTER else {})
+                    | ({"register_key": keys[register_of(row)]} if name in _OF_REGISTER else {})
                     for row in opened
                 ])
             count = replace(
@@ -589,13 +338,13 @@ class RegisterStore:
             )
         return count
 
-    def _register_keys(self, session: Session, change: "_Change") -> dict[Key, int]:
+    def _register_keys(self, session: Session, change: Change) -> dict[Key, int]:
         table = models.REGISTER_KEY
         columns = [table.c[name] for name in ("enterprise", "meter", "register")]
         keys = {tuple(row[1:]): row[0] for row in session.execute(select(table.c.register_key, *columns))}
         last = session.execute(select(func.coalesce(func.max(table.c.register_key), 0))).scalar_one()
         # In the order of names, so that the same file gives the same keys everywhere.
-        fresh = sorted({_register_of(change.after["register"][key]) for key in change.added["register"]} - keys.keys())
+        fresh = sorted({register_of(change.after["register"][key]) for key in change.added["register"]} - keys.keys())
         given = {name: last + position for position, name in enumerate(fresh, start=1)}
         if given:
             session.execute(insert(table), [
@@ -612,235 +361,6 @@ class RegisterStore:
 _METER: Final = pl.Schema({
     "enterprise": pl.String(), "meter": pl.String(), "gateway": pl.String(), "medium": pl.String(), "known_from": INSTANT, "known_to": INSTANT,
 })
-_DTYPES: Final[Mapping[str, pl.DataType]] = {
-    "key_unit": pl.Boolean(), **dict.fromkeys(("valid_from", "valid_to"), INSTANT),
-    **dict.fromkeys((
-        "calibrated_on", "calibration_due", "approved_on", "start_by", "started_on", "planned_operation_on", "operating_from", "ended_on", "day",
-    ), pl.Date()),
-    **dict.fromkeys(("design_value", "approved_calorific_tce", "approved_equivalent_tce", "calorific_tce"), pl.Float64()),
-}
-
-
-class _Change:
-    """The register before and after an import, and what stands against it."""
-
-    def __init__(self, shapes: Mapping[str, _Shape], before: Mapping[str, dict[Key, dict[str, Any]]], problems: list[Problem]) -> None:
-        self._shapes, self.before, self._problems = shapes, before, problems
-        self.after = {name: dict(rows) for name, rows in before.items()}
-        self.added: dict[str, list[Key]] = {name: [] for name in shapes}
-        self.changed: dict[str, list[Key]] = {name: [] for name in shapes}
-        self.withdrawn: dict[str, list[Key]] = {name: [] for name in shapes}
-        self.unchanged = dict.fromkeys(shapes, 0)
-        self._rows: dict[str, dict[Key, Row]] = {name: {} for name in shapes}
-        self._sheets: dict[str, Sheet] = {}
-
-    def take(self, name: str, sheet: Sheet, written: Iterable[tuple[Row, dict[str, Any]]]) -> None:
-        """Sort the rows of one table into added, changed, unchanged and withdrawn."""
-        shape, seen = self._shapes[name], self._rows[name]
-        self._sheets[name] = sheet
-        unspoken = [column for column in shape.fields if column not in sheet.columns and column != "withdrawn"]
-        for row, values in written:
-            key = shape.key_of(values)
-            if key in seen:
-                self._tell(row.where, f"names the same {name} as {seen[key].where}", "Keep one of the two rows.")
-                continue
-            seen[key] = row
-            before = self.before[name].get(key)
-            if before is not None:
-                values |= {column: before[column] for column in unspoken}  # a column that a file lacks changes nothing
-            if values.pop("withdrawn"):
-                if before is not None:
-                    self.withdrawn[name].append(key)
-                self.after[name].pop(key, None)
-            elif before is None:
-                self.added[name].append(key)
-                self.after[name][key] = values
-            elif any(before[column] != value for column, value in values.items()):
-                self.changed[name].append(key)
-                self.after[name][key] = values
-            else:
-                self.unchanged[name] += 1
-
-    def check(self, known_from: datetime) -> None:
-        """What the tables must be together: rows they refer to, dates in order, spans that do not overlap, shares up to a whole."""
-        for name, shape in self._shapes.items():
-            for table, columns, ours in shape.refers:
-                self._check_reference(name, table, columns, ours)
-            for key in (*self.changed[name], *self.withdrawn[name]):
-                if (begin := self.before[name][key]["known_from"]) > known_from:
-                    what = f"is known since {begin.isoformat()}, after {known_from.isoformat()}"
-                    self._tell(self._where(name, key), what, "Give a later instant of knowledge.")
-        for name, low, high in _IN_ORDER:
-            for key, row in self.after[name].items():
-                if row[low] is not None and row[high] is not None and row[low] >= row[high]:
-                    self._tell(f"{self._where(name, key)} column {high}", f"{row[high]} is not after {low} ({row[low]})", f"Mend {low} or {high}.")
-        for key, row in self.after["register"].items():
-            if (row["kind"] == "rate") != (row["unit"] in _RATE_UNITS):
-                right = f"A rate has one of {', '.join(_RATE_UNITS)}; other registers have none of them."
-                self._tell(f"{self._where('register', key)} column unit", f"{row['unit']} does not go with kind {row['kind']}", right)
-            elif (row["kind"] == "state") != (row["unit"] in _STATE_UNITS):
-                right = f"A state has one of {', '.join(_STATE_UNITS)}; other registers have none of them."
-                self._tell(f"{self._where('register', key)} column unit", f"{row['unit']} does not go with kind {row['kind']}", right)
-        self._check_one_kind()
-        self._check_formulas()
-        self._check_events(known_from)
-        self._check_overlaps("register", ("enterprise", "meter", "register"))
-        for name in ("assignment", "rule", "balance", "holding", "designation", "medium_use"):
-            self._check_overlaps(name, self._shapes[name].key[:-1])
-        self._check_rules()
-        self._check_keys()
-        self._check_shares()
-
-    def _check_one_kind(self) -> None:
-        """A register's consumption is one series: of one kind and stamp, in one unit, whatever else its rows change."""
-        remedy = "A meter that shows another unit has the old one and a multiplier (kWh, 1000 for MWh); another kind is another register."
-        for rows in _grouped(self.after["register"], ("enterprise", "meter", "register")).values():
-            (_, first), *others = sorted(rows, key=lambda pair: pair[1]["valid_from"] or _NO_START)
-            for key, row in others:
-                for column in ("kind", "unit", *(("stamp",) if row["kind"] == "interval" else ())):
-                    if row[column] != first[column]:
-                        self._tell(f"{self._where('register', key)} column {column}", f"{row[column]} was {first[column]} before", remedy)
-
-    def _check_events(self, known_from: datetime) -> None:
-        rows = _grouped(self.after["register"], ("enterprise", "meter", "register"))
-        for key, row in self.after["event"].items():
-            where, own = self._where("event", key), [register for _, register in rows.get(_register_of(row), [])]
-            if own and all(register["kind"] == "derived" for register in own):
-                self._tell(f"{where} column register", "a derived register has no events", "It follows from the registers that its formula names.")
-            for fault in events.faults(row["at"], row["closing_value"], row["opening_value"], **_loosest(own), valid=_spans(own)):
-                self._tell(f"{where} column {fault.column}", fault.what, f"{fault.remedy}.")
-            if row["at"] > known_from:
-                what = f"{row['at'].isoformat()} is still to come"
-                self._tell(f"{where} column at", what, "Enter an event once it has happened: its values count as readings.")
-            if row["event"] == "multiplier" and row["multiplier"] is None:
-                self._tell(f"{where} column multiplier", "is empty", "Give the multiplier that holds from then on.")
-
-    def _check_formulas(self) -> None:
-        rows = list(self.after["register"].items())
-        for fault in formulas.terms([row for _, row in rows])[1]:
-            self._tell(f"{self._where('register', rows[fault.row][0])} column {fault.column}", fault.what, f"{fault.remedy}.")
-
-    def _check_reference(self, name: str, table: str, columns: Sequence[str], ours: Sequence[str]) -> None:
-        known = {tuple(row[column] for column in columns) for row in self.after[table].values()}
-        if table in self._sheets:  # a row that is wrong itself is told once, not again for each that refers to it
-            taken = {row.where for row in self._rows[table].values()}
-            failed = [row for row in self._sheets[table].rows if row.where not in taken]
-            known |= {tuple(str(row.cells.get(column) or "").strip() for column in columns) for row in failed}
-        for key, row in self.after[name].items():
-            spoken = tuple(row[column] for column in ours)
-            if spoken[-1] is not None and spoken not in known:
-                shown = "/".join(part or "" for part in spoken)
-                where = f"{self._where(name, key)} column {ours[-1]}"
-                self._tell(where, f"there is no {table} {shown}", f"Add it to table {table}, or mend the name.")
-
-    def _check_overlaps(self, name: str, group: Sequence[str]) -> None:
-        for rows in _grouped(self.after[name], group).values():
-            spans = sorted(rows, key=lambda pair: pair[1]["valid_from"] or _NO_START)
-            for (first, before), (second, after) in pairwise(spans):
-                if (before["valid_to"] or _NO_END) > (after["valid_from"] or _NO_START):
-                    at, other = (second, first) if second in self._rows[name] else (first, second)
-                    self._tell(
-                        f"{self._where(name, at)} column valid_from", f"its validity overlaps {self._where(name, other)}",
-                        "End the earlier row (valid_to) where the later one begins.",
-                    )
-
-    def _check_rules(self) -> None:
-        for key, row in self.after["rule"].items():
-            where = self._where("rule", key)
-            if row["register"] is not None and row["meter"] is None:
-                self._tell(f"{where} column meter", "is empty", "Name the register's meter too, or leave the register empty.")
-            if row["rule"] in data_rules.VEE_BANDS and row["low"] is not None and row["high"] is not None and row["low"] > row["high"]:
-                self._tell(f"{where} column high", f"{row['high']} is below low ({row['low']})", "Mend low or high.")
-            if row["rule"] in data_rules.VEE_ALWAYS and row["enabled"] is False:
-                what = "this rule decides which readings count and cannot be switched off"
-                self._tell(f"{where} column enabled", what, "Leave it empty; an edit of kind replace or confirm is the way to correct a reading.")
-        for key, row in self.after["project"].items():
-            if (row["design_value"] is None) != (row["design_unit"] is None):
-                column = "design_unit" if row["design_unit"] is None else "design_value"
-                self._tell(f"{self._where('project', key)} column {column}", "is empty", "A design consumption has value and unit, as 800 kgce/t.")
-            if row["approved_calorific_tce"] is not None and row["approved_on"] is None:
-                self._tell(f"{self._where('project', key)} column approved_on", "is empty", "Write the day of the approval.")
-        for key, row in self.after["stop"].items():
-            if row["valid_from"] is None:
-                self._tell(f"{self._where('stop', key)} column valid_from", "is empty", "Write the first day on which it stands.")
-        for key, row in self.after["metering_point"].items():
-            meter = self.after["meter"].get((row["enterprise"], row["meter"]))
-            if meter is not None and meter["medium"] != row["medium"]:
-                what = f"meter {row['meter']} measures {meter['medium']}, the point needs {row['medium']}"
-                self._tell(f"{self._where('metering_point', key)} column meter", what, "Mend the medium, or name the meter that is there.")
-        for key, row in self.after["balance"].items():
-            if (row["total_meter"], row["total_register"]) == (row["part_meter"], row["part_register"]):
-                self._tell(f"{self._where('balance', key)} column part_register", "is the total itself", "Name the register that is a part of it.")
-
-    def _check_keys(self) -> None:
-        """How a shared register is divided: by output the product must be named, by registers the register of each part."""
-        for key, row in self.after["assignment"].items():
-            where, given = self._where("assignment", key), [name for name in _KEY_REGISTER if row[name] is not None]
-            if row["flow"] == PRODUCED and row["product"] is None:
-                self._tell(f"{where} column product", "is empty", "Name the product that the register counts.")
-            if row["allocation"] == "output" and row["product"] is None:
-                self._tell(f"{where} column product", "is empty", "Name the product whose output is the key.")
-            if row["allocation"] == "register" and len(given) < len(_KEY_REGISTER):
-                self._tell(f"{where} column key_register", "is empty", "Name key_meter and key_register, whose quantity is the key.")
-            if row["allocation"] != "register" and given:
-                self._tell(f"{where} column {given[0]}", "is not used", "Write allocation register, or leave it empty.")
-
-    def _check_shares(self) -> None:
-        for rows in _grouped(self.after["assignment"], ("enterprise", "meter", "register", "carrier", "flow")).values():
-            if len(rows) == 1:
-                continue
-            for key, row in rows:
-                begin = row["valid_from"] or _NO_START
-                then = [one for _, one in rows if (one["valid_from"] or _NO_START) <= begin < (one["valid_to"] or _NO_END)]
-                keyed = {one["allocation"]: one["share_ratio"] for one in then if one["allocation"]}  # divided among all that have the key
-                together = sum(one["share_ratio"] for one in then if not one["allocation"]) + sum(keyed.values())
-                if row["allocation"] and row["share_ratio"] != keyed[row["allocation"]]:
-                    where = f"{self._where('assignment', key)} column share_ratio"
-                    self._tell(where, "differs among rows that divide the register by one key", "Give each of them what the key divides.")
-                    break
-                if together > 1 + _SHARE_TOLERANCE:
-                    where = f"{self._where('assignment', key)} column share_ratio"
-                    self._tell(where, f"the shares of this register, carrier and flow add up to {together:.6g}", "They may add up to 1 at most.")
-                    break
-
-    def _where(self, name: str, key: Key) -> str:
-        row = self._rows[name].get(key)
-        return row.where if row else f"the register's table {name} row {'/'.join(str(part) for part in key if part is not None)}"
-
-    def _tell(self, where: str, what: str, remedy: str) -> None:
-        self._problems.append(Problem(where, what, remedy))
-
-
-_IN_ORDER: Final = (
-    ("register", "valid_from", "valid_to"), ("assignment", "valid_from", "valid_to"), ("register", "range_low", "range_high"),
-    ("meter", "calibrated_on", "calibration_due"), ("holding", "valid_from", "valid_to"), ("rule", "valid_from", "valid_to"),
-    ("balance", "valid_from", "valid_to"),
-    ("stop", "valid_from", "valid_to"), ("designation", "valid_from", "valid_to"), ("medium_use", "valid_from", "valid_to"),
-)
-
-
-def _grouped(rows: Mapping[Key, dict[str, Any]], columns: Sequence[str]) -> dict[Key, list[tuple[Key, dict[str, Any]]]]:
-    groups: dict[Key, list[tuple[Key, dict[str, Any]]]] = defaultdict(list)
-    for key, row in rows.items():
-        groups[tuple(row[column] for column in columns)].append((key, row))
-    return groups
-
-
-def _loosest(rows: Sequence[Values]) -> dict[str, float | None]:
-    """The bounds of what a register can show, of all its rows together; None where one has none."""
-    given = {name: [row[name] for row in rows] for name in ("modulus", "range_low", "range_high")}
-    return {
-        name: None if not values or None in values else min(values) if name == "range_low" else max(values) for name, values in given.items()
-    }
-
-
-def _spans(rows: Sequence[Values]) -> list[tuple[datetime | None, datetime | None]]:
-    """From when to when the rows hold; a register without any is told elsewhere."""
-    return [(row["valid_from"], row["valid_to"]) for row in rows] or [(None, None)]
-
-
-def _register_of(row: Values) -> Key:
-    return (row["enterprise"], row["meter"], row["register"])
 
 
 def _key_text(key: Key) -> str:

@@ -17,7 +17,8 @@ from store.budgets import Budgets
 from store.database import Database
 from store.figures import Figures, Unfit, period
 from store.models import BATCH, MONTHLY_FIGURE
-from store.register import FLOWS, ImportCount, credit_code
+from store.register import ImportCount
+from store.register_shapes import FLOWS, credit_code
 from store.reports import Reports
 from store.sheets import Field, Sheet
 

@@ -50,7 +50,7 @@ class Works:
         self.site = Site(site_settings.build({"site": {"data_dir": folder}, "mqtt": mqtt}))
         owners = {"enterprise": [ENTERPRISE, OTHER]}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("store.register.uscc.validate", str)  # made-up codes
+            patch.setattr("store.register_shapes.uscc.validate", str)  # made-up codes
             self.site.register.apply({
                 "region": pl.DataFrame({"region": [REGION]}), "park": pl.DataFrame({"park": ["P1"], "region": [REGION]}),
                 "enterprise": pl.DataFrame({**owners, "name_zh": ["A", "B"], "park": ["P1"] * 2}),
