@@ -332,6 +332,7 @@ def misfits(quantities: pl.DataFrame, coefficients: pl.DataFrame, names: Mapping
         Row (from 0), column, what is wrong, and what would be right.
     """
     law = _Law(coefficients)
+    known = {**{carrier: carrier for carrier in (*WATER, *law.carriers)}, **(names or {})}
     problems: list[tuple[int, str, str, str]] = []
     columns = [name for name in ("carrier", "unit", "period", "flow", "use", "lhv", "lhv_unit") if name in quantities.columns]
     rows = quantities.with_row_index("_row").group_by(columns, maintain_order=True).agg("_row")
@@ -381,7 +382,6 @@ def _measure(unit: str) -> str:
 
 
 def _row_misfits(row: Mapping[str, Any], law: "_Law", known: Mapping[str, str]) -> Iterable[tuple[str, str, str]]:
-    known = {**{carrier: carrier for carrier in (*WATER, *law.carriers)}, **(names or {})}
     carrier, unit = row["carrier"], row["unit"]
     for column, allowed in (("flow", FLOW_SIGNS), ("use", USES)):
         if row.get(column) is not None and row[column] not in allowed:
