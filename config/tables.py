@@ -26,7 +26,7 @@ SHIPPED: Final = Path(__file__).with_suffix("")
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Source = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
+Source = Annotated[str, StringConstraints(strip_whitespace=True, min_length=4)]  # 统计年鉴
 Basis = Literal["calorific", "equivalent"]
 Confidence = Literal["high", "medium", "low"]
 Medium = Literal["coal", "water", "oil", "gas", "electricity", "heat", "other"]
@@ -225,6 +225,8 @@ def _problems(where: str, error: ValidationError) -> Iterable[Problem]:
                 yield Problem(column, "is not a column of this table", "Check its spelling; `tcewatch tables` lists the columns.")
             case "missing":
                 yield Problem(column, "is empty", "Fill it in; every row needs it.")
+            case "string_too_short" if detail["loc"] == ("source",):
+                yield Problem(column, f"{detail['input']!r} does not say where the row is from", "Write the document and the place in it.")
             case _:
                 what = detail["msg"].removeprefix("Value error, ")
                 shown = f" (it is {detail['input']!r})" if detail["loc"] else ""

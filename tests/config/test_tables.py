@@ -314,6 +314,20 @@ def test_all_faults_of_a_sites_tables_are_listed_by_row_and_column(tmp_path: Pat
     assert {f"coal_equivalent.csv row {place}" for place in ("2 column kgce_per_unit", "3 column basis", "3 column valid_from", "4")} <= told
 
 
+@pytest.mark.parametrize(("source", "told"), [
+    ("统计年鉴", None), ("own", "'own' does not say where the row is from. Write the document and the place in it."),
+])
+def test_a_source_names_a_document_which_may_be_short_in_chinese(tmp_path: Path, source: str, told: str | None) -> None:
+    line = "p,GB 1-2030,2030,限额,产品,product,comprehensive_energy,综合能耗,energy,kgce/t,135,2030-01-01,,true,{},high\n"
+    (tmp_path / "limits.csv").write_text(LIMIT_HEADER + line.format(source), encoding="utf-8")
+    if told is None:
+        assert limit_tables.limits(tmp_path).filter(product="p")["source"].to_list() == [source]
+        return
+    with pytest.raises(BadInputError) as error:
+        limit_tables.limits(tmp_path)
+    assert [str(problem) for problem in error.value.problems] == [f"limits.csv row 2 column source: {told}"]
+
+
 def test_a_row_that_stands_twice_or_is_superseded_by_nothing_is_refused(tmp_path: Path) -> None:
     line = "p,GB 1-2030,2030,限额,产品,product,comprehensive_energy,综合能耗,energy,kgce/t,135,2030-01-01,{},true,text of the standard,high\n"
     (tmp_path / "limits.csv").write_text(LIMIT_HEADER + line.format("") * 2, encoding="utf-8")
