@@ -52,7 +52,7 @@ def environment(language: Language) -> Environment:
     templates.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]  # added by the extension
     templates.filters |= {
         "number": number, "percent": percent, "full": full, "converted": converted, "short": short,
-        "unit": partial(unit_text, language=language), "reason": partial(reason, language), "sourced": partial(sourced, language),
+        "unit": partial(unit_text, language=language), "reason": partial(reason, language), "sourced": partial(sourced, language), "span": span,
     }
     templates.globals |= {"static": static, "word": partial(term, language), "named": partial(named, language)}
     return templates
@@ -144,6 +144,15 @@ def reason(language: Language, said: str | None) -> str:
     ('没有增加值', '')
     """
     return chinese(said) if said and language == "zh" else said or ""
+
+
+def span(period: str | None) -> str:
+    """A period from one day, month or instant to another, as people write it.
+
+    >>> span("2025-01..2026-03"), span("2026-02-01/2026-03-09"), span("2026-02-01T00:00"), span("2025")
+    ('2025-01 – 2026-03', '2026-02-01 – 2026-03-09', '2026-02-01 00:00', '2025')
+    """
+    return (period or "").replace("..", " – ").replace("/", " – ").replace("T", " ")
 
 
 def sourced(language: Language, source: str | None) -> str:

@@ -1,6 +1,8 @@
 """Signs that a person should look at, each with its evidence and what could explain it innocently; and a note by whoever looked."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any
 
 import polars as pl
 from fastapi import APIRouter, Form, HTTPException, Query, Request
@@ -11,8 +13,9 @@ from monitors.signs import RULES
 from pipeline.signs import signs
 from portal import views
 from portal.auth import Session
-from portal.context import PageScope, Portal, PortalOf, SessionOf
-from portal.pages.render import page
+from portal.context import PageScope, Portal, PortalOf, SessionOf, language_of
+from portal.i18n import Language, term
+from portal.pages.render import named, page
 from portal.scope import NotFoundError, Scope
 
 router = APIRouter(include_in_schema=False)
@@ -56,7 +59,30 @@ def _page(request: Request, portal: Portal, session: Session, scope: Scope, ente
     unknown = found.filter(pl.col("state") == "unknown")
     context = {
         "scope": scope, "names": views.names(portal.site, scope), "enterprise": enterprise, "rules": RULES, "problems": problems,
+        "bounds": _bounds(portal), "about": partial(_about, language_of(request), _named(portal, language_of(request))),
         "seen": seen.head(views.PAGE_ROWS).to_dicts(), "seen_count": seen.height,
         "unknown": unknown.head(views.PAGE_ROWS).to_dicts(), "unknown_count": unknown.height,
     }
     return page(request, "signs.html", session, context, status=422 if problems else 200)
+
+
+def _bounds(portal: Portal) -> list[dict[str, Any]]:
+    """SIGN_RULE in force today; of rows that hold the last counts, as for the signs."""
+    held = portal.site.sign_rules().filter(
+        pl.col("valid_from") <= portal.today(), (pl.col("valid_to") > portal.today()).fill_null(value=True)
+    )
+    return held.unique(["rule", "bound"], keep="last", maintain_order=True).to_dicts()
+
+
+def _named(portal: Portal, language: Language) -> dict[str, str]:
+    limits = portal.site.limits()
+    return {row[kind]: named(language, row, kind) for kind in ("product", "indicator") for row in limits.unique(kind, keep="last").to_dicts()}
+
+
+def _about(language: Language, names: Mapping[str, str], subject: str) -> str:
+    """What a sign is about, in words: its product and indicator, carrier and flow, meter and register."""
+    def word(part: str) -> str:
+        carrier = term(language, "carrier", part)
+        return names.get(part) or (carrier if carrier != part else term(language, "flow", part))
+
+    return " · ".join(word(part) for part in subject.split("/"))
