@@ -8,6 +8,7 @@ import polars as pl
 
 from config import schemas
 from config.calendar import period_days
+from config.names import near_it
 from config.units import KGCE_PER_KGOE, factor
 from monitors.corrections import LEVELS, SIGNIFICANT_DIGITS, Parameter, corrected, impossible, number, parameters
 
@@ -104,7 +105,7 @@ def limits(
     further = [name for name in products.columns if name not in schemas.PRODUCT and name not in schemas.VERDICT and name != "period"]
     rows = pl.concat([schemas.conform(with_days(products), schemas.PRODUCT), products.select(further)], how="horizontal").with_row_index("_row")
     rows = _with_energy(rows, energy_sum).with_columns(
-        indicator=pl.coalesce("indicator", pl.col("product").replace_strict(_default_indicators(table), default=None, return_dtype=pl.String())),
+        indicator=pl.coalesce("indicator", pl.col("product").replace_strict(default_indicators(table), default=None, return_dtype=pl.String())),
         plant_status=pl.col("plant_status").fill_null("existing"),
         _first=pl.col("period_start"), _last=pl.col("period_end"),
     )
@@ -169,11 +170,12 @@ def misfits(products: pl.DataFrame, table: pl.DataFrame, *, with_energy: bool = 
     law: dict[str, dict[str, list[tuple[str | None, str]]]] = {}
     for product, indicator, feedstock, unit in table.select("product", "indicator", "feedstock", "unit").iter_rows():
         law.setdefault(product, {}).setdefault(indicator, []).append((feedstock, unit))
-    defaults = _default_indicators(table)
+    defaults = default_indicators(table)
+    names = {name: code for code, *called in table.select("product", "product_zh", "product_en").iter_rows() for name in (code, *called) if name}
     keys = ["product", "indicator", "feedstock", "unit", "energy_unit", "output_unit"]
     told = [pl.when(pl.col(name).is_not_null()).then(pl.lit(value=True)).alias(name) for name in ("value", "energy")]
     alike = schemas.conform(products, schemas.PRODUCT).select(*keys, *told).with_row_index("_at").group_by(*keys, "value", "energy").agg("_at")
-    found = ((row["_at"], _misfit(row, law, defaults, with_energy=with_energy)) for row in alike.iter_rows(named=True))
+    found = ((row["_at"], _misfit(row, law, defaults, names, with_energy=with_energy)) for row in alike.iter_rows(named=True))
     return [*sorted((at, *misfit) for rows, misfit in found if misfit is not None for at in rows), *_parameter_misfits(products, table)]
 
 
@@ -206,13 +208,12 @@ def unfit_parameters(table: pl.DataFrame) -> Callable[[str | None, Mapping[str, 
 
 
 def _misfit(
-    row: Mapping[str, Any], law: Mapping[str, Mapping[str, Sequence[tuple[str | None, str]]]], defaults: Mapping[str, str], *, with_energy: bool
+    row: Mapping[str, Any], law: Mapping[str, Mapping[str, Sequence[tuple[str | None, str]]]], defaults: Mapping[str, str],
+    names: Mapping[str, str], *, with_energy: bool,
 ) -> tuple[str, str, str] | None:
     product = row["product"]
     if product not in law:
-        near = sorted(code for code in law if str(product)[:4] == code[:4])
-        hint = f"Near it are {', '.join(near[:6])}; `" if near else "`"
-        return "product", f"{product!r} is in no limit table", f"{hint}tcewatch tables limits` lists the codes."
+        return "product", f"{product!r} is in no limit table", f"{near_it(str(product), names)}`tcewatch tables limits` lists the codes."
     indicator = str(row["indicator"] or defaults.get(product))
     if indicator not in law[product]:
         return "indicator", f"{product} has no indicator {row['indicator'] or '(empty)'}", f"Write one of {', '.join(law[product])}."
@@ -224,8 +225,10 @@ def _misfit(
     if row["value"] is not None:
         given, column = row["unit"], "unit"
     elif row["energy"] is not None:
-        given, column = f"{row['energy_unit']}/{row['output_unit']}", "energy_unit"
-    elif with_energy:
+        empty = next((name for name in ("energy_unit", "output_unit") if row[name] is None), None)
+        given, column = f"{row['energy_unit']}/{row['output_unit']}", empty or "energy_unit"
+        given = None if empty else given
+    elif with_energy and row["output_unit"] is not None:
         numerator = "kWh" if indicator in ELECTRICITY_INDICATORS else "tce" if indicator in TOTAL_INDICATORS else targets[0].partition("/")[0]
         given, column = f"{numerator}/{row['output_unit']}", "output_unit"
     else:
@@ -255,7 +258,8 @@ def _link(unit: str, to: str) -> float | None:
     return between * scale / to_scale if between is not None else None
 
 
-def _default_indicators(table: pl.DataFrame) -> dict[str, str]:
+def default_indicators(table: pl.DataFrame) -> dict[str, str]:
+    """What a product's row without an indicator is held against: comprehensive energy, or the only indicator of the product (LIMIT)."""
     known = dict(table.group_by("product").agg(pl.col("indicator").unique()).iter_rows())
     main = {product: DEFAULT_INDICATOR for product, each in known.items() if DEFAULT_INDICATOR in each}
     return {product: each[0] for product, each in known.items() if len(each) == 1} | main

@@ -1,7 +1,6 @@
 """`tcewatch calc limits` on files, and the columns that it shares with the accounts."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +10,9 @@ import typer
 from config import limit_tables, schemas, settings
 from config.benchmarks import benchmarks
 from config.errors import Problem
+from config.names import nearest
 from monitors import limits as law
+from monitors.contradictions import contradictions
 from monitors.corrections import parameters
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
@@ -49,8 +50,9 @@ PRODUCTS: Final = (
     Column("unit", "text", "its unit, such as kgce/t", required=False),
     Column("energy", "number", "energy of the product, on the basis of its standard", required=False),
     Column("energy_unit", "text", "its unit, such as tce", required=False),
-    Column("output", "number", "output of the product", required=False, low=0),
+    Column("output", "number", "output of the product; nothing made: leave the row out; empty: not known", required=False, above=0),
     Column("output_unit", "text", "its unit, such as t", required=False),
+    Column("basis", "text", "of the figure: calorific (当量值) or equivalent (等价值); another one than the limit's is refused", required=False),
     *RATIOS,
     Column("uncertainty_ratio", "number", "expanded uncertainty (k = 2) of the figure, from the classes of its meters", required=False, low=0),
 )
@@ -72,6 +74,8 @@ VERDICTS: Final = columns_of(schemas.VERDICT, MEANINGS)
 CARRIED: Final = (  # of PRODUCTS, beside a verdict's own columns
     "period", "feedstock", "energy", "energy_unit", "output", "output_unit", "uncertainty_ratio",
 )
+PARAMETER_ENDS: Final = ("ratio", "factor", "pct", "percent", "m", "mm", "pa", "kpa", "mpa", "degc", "years")
+LISTED: Final = 20  # rows without a verdict that are named one by one
 CONFIRMATIONS: Final = (
     Column("product", "text", "code of the limit row"), Column("indicator", "text", "code of the limit row"),
     Column("standard", "text", "number of the standard with its year"),
@@ -102,9 +106,11 @@ def limits_command(
             *at(rows, no_days, "period", "the row has no period", "Write a period, or both period_start and period_end"),
             *at(rows, backwards, "period_end", "lies before period_start", "Write the last day of the period"),
             *above_one(rows, "covered_ratio", "estimated_ratio", "uncertainty_ratio"),
-            *_misspelt(rows, table),
-            *(Problem(rows.where(row, column), what, remedy)
-              for row, column, what, remedy in law.misfits(rows.frame, table, with_energy=energy is not None)),
+            *_no_parameters(rows, table),
+            *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in (
+                *law.misfits(rows.frame, table, with_energy=energy is not None),
+                *contradictions(rows.frame, table, read["energy"].frame if energy else None),
+            )),
             *(twice(read["energy"], ["enterprise", "product", "period"], one_sum) if energy else ()),
         ]
 
@@ -112,15 +118,17 @@ def limits_command(
         {"products": (products, PRODUCTS), "energy": (energy, PRODUCT_SUMS), "confirmations": (confirmations, CONFIRMATIONS)}, check=check
     )
     rows, sums, confirmed = read["products"], read.get("energy"), read.get("confirmations")
-    if strange := _no_parameters(rows, table):
+    if strange := _of_other_products(rows, table):
         typer.echo(f"no standard of these products has a parameter {', '.join(strange)}: not applied, carried through", err=True)
     carried = {f"given {name}": name for name in CARRIED if name in rows.given}
     verdicts = law.limits(
-        rows.frame.with_columns(pl.col(name).alias(given) for given, name in carried.items()), table,
+        rows.frame.with_columns(pl.col(name).alias(given) for given, name in carried.items()).with_row_index("given row"), table,
         schemas.empty(schemas.CONFIRMATION) if confirmed is None else confirmed.frame, None if sums is None else sums.frame,
         benchmarks=benchmarks(site_tables()),
     )
-    write_table(verdicts.rename(carried), out)
+    for line in _without_a_verdict(verdicts, rows):
+        typer.echo(line, err=True)
+    write_table(verdicts.drop("given row").rename(carried), out)
 
 
 COMMANDS: Final = {"limits": limits_command}
@@ -149,24 +157,44 @@ def parameter_columns() -> list[Column]:
     ]
 
 
-def _misspelt(rows: Table, table: pl.DataFrame) -> list[Problem]:
-    """Columns that are nearly named as a parameter of the products."""
-    asked = [each.name for each in law.parameter_columns(table.filter(pl.col("product").is_in(rows.frame["product"].unique().to_list())))]
-    further = [name for name in rows.frame.columns if name not in asked and name not in {column.name for column in PRODUCTS}]
-    near = {name: get_close_matches(name.lower(), asked, n=1, cutoff=0.8) for name in further}
+def _no_parameters(rows: Table, table: pl.DataFrame) -> list[Problem]:
+    """Columns that are nearly named as a parameter of the products, or end as parameters do (`_ratio`, `_m` ...) and are none that is known."""
+    asked, further = _further(rows, table)
+    known = {each.name for each in law.parameter_columns(table)} | {
+        name for schema in vars(schemas).values() if isinstance(schema, pl.Schema) for name in schema
+    }
     head = f"{rows.name} row 1" if rows.first_row > 1 else rows.name
-    return [
-        Problem(f"{head} column {name}", "is no parameter of a limit, but nearly named as one", f"Write {found[0]}, or give the column another name")
-        for name, found in near.items() if found
-    ]
+    problems = []
+    for name in further:
+        listed = f"the limits of these products ask for {', '.join(asked) or 'none'}"
+        if near := nearest(name, asked, cutoff=0.8):
+            what, remedy = "is no parameter of a limit, but nearly named as one", f"Write {near[0]}, or give the column another name"
+        elif name not in known and name.rpartition("_")[2].lower() in PARAMETER_ENDS and "_" in name:
+            what, remedy = "is no parameter of a limit", f"Leave it out, or give a column of your own another name; {listed}"
+        else:
+            continue
+        problems.append(Problem(f"{head} column {name}", what, remedy))
+    return problems
 
 
-def _no_parameters(rows: Table, table: pl.DataFrame) -> list[str]:
-    """Further columns that end as the parameters of limits do (`_ratio`, `_m` ...), and are none of these products."""
-    asked = {each.name for each in law.parameter_columns(table.filter(pl.col("product").is_in(rows.frame["product"].unique().to_list())))}
-    ends = {each.name.rpartition("_")[2] for each in law.parameter_columns(table) if "_" in each.name}
-    known = asked | {column.name for column in PRODUCTS} | set(schemas.VERDICT)
-    return [name for name in rows.frame.columns if name not in known and "_" in name and name.rpartition("_")[2] in ends]
+def _of_other_products(rows: Table, table: pl.DataFrame) -> list[str]:
+    """Further columns that are parameters of limits, but of none of these products."""
+    _, further = _further(rows, table)
+    known = {each.name for each in law.parameter_columns(table)}
+    return [name for name in further if name in known]
+
+
+def _further(rows: Table, table: pl.DataFrame) -> tuple[list[str], list[str]]:
+    """The parameters that the products' limits ask for, and the columns that are neither these nor of PRODUCTS."""
+    asked = [each.name for each in law.parameter_columns(table.filter(pl.col("product").is_in(rows.frame["product"].unique().to_list())))]
+    return asked, [name for name in rows.frame.columns if name not in asked and name not in {column.name for column in PRODUCTS}]
+
+
+def _without_a_verdict(verdicts: pl.DataFrame, rows: Table) -> list[str]:
+    """Where the rows stand that have no verdict, each with its reason, of many the first."""
+    still = verdicts.filter(pl.col("verdict").is_in(["no_rule", "incomplete"])).select("given row", "verdict", "missing")
+    listed = [f"{rows.where(row)}: {verdict}: {missing}" for row, verdict, missing in still.head(LISTED).iter_rows()]
+    return [*listed, f"and {still.height - LISTED} more rows without a verdict: column missing says why"] if still.height > LISTED else listed
 
 
 def at(table: Table, wrong: pl.Expr, column: str, what: str, remedy: str) -> list[Problem]:
