@@ -36,5 +36,10 @@ def near_it(written: str, known: Iterable[str] | Mapping[str, str]) -> str:
     return f"Near it {'is' if len(found) == 1 else 'are'} {', '.join(found)}; " if found else ""
 
 
+def folded(text: str) -> str:
+    """A name as it is compared: without spaces around it, in lower case."""
+    return text.strip().lower()
+
+
 def _plain(name: str) -> str:
     return name.strip().casefold().replace(" ", "_").replace("-", "_")

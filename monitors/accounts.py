@@ -8,6 +8,7 @@ from config import schemas
 from config.phrases import with_chinese
 from config.units import factor
 from monitors.energy import WATER, sum_energy
+from monitors.numbers import whole_sum
 
 _OWNER: Final = ("enterprise", "period")
 _SIDES: Final = {  # flow -> block, sign; what a conversion process uses goes to the conversion, and `recovered` stands on two sides
@@ -46,7 +47,7 @@ def balance(energy_rows: pl.DataFrame) -> pl.DataFrame:
     sums = sum_energy(rows, _OWNER)
     sides = _sides(_in_one_unit(rows.filter(pl.col("use").ne_missing("medium") | pl.col("calorific_tce").is_not_null())))
     keys = [*_OWNER, "block", "row", "process", "product", "carrier", "unit"]
-    given = _grouped(sides, keys, [_whole(name) for name in _VALUES]).with_columns(known_by=pl.lit("given"))
+    given = _grouped(sides, keys, [whole_sum(name) for name in _VALUES]).with_columns(known_by=pl.lit("given"))
     lines = pl.concat([_shaped(given), _by_difference(given)])
     totals = _totals(lines)
     closing = pl.concat([lines, _residuals(lines, [*_OWNER, "carrier", "unit"]), _losses(lines), totals, _comprehensive(sums, totals)])
@@ -89,7 +90,7 @@ def links(balances: pl.DataFrame) -> pl.DataFrame:
     losses = lines.filter(pl.col("row") == "loss").with_columns(_kind=pl.lit("process"), _name=place, _to_kind=pl.lit("closing"), _to=pl.lit("loss"))
     both.append(_directed(losses))
     keys = [name for name in schemas.ENERGY_LINK if name not in _ENERGY]
-    return pl.concat(both).group_by(keys, maintain_order=True).agg(_whole(name) for name in _ENERGY).select(schemas.ENERGY_LINK.names())
+    return pl.concat(both).group_by(keys, maintain_order=True).agg(whole_sum(name) for name in _ENERGY).select(schemas.ENERGY_LINK.names())
 
 
 def _directed(rows: pl.DataFrame) -> pl.DataFrame:
@@ -171,10 +172,6 @@ def _made(name: str) -> pl.Expr:
     return pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).filter(pl.col("row") == "converted_out").sum())
 
 
-def _whole(name: str) -> pl.Expr:
-    return pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).sum()).alias(name)
-
-
 def _residuals(lines: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     found = _grouped(lines, keys, [_net(name).alias(name) for name in _VALUES])
     return _shaped(found.with_columns(block=pl.lit("closing"), row=pl.lit("residual"), known_by=pl.lit("sum")))
@@ -184,13 +181,13 @@ def _losses(lines: pl.DataFrame) -> pl.DataFrame:
     """What each conversion process does not give again."""
     conversion = lines.filter(pl.col("block") == "conversion")
     converting = conversion.filter((pl.col("row") == "converted_out").any().over(*_OWNER, "process"))
-    found = _grouped(converting, [*_OWNER, "process"], [_whole(name) for name in _ENERGY]).with_columns(-pl.col(name) for name in _ENERGY)
+    found = _grouped(converting, [*_OWNER, "process"], [whole_sum(name) for name in _ENERGY]).with_columns(-pl.col(name) for name in _ENERGY)
     return _shaped(found.with_columns(block=pl.lit("conversion"), row=pl.lit("loss"), known_by=pl.lit("sum")))
 
 
 def _totals(lines: pl.DataFrame) -> pl.DataFrame:
     """The blocks over all carriers, and what does not close of them."""
-    blocks = _grouped(lines, [*_OWNER, "block"], [_whole(name) for name in _ENERGY])
+    blocks = _grouped(lines, [*_OWNER, "block"], [whole_sum(name) for name in _ENERGY])
     return pl.concat([
         _shaped(blocks.with_columns(row=pl.lit("total"), known_by=pl.lit("sum"))),
         _residuals(lines.with_columns(quantity=pl.lit(None, pl.Float64())), [*_OWNER]),

@@ -10,6 +10,7 @@ from config import schemas
 from config.budgets import LEVEL_PATTERN
 from config.phrases import with_chinese
 from monitors.energy import FRESH_WATER, figures, sum_energy
+from monitors.numbers import whole_sum
 
 VALUE_ADDED: Final = "value_added_10k_cny"
 NAMED: Final = 3  # enterprises that a reason names; the rest is counted
@@ -66,7 +67,7 @@ def actuals(
     by_enterprise = _by_enterprise(sums, carriers, coal, carbon, energy_figures)
     months = by_enterprise.select("period").unique()
     value = values.filter(pl.col("period").str.len_chars() == 7).group_by("enterprise", "period").agg(
-        per=pl.when(pl.col(VALUE_ADDED).is_not_null().all()).then(pl.col(VALUE_ADDED).sum())
+        per=whole_sum(VALUE_ADDED)
     )
     grid = wanted.join(members, on=["level", "subject"]).join(months, how="cross").with_columns(
         _of=pl.col("measure").replace(_DIVIDED), _is_level=pl.col("measure").str.contains(LEVEL_PATTERN),
@@ -78,8 +79,8 @@ def actuals(
     more = pl.when(unknown.len() > NAMED).then(pl.format(" and {} more", unknown.len() - NAMED)).otherwise(pl.lit(""))
     weight = pl.col("actual").abs()
     summed = rows.group_by("subject", "measure", "period", maintain_order=True).agg(
-        actual=pl.when(pl.col("actual").is_not_null().all()).then(pl.col("actual").sum()),
-        per=pl.when(pl.col("per").is_not_null().all()).then(pl.col("per").sum()), _is_level=pl.col("_is_level").first(),
+        actual=whole_sum("actual"),
+        per=whole_sum("per"), _is_level=pl.col("_is_level").first(),
         covered_ratio=pl.when(weight.sum() > 0).then((weight * pl.col("covered_ratio").fill_null(1.0)).sum() / weight.sum()),
         missing=pl.when(unknown.len() > 0).then(pl.concat_str(pl.lit("no figure of "), unknown.head(NAMED).str.join(", "), more)),
         _why=pl.col("missing").filter(pl.col("actual").is_null()).drop_nulls().first(),

@@ -20,9 +20,9 @@ from config import schemas
 from config.budgets import KINDS, LEVEL_PATTERN, parsed_shares
 from config.calendar import period_days
 from config.phrases import with_chinese
-from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.forecast import forecast
 from monitors.limits import MIN_COVERED_RATIO
+from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum
 
 REASONS: Final = 3  # of the months of a figure that are not known; more say no more
 COLOURS: Final = ("red", "yellow", "green")
@@ -140,14 +140,10 @@ def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions:
     days = (pl.col("_a_upto") - pl.col("_a_first")).dt.total_days() + 1
     has_per = pl.col("per").is_not_null().any()
 
-    def total(name: str) -> pl.Expr:
-        """A sum of which a part is not known is not known."""
-        return pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).sum())
-
     found = inside.group_by("_b").agg(
-        actual=pl.when(has_per).then(total("actual") / total("per")).otherwise(total("actual")),
-        _then=pl.when(has_per).then(total("_then") / total("_then_per")).otherwise(total("_then")),
-        _a_base=pl.when(pl.len() == 1).then(pl.col("_a_base").first()).when(~has_per).then(total("_a_base")),
+        actual=pl.when(has_per).then(whole_sum("actual") / whole_sum("per")).otherwise(whole_sum("actual")),
+        _then=pl.when(has_per).then(whole_sum("_then") / whole_sum("_then_per")).otherwise(whole_sum("_then")),
+        _a_base=pl.when(pl.len() == 1).then(pl.col("_a_base").first()).when(~has_per).then(whole_sum("_a_base")),
         _summed=(pl.col("_grain").first() > 0) & ~has_per, through=pl.col("_a_upto").max(), _days=days.sum(),
         covered_ratio=(pl.col("covered_ratio").fill_null(1.0) * days).sum() / days.sum(),
         _a_missing=pl.col("_a_missing").drop_nulls().unique(maintain_order=True).head(REASONS).str.join("; "),

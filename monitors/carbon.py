@@ -8,9 +8,10 @@ import polars as pl
 from config import schemas
 from config.calendar import period_days
 from config.carbon import GRID, NATIONAL
+from config.names import folded
 from config.units import KG_PER_T, dimension, factor, heating_value_in, to_base
-from monitors.corrections import SIGNIFICANT_DIGITS, folded, number
 from monitors.energy import CONSUMED, FLOW_SIGNS, INPUT_FLOWS, WATER, anywhere, is_inner
+from monitors.numbers import SIGNIFICANT_DIGITS, number
 
 HEAT: Final = "heat"
 _BRING: Final = "name the kind of fuel as `tcewatch tables carbon_factors` lists it, or bring its factor (`tcewatch tables add`)"

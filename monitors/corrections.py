@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from config.limit_tables import correction_values
+from monitors.numbers import SIGNIFICANT_DIGITS, number
 
 LEVELS: Final = ("level_1", "level_2", "level_3")
-SIGNIFICANT_DIGITS: Final = 12  # unrounded figures are compared; what floating point adds beyond this is no excess
 _SAME: Final[Mapping[str, str]] = {  # other ways to write yes and no
     "true": "yes", "1": "yes", "1.0": "yes", "是": "yes", "有": "yes", "false": "no", "0": "no", "0.0": "no", "否": "no", "无": "no",
 }
@@ -131,17 +131,6 @@ def _together(rows: pl.DataFrame, name: str, separator: str) -> pl.Expr:
         for place, column in enumerate(said)
     ]
     return pl.when(pl.any_horizontal(pl.col(said).is_not_null())).then(pl.concat_str(once, separator=separator, ignore_nulls=True)).alias(name)
-
-
-def number(of: str | pl.Expr) -> pl.Expr:
-    """A number as a derivation prints it: 12 significant digits, no empty decimals."""
-    value = pl.col(of) if isinstance(of, str) else of
-    return value.round_sig_figs(SIGNIFICANT_DIGITS).cast(pl.String()).str.strip_suffix(".0")
-
-
-def folded(text: str) -> str:
-    """A name as it is compared: without spaces around it, in lower case."""
-    return text.strip().lower()
 
 
 def _with_cells(rows: pl.DataFrame, asked: Sequence[Parameter]) -> pl.DataFrame:

@@ -33,6 +33,7 @@ import polars as pl
 from config import calendar
 from config.schemas import ESTIMATE, HOLIDAY, INSTANT, INTERVAL, QUALITY, WINDOW, conform
 from monitors.axis import grain_bounds
+from monitors.numbers import whole_sum
 
 Method = Literal["auto", "linear", "like_days", "linked", "manual"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
@@ -405,7 +406,7 @@ def _results(pieces: pl.DataFrame, spans: pl.DataFrame, names: list[str], method
     spread = pl.when(raw.is_null().any().over("span")).then(known).when(~pl.col("net") & (shape > _EPSILON)).then(raw / shape * total)
     quantity = pl.when("total_measured").then(spread.otherwise(raw + (total - shape) * part)).when("is_given").then("given").otherwise(raw)
     hours = hours.with_columns(quantity=quantity)
-    sums = hours.group_by("span").agg(quantity=pl.when(pl.col("quantity").is_not_null().all()).then(pl.col("quantity").sum()))
+    sums = hours.group_by("span").agg(whole_sum("quantity"))
     rows = told.join(sums, on="span").with_columns(quantity=pl.when("total_measured").then("known").otherwise("quantity"))
     estimate, floor = pl.col("quantity"), pl.when("net").then(None).otherwise(0.0)
     low = pl.max_horizontal(pl.min_horizontal(estimate, estimate + pl.col("least")), floor)

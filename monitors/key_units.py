@@ -9,8 +9,8 @@ from typing import Final, Literal
 import polars as pl
 
 from config import schemas
-from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.limits import MAX_ESTIMATED_RATIO, MIN_COVERED_RATIO
+from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum
 
 LISTED: Final = ("key", "designated")
 _ZH: Final = {"calorific": "当量值", "equivalent": "等价值"}
@@ -78,11 +78,8 @@ def _legal_persons(rows: pl.DataFrame) -> pl.DataFrame:
         mean = (pl.col(name).fill_null(empty) * weight).sum() / weight.sum()
         return pl.when(pl.col(name).is_not_null().any()).then(pl.when(weight.sum() > 0).then(mean).otherwise(pl.col(name).min()))
 
-    def whole(name: str) -> pl.Expr:
-        return pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).sum())
-
     return rows.group_by("enterprise", "year").agg(
-        whole("calorific_tce"), whole("equivalent_tce"), weighted("covered_ratio", 1.0).alias("covered_ratio"),
+        whole_sum("calorific_tce"), whole_sum("equivalent_tce"), weighted("covered_ratio", 1.0).alias("covered_ratio"),
         weighted("estimated_ratio", 0.0).alias("estimated_ratio"),
         missing=pl.col("missing").drop_nulls().unique(maintain_order=True).str.join("; "),
         source=pl.col("source").drop_nulls().unique(maintain_order=True).str.join("; "),

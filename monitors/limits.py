@@ -10,7 +10,8 @@ from config import schemas
 from config.calendar import period_days
 from config.names import near_it
 from config.units import KGCE_PER_KGOE, factor
-from monitors.corrections import LEVELS, SIGNIFICANT_DIGITS, Parameter, corrected, impossible, number, parameters
+from monitors.corrections import LEVELS, Parameter, corrected, impossible, parameters
+from monitors.numbers import SIGNIFICANT_DIGITS, number
 
 MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
 MAX_ESTIMATED_RATIO: Final = 0.05

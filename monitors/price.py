@@ -8,8 +8,9 @@ from typing import Any, Final
 import polars as pl
 
 from config import schemas
-from monitors.corrections import SIGNIFICANT_DIGITS, folded, number
+from config.names import folded
 from monitors.limits import unit_factor, with_days
+from monitors.numbers import SIGNIFICANT_DIGITS, number
 
 CONSUMPTION_UNIT: Final = "kWh/t"
 OPEN_VERDICTS: Final = ("incomplete", "exceeds_measured_alone", "no_rule")  # of `limits`: their figure is no basis of a price

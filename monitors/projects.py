@@ -13,8 +13,8 @@ import polars as pl
 
 from config import schemas
 from config.phrases import with_chinese
-from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.limits import limits, misfits
+from monitors.numbers import SIGNIFICANT_DIGITS
 
 PENDING: Final = ("approved", "overdue", "building")  # approved, and not operating yet
 _JUDGED: Final = ("standard", "edition", "level", "level_1", "derivation", "derivation_zh")

@@ -7,6 +7,7 @@ import polars as pl
 from config import schemas
 from config.units import factor
 from monitors.figure_rules import in_force
+from monitors.numbers import whole_sum
 
 STOCKS: Final = ("opening_stock", "closing_stock")
 INFLOWS: Final = ("purchased", "own_primary")
@@ -63,7 +64,7 @@ def reconcile(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.DataFra
     month_days = pl.col("day").first().dt.month_end().dt.day().cast(pl.UInt32)
     kinds = [*_GROUP, "period", "kind"]
     by_kind = rows.sort(*kinds, "day").group_by(kinds, maintain_order=True).agg(
-        pl.col("unit").first(), figure_quantity=pl.when(pl.col("quantity").is_not_null().all()).then(pl.col("quantity").sum()),
+        pl.col("unit").first(), figure_quantity=whole_sum("quantity"),
         figure_days=pl.col("day").n_unique(), days=month_days, split=pl.col("split").any(),
         documents=pl.col("documents").drop_nulls().unique(maintain_order=True).sort().str.join("; "), known_from=pl.col("known_from").max(),
         _days_told=pl.len(),
@@ -136,8 +137,8 @@ def stock_balance(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.Dat
     consumed = metered.filter(pl.col("flow") == "consumed").select(*key, consumption="quantity", covered_ratio="covered_ratio")
     joined = (
         periods.join(units.rename({"_to": "unit"}), on=_OWNER, how="left").join(consumed, on=key, how="left")
-        .join(inflow.group_by(key).agg(received=_known_sum(), received_kind=pl.col("kind").unique().sort().str.join(", ")), on=key, how="left")
-        .join(outflow.group_by(key).agg(passed_on=_known_sum(), passed_on_kind=pl.len()), on=key, how="left")
+        .join(inflow.group_by(key).agg(received=whole_sum("quantity"), received_kind=pl.col("kind").unique().sort().str.join(", ")), on=key, how="left")
+        .join(outflow.group_by(key).agg(passed_on=whole_sum("quantity"), passed_on_kind=pl.len()), on=key, how="left")
         .join(best.filter(pl.col("flow") == "opening_stock").select(*key, _opening="quantity"), on=key, how="left")
         .join(best.filter(pl.col("flow") == "closing_stock").select(*key, _closing="quantity"), on=key, how="left")
         .sort(*_OWNER, "day")
@@ -343,7 +344,7 @@ def _metered_side(metered: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
 def _best(sides: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
     """Of the kinds that report a flow of a period the first in the order of the rules, each kind summed."""
     key = [*_GROUP, "period"]
-    summed = sides.group_by([*key, "kind"], maintain_order=True).agg(quantity=_known_sum())
+    summed = sides.group_by([*key, "kind"], maintain_order=True).agg(quantity=whole_sum("quantity"))
     ranks = in_force(_dated(summed), rules, "counts")["rank"]
     return summed.with_columns(ranks).sort(*key, "rank", nulls_last=True).unique(key, keep="first", maintain_order=True)
 
@@ -395,10 +396,6 @@ def _findings(grain: Grain, tolerances: pl.Series) -> pl.Expr:
     }
     names = [pl.when(wrong.fill_null(value=False)).then(pl.lit(name)) for name, wrong in found.items()]
     return pl.concat_str(*names, separator=", ", ignore_nulls=True).replace("", None)
-
-
-def _known_sum() -> pl.Expr:
-    return pl.when(pl.col("quantity").is_not_null().all()).then(pl.col("quantity").sum())
 
 
 def _percent(column: str) -> pl.Expr:

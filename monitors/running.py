@@ -10,10 +10,10 @@ import polars as pl
 
 from config import schemas
 from config.units import factor
-from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.energy import sum_energy
 from monitors.forecast import forecast
 from monitors.limits import DEFAULT_INDICATOR, ELECTRICITY_INDICATORS, TOTAL_INDICATORS, limits, unit_factor
+from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum
 
 NEAR_RATIO: Final = 0.05  # decisions.md 5
 MONTHS_SHOWN: Final = 12
@@ -272,10 +272,9 @@ def _by_carrier(levels: pl.DataFrame, energy: pl.DataFrame) -> pl.DataFrame:
         # The year beside its months would count twice: what is finest counts.
         pl.col("period").str.len_chars() == pl.col("period").str.len_chars().max().over(keys),
     )
-    total = {name: pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).sum()) for name in ("quantity", "calorific_tce", "equivalent_tce")}
     of_carrier = inside.group_by([*keys, "carrier", "unit"], maintain_order=True).agg(
-        carrier_quantity=total["quantity"], _calorific=total["calorific_tce"] / total["quantity"],
-        _equivalent=total["equivalent_tce"] / total["quantity"],
+        carrier_quantity=whole_sum("quantity"), _calorific=whole_sum("calorific_tce") / whole_sum("quantity"),
+        _equivalent=whole_sum("equivalent_tce") / whole_sum("quantity"),
     ).rename({"unit": "carrier_unit"})
     joined = levels.join(of_carrier, on=keys, how="left", nulls_equal=True, maintain_order="left")
     tce = pl.when(pl.col("basis") == "equivalent").then("_equivalent").otherwise("_calorific")

@@ -13,8 +13,8 @@ import polars as pl
 
 from config import schemas
 from config.calendar import period_days
-from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.energy import CONSUMED, WATER
+from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum
 
 RULES: Final = (
     "stopped_plant", "just_under_limit", "night_load", "copied_readings", "energy_per_output", "output_value_per_energy", "tax_per_energy",
@@ -401,7 +401,7 @@ def power_and_steam_per_fuel(carriers: pl.DataFrame, today: date, rules: pl.Data
     apart = out.join(by_process, on=[*owner, "process"], how="inner")
     others = out.join(by_process, on=[*owner, "process"], how="anti")
     mixed = out.join(others.select(owner).unique(), on=owner, how="semi").group_by(owner, maintain_order=True).agg(
-        out=pl.when(pl.col("out").is_not_null().all()).then(pl.col("out").sum()), out_missing=pl.col("out_missing").drop_nulls().first(),
+        whole_sum("out"), out_missing=pl.col("out_missing").drop_nulls().first(),
     ).join(_summed(fuel, owner, "in"), on=owner, how="left").with_columns(process=pl.lit(None, pl.String()))
     rows = pl.concat([apart, mixed.select(apart.columns)]).with_columns(
         actual=pl.when(pl.col("in") > 0).then(pl.col("out") / pl.col("in")), subject="process",

@@ -17,10 +17,10 @@ import polars as pl
 from config import calendar, schemas
 from config.errors import Problem
 from config.units import dimension, factor
-from monitors.corrections import SIGNIFICANT_DIGITS
 from monitors.energy import CONSUMED, WATER, figures
 from monitors.limits import MIN_COVERED_RATIO
 from monitors.metering import fitting
+from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum
 from pipeline import quality
 from pipeline.site import Site
 from portal.i18n import term
@@ -422,11 +422,10 @@ def _carriers(site: Site, enterprise: str, year: int) -> pl.DataFrame:
         inside=pl.col("process").is_not_null() | pl.col("product").is_not_null(),
     )
     keys = ["carrier", "flow", "inside", "use", "unit", "calorific_kgce_per_unit", "equivalent_kgce_per_unit"]
-    whole = {name: pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).sum()) for name in ("quantity", "calorific_tce", "equivalent_tce")}
     return rows.group_by(keys, maintain_order=True).agg(
         pl.col("covered_ratio").min(), pl.col("estimated_ratio").max(),
         pl.col("calorific_source", "equivalent_source", "missing").drop_nulls().first(),
-        **whole,
+        *(whole_sum(name) for name in ("quantity", "calorific_tce", "equivalent_tce")),
     ).sort("carrier", "inside", "flow", "use")
 
 
