@@ -12,10 +12,15 @@ from pydantic import Field, StringConstraints, model_validator
 from config import schemas
 from config.errors import BadInputError, Problem
 from config.tables import Code, Confidence, Number, Source, TableRow, Text, framed, load, merged, one_of
-from config.units import known_units
+from config.units import dimension, known_units, to_base
 
 GRID: Final = "electricity"  # its factors are those of a grid region and a year
 NATIONAL: Final = "national"
+# What no carrier gives off: kg CO2 below or above this for one kg, m3, kJ or kgce is a factor in another unit than it says (t for kg, MWh for kWh).
+POSSIBLE: Final = {
+    "mass": (0.02, 10.0), "volume": (0.02, 5000.0), "volume at 0 degC": (0.02, 10.0), "volume at 20 degC": (0.02, 10.0),
+    "energy": (1e-6, 1e-3), "coal equivalent": (0.02, 10.0),
+}
 
 
 class CarbonFactorRow(TableRow):
@@ -48,6 +53,13 @@ class CarbonFactorRow(TableRow):
     def _grid_electricity_says_where_and_when(self) -> Self:
         if self.carrier == GRID and (self.region is None or self.year is None):
             raise ValueError("grid electricity needs the region and the year of its factor")
+        return self
+
+    @model_validator(mode="after")
+    def _is_in_its_unit(self) -> Self:
+        low, high = (bound * to_base(self.unit) for bound in POSSIBLE.get(dimension(self.unit) or "", (0.0, float("inf"))))
+        if self.kgco2_per_unit and not low <= self.kgco2_per_unit <= high:
+            raise ValueError(f"{self.kgco2_per_unit:g} kg CO2 for one {self.unit} is not possible: write kg for one of the unit, {low:g} to {high:g}")
         return self
 
 

@@ -150,6 +150,20 @@ def test_grid_electricity_of_a_site_says_where_and_when(tmp_path: Path) -> None:
         carbon_factors(file(tmp_path, "carbon_factors.csv", text))
 
 
+@pytest.mark.parametrize(("unit", "kg", "told"), [
+    ("kg", 1.9, False), ("kg", 1900.0, True), ("t", 1900.0, False), ("t", 1.9, True), ("kg", 0.0, False),
+    ("Nm3", 10.0, False), ("Nm3", 10.1, True), ("kWh", 0.0036, False), ("kWh", 0.00053, True), ("MWh", 530.0, False), ("GJ", 110.0, False),
+])
+def test_a_co2_factor_in_another_unit_than_it_says_is_refused(tmp_path: Path, unit: str, kg: float, told: bool) -> None:
+    text = f'carrier,name_zh,unit,kgco2_per_unit,source,confidence\nwaste,x,{unit},{kg},"{SOURCE}",high\n'
+    folder = file(tmp_path, "carbon_factors.csv", text)
+    if not told:
+        assert carbon_factors(folder).filter(carrier="waste")["kgco2_per_unit"].to_list() == [kg]
+        return
+    with pytest.raises(BadInputError, match="write kg for one of the unit"):
+        carbon_factors(folder)
+
+
 def test_no_price_step_begins_or_ends_where_its_dates_do_not_say() -> None:
     steps = price_schemes()
     assert steps.filter(pl.col("valid_to") <= pl.col("valid_from")).is_empty()
