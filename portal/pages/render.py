@@ -1,5 +1,6 @@
 """Templates in two languages, numbers rounded for display, instants in the site's zone."""
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from functools import cache, partial
@@ -23,6 +24,7 @@ from portal.i18n import Language, term, translations
 
 NOTHING: Final = "—"
 STATIC: Final = files("portal") / "static"
+_CODE: Final = re.compile(r"(?<![\w`])[a-z][a-z0-9_]+(?![\w`])", re.ASCII)
 
 
 def page(
@@ -138,12 +140,12 @@ def age(instant: datetime | None, *, now: datetime, language: Language) -> str:
 
 
 def reason(language: Language, said: str | None) -> str:
-    """Why a figure is empty, in the reader's language.
+    """Why a figure is empty, in the reader's language; carriers by name.
 
-    >>> reason("zh", "no value added"), reason("en", None)
-    ('没有增加值', '')
+    >>> reason("zh", "diesel: no quantity in 2025"), reason("en", None)
+    ('柴油：2025 没有数量', '')
     """
-    return chinese(said) if said and language == "zh" else said or ""
+    return _CODE.sub(lambda found: term(language, "carrier", found[0]), chinese(said)) if said and language == "zh" else said or ""
 
 
 def span(period: str | None) -> str:
