@@ -79,6 +79,11 @@ Row = TypeVar("Row", bound=TableRow)
 _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)  # of a row that does not say since when it was known
 
 
+def holding(day: date | pl.Expr) -> pl.Expr:
+    """Whether rows with `valid_from` and `valid_to` hold on a day; one that does not say from when never does."""
+    return (pl.col("valid_from") <= day) & (pl.col("valid_to") > day).fill_null(value=True)
+
+
 def in_force(table: pl.DataFrame, day: date, **keys: str) -> pl.DataFrame:
     """The rows of a dated table (LIMIT or COEFFICIENT) that are in force on a day, for the codes given.
 
@@ -105,7 +110,7 @@ def in_force(table: pl.DataFrame, day: date, **keys: str) -> pl.DataFrame:
         found = dated.filter(pl.col(start) <= day, (pl.col("effective_to") >= day).fill_null(value=True))
     else:
         dated = dated.filter(pl.col("kgce_per_unit").is_not_null())
-        found = dated.filter(pl.col(start) <= day, (pl.col("valid_to") > day).fill_null(value=True))
+        found = dated.filter(holding(day))
     if found.is_empty():
         earliest = dated[start].min()
         raise NoRuleInForceError(f"{name}.csv", " ".join(keys.values()), day, earliest if isinstance(earliest, date) else None)

@@ -11,6 +11,7 @@ import polars as pl
 
 from config import schemas
 from config.phrases import with_chinese
+from config.tables import holding
 from config.units import FIVE_MEDIA
 
 ALL: Final = "all"
@@ -126,7 +127,7 @@ def _together(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _goals(goals: pl.DataFrame, parks: pl.DataFrame, on: date) -> pl.DataFrame:
-    in_force = goals.filter(pl.col("valid_from") <= on, (pl.col("valid_to") > on).fill_null(value=True))
+    in_force = goals.filter(holding(on))
     fits = parks.join(in_force, how="cross", suffix="_goal").filter(
         pl.col("region_goal").is_null() | pl.col("region").str.starts_with(pl.col("region_goal")).fill_null(value=False)
     )

@@ -20,6 +20,7 @@ from config import schemas
 from config.budgets import KINDS, LEVEL_PATTERN, parsed_shares
 from config.calendar import period_days
 from config.phrases import with_chinese
+from config.tables import holding
 from monitors.forecast import forecast
 from monitors.limits import MIN_COVERED_RATIO
 from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum
@@ -203,8 +204,7 @@ def _bounds(rows: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
     """Of each goal the bound above which it is red, whether a rise is red, and the sources."""
     law = schemas.conform(rules, schemas.WARNING_RULE).rename({"kind": "_of", "source": "_source"}).with_row_index("_r")
     held = rows.select("_b", "kind", "_upto").join(law, how="cross").filter(
-        pl.col("_of").is_null() | (pl.col("_of") == pl.col("kind")), pl.col("valid_from") <= pl.col("_upto"),
-        pl.col("valid_to").is_null() | (pl.col("valid_to") > pl.col("_upto")),
+        pl.col("_of").is_null() | (pl.col("_of") == pl.col("kind")), holding(pl.col("_upto")),
     ).sort("valid_from", "_r")
     of_rule = {rule: held.filter(pl.col("rule") == rule).group_by("_b").agg(pl.col("value", "_source").last()) for rule in (
         "red_above_missed_ratio", "rise_is_red",
@@ -279,8 +279,7 @@ def _with_consequences(rows: pl.DataFrame, table: pl.DataFrame | None) -> pl.Dat
     law = schemas.conform(table if table is not None else schemas.empty(schemas.CONSEQUENCE), schemas.CONSEQUENCE).drop("source", "confidence")
     kind = pl.when("_is_level").then(pl.lit("intensity")).otherwise(pl.lit("total"))
     held = rows.select("_b", "level", "_upto", event="colour", _kind=kind).join(law, on=["event", "level"]).filter(
-        pl.col("measure_kind").is_null() | (pl.col("measure_kind") == pl.col("_kind")), pl.col("valid_from") <= pl.col("_upto"),
-        pl.col("valid_to").is_null() | (pl.col("valid_to") > pl.col("_upto")),
+        pl.col("measure_kind").is_null() | (pl.col("measure_kind") == pl.col("_kind")), holding(pl.col("_upto")),
     )
     told = held.group_by("_b", maintain_order=True).agg(
         consequence=pl.col("consequence_en").str.join("; "), consequence_zh=pl.col("consequence_zh").str.join("；"),

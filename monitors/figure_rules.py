@@ -3,6 +3,7 @@
 import polars as pl
 
 from config import schemas
+from config.tables import holding
 
 _KEYS = ("carrier", "flow", "kind")
 
@@ -27,7 +28,7 @@ def in_force(wanted: pl.DataFrame, rules: pl.DataFrame, rule: str) -> pl.DataFra
     asked = wanted.select(*_KEYS, "day").unique().with_row_index("_asked")
     found = (
         asked.join(named, how="cross")
-        .filter(*fits, pl.col("valid_from") <= pl.col("day"), (pl.col("valid_to") > pl.col("day")).fill_null(value=True))
+        .filter(*fits, holding(pl.col("day")))
         .sort("_asked", weight, "_order")
         .unique("_asked", keep="last", maintain_order=True)
         .select(*_KEYS, "day", "rank", "value", "source")

@@ -9,6 +9,7 @@ from typing import Final, Literal
 import polars as pl
 
 from config import schemas
+from config.tables import holding
 from monitors.limits import MAX_ESTIMATED_RATIO, MIN_COVERED_RATIO
 from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum
 
@@ -112,7 +113,7 @@ def _with_thresholds(rows: pl.DataFrame, thresholds: pl.DataFrame) -> pl.DataFra
     for name in ("general", "designated"):
         law = thresholds.filter(pl.col("threshold") == name)
         said = last.join(law, how="cross").filter(
-            pl.col("valid_from") <= pl.col("_last"), (pl.col("valid_to") > pl.col("_last")).fill_null(value=True),
+            holding(pl.col("_last")),
         ).sort("valid_from").group_by("year").last()
         columns = [pl.col("tce").alias(f"_{name}")]
         if name == "general":

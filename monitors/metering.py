@@ -5,6 +5,7 @@ from datetime import date
 import polars as pl
 
 from config import schemas
+from config.tables import holding
 
 _CLASS = r"^\s*(\d+(?:\.\d+)?)"  # "0.5S" and "2" begin with the number that is compared; the smaller the more exact
 
@@ -31,7 +32,7 @@ def fitting(points: pl.DataFrame, meters: pl.DataFrame, requirements: pl.DataFra
     (0.5, ['2'], 'no requirement of GB 17167 is in the tables: its text was not seen')
     """
     keys = ["level", "medium"]
-    held = requirements.filter(pl.col("valid_from") <= on, (pl.col("valid_to") > on).fill_null(value=True)).unique(keys, keep="last")
+    held = requirements.filter(holding(on)).unique(keys, keep="last")
     number = pl.col("accuracy_class").str.extract(_CLASS).cast(pl.Float64)
     classes = meters.select("enterprise", "meter", "accuracy_class", number=number)
     rows = schemas.conform(points, schemas.METERING_POINT).join(classes, on=["enterprise", "meter"], how="left")

@@ -13,6 +13,7 @@ import polars as pl
 
 from config import schemas
 from config.phrases import with_chinese
+from config.tables import holding
 from monitors.limits import limits, misfits
 from monitors.numbers import SIGNIFICANT_DIGITS
 
@@ -170,6 +171,6 @@ def _required(rows: pl.DataFrame, conditions: pl.DataFrame, regions: pl.DataFram
     asked = rows.select("project", "park", _number=number, _day=day).join(regions.select("park", "region"), on="park", how="left")
     found = asked.join(conditions, left_on="_number", right_on="standard", suffix="_condition").filter(
         pl.col("region_condition").is_null() | pl.col("region").str.starts_with(pl.col("region_condition")).fill_null(value=False),
-        pl.col("valid_from") <= pl.col("_day"), (pl.col("valid_to") > pl.col("_day")).fill_null(value=True),
+        holding(pl.col("_day")),
     )
     return found.sort("level").group_by("project").agg(required_level=pl.col("level").first(), required_by=pl.col("source").first())

@@ -13,6 +13,7 @@ import polars as pl
 
 from config import schemas
 from config.calendar import period_days
+from config.tables import holding
 from monitors.energy import CONSUMED, WATER
 from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum
 
@@ -46,7 +47,7 @@ def bounds_of(rules: pl.DataFrame, rule: str, day: date) -> Bounds | None:
         rule: its name.
         day: the day of looking.
     """
-    held = rules.filter(pl.col("rule") == rule, pl.col("valid_from") <= day, (pl.col("valid_to") > day).fill_null(value=True))
+    held = rules.filter(pl.col("rule") == rule, holding(day))
     rows = held.unique("bound", keep="last", maintain_order=True)
     if rows.is_empty() or set(rows["bound"]) != set(rules.filter(pl.col("rule") == rule)["bound"]):
         return None
