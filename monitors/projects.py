@@ -128,11 +128,15 @@ def _balance(quotas: pl.DataFrame) -> pl.DataFrame:
     return sums.with_columns(remaining_tce=(pl.col("granted_tce") - pl.col("used_tce") - pl.col("reclaimed_tce")).round_sig_figs(SIGNIFICANT_DIGITS))
 
 
+def _law_day(on: date) -> pl.Expr:
+    """The day whose law a project is judged by: that of its approval, while there is none `on`."""
+    return pl.when(pl.col("approved_on") <= on).then("approved_on").otherwise(pl.lit(on))
+
+
 def _judged(rows: pl.DataFrame, law: pl.DataFrame, on: date) -> pl.DataFrame:
     """The design consumption against level 1 of the limit for new plants."""
-    day = pl.when(pl.col("approved_on") <= on).then("approved_on").otherwise(pl.lit(on))
     asked = rows.select(
-        "project", "enterprise", "product", "indicator", "feedstock", "parameters", period_start=day, period_end=day, plant_status=pl.lit("new"),
+        "project", "enterprise", "product", "indicator", "feedstock", "parameters", period_start=_law_day(on), period_end=_law_day(on), plant_status=pl.lit("new"),
         value="design_value", unit="design_unit",
     )
     nothing = asked.select("project", _design_missing=pl.when(pl.col("product").is_null()).then(pl.lit("no product named"))
@@ -166,9 +170,8 @@ def _with_parameters(products: pl.DataFrame) -> pl.DataFrame:
 
 def _required(rows: pl.DataFrame, conditions: pl.DataFrame, regions: pl.DataFrame, on: date) -> pl.DataFrame:
     """The level that a document asks of the plants of a project's standard in the region of its park."""
-    day = pl.when(pl.col("approved_on") <= on).then("approved_on").otherwise(pl.lit(on))
     number = pl.col("standard").str.replace(r"-\d{4}$", "")
-    asked = rows.select("project", "park", _number=number, _day=day).join(regions.select("park", "region"), on="park", how="left")
+    asked = rows.select("project", "park", _number=number, _day=_law_day(on)).join(regions.select("park", "region"), on="park", how="left")
     found = asked.join(conditions, left_on="_number", right_on="standard", suffix="_condition").filter(
         pl.col("region_condition").is_null() | pl.col("region").str.starts_with(pl.col("region_condition")).fill_null(value=False),
         holding(pl.col("_day")),

@@ -137,7 +137,9 @@ def stock_balance(figures: pl.DataFrame, quantities: pl.DataFrame, rules: pl.Dat
     consumed = metered.filter(pl.col("flow") == "consumed").select(*key, consumption="quantity", covered_ratio="covered_ratio")
     joined = (
         periods.join(units.rename({"_to": "unit"}), on=_OWNER, how="left").join(consumed, on=key, how="left")
-        .join(inflow.group_by(key).agg(received=whole_sum("quantity"), received_kind=pl.col("kind").unique().sort().str.join(", ")), on=key, how="left")
+        .join(
+            inflow.group_by(key).agg(received=whole_sum("quantity"), received_kind=pl.col("kind").unique().sort().str.join(", ")), on=key, how="left",
+        )
         .join(outflow.group_by(key).agg(passed_on=whole_sum("quantity"), passed_on_kind=pl.len()), on=key, how="left")
         .join(best.filter(pl.col("flow") == "opening_stock").select(*key, _opening="quantity"), on=key, how="left")
         .join(best.filter(pl.col("flow") == "closing_stock").select(*key, _closing="quantity"), on=key, how="left")
