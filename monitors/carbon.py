@@ -10,7 +10,7 @@ from config.calendar import period_days
 from config.carbon import GRID, NATIONAL
 from config.names import folded
 from config.units import KG_PER_T, dimension, factor, heating_value_in, to_base
-from monitors.energy import CONSUMED, FLOW_SIGNS, INPUT_FLOWS, WATER, anywhere, is_inner
+from monitors.energy import CONSUMED, FLOW_SIGNS, INPUT_FLOWS, WATER, anywhere, beside, is_inner
 from monitors.numbers import SIGNIFICANT_DIGITS, number
 
 HEAT: Final = "heat"
@@ -126,8 +126,6 @@ def _emitted(rows: pl.DataFrame, factors: pl.DataFrame, year: int, media: Sequen
     by = ["enterprise", "period"]
     flow = pl.col("flow").fill_null("consumed")
     signed = flow.replace_strict(dict(FLOW_SIGNS), default=None, return_dtype=pl.Float64())
-    never = pl.lit(value=False)  # windows over rows cost most of the time: they are asked only where they can find something
-    inside = rows["process"].is_not_null().any() or rows["product"].is_not_null().any()
     carries = pl.col("carrier").is_not_null() & ~pl.col("carrier").is_in([*WATER, *media]) & pl.col("use").ne_missing("medium")
     feedstock = pl.col("use") == "feedstock"
     rows = rows.with_columns(
@@ -135,9 +133,9 @@ def _emitted(rows: pl.DataFrame, factors: pl.DataFrame, year: int, media: Sequen
             pl.col("grid_region").fill_null(NATIONAL).str.strip_chars().str.to_lowercase().replace_strict(_regions(factors), default=None),
         ),
         _lhv_unit=pl.when(pl.col("lhv").is_not_null()).then(pl.col("lhv_unit").fill_null("?")),
-        _carries=carries.fill_null(value=False), _feedstock=feedstock.fill_null(value=False), _inner=is_inner(flow, by) if inside else never,
+        _carries=carries.fill_null(value=False), _feedstock=feedstock.fill_null(value=False), _inner=is_inner(rows, flow, by),
     )
-    told = anywhere(pl.col("_feedstock") & ~pl.col("_inner"), by) if inside else never
+    told = anywhere(rows, pl.col("_feedstock") & ~pl.col("_inner"), by)
     # Raw material that only a process names is part of what the enterprise's own rows burn: it is taken off there.
     rows = rows.with_columns(_taken_off=pl.col("_inner") & pl.col("_feedstock") & ~told).filter(
         ~pl.col("_inner") | pl.col("_taken_off") | pl.col("process_t").is_not_null()
@@ -153,8 +151,7 @@ def _emitted(rows: pl.DataFrame, factors: pl.DataFrame, year: int, media: Sequen
     burnt = counts & (~pl.col("_feedstock") | pl.col("_taken_off"))
     kg = pl.when(own).then(0.0).otherwise(pl.col("_kg") * pl.when(pl.col("_per_kj")).then("lhv").otherwise(1.0))
     consumed, brought_in = flow.is_in(CONSUMED) & ~pl.col("_inner"), flow.is_in(INPUT_FLOWS) & ~pl.col("_inner")
-    both = rows.select((consumed.any() & brought_in.any()).fill_null(value=False)).item()
-    twice = (consumed & anywhere(brought_in, by)) | (brought_in & anywhere(consumed, by)) if both else never
+    twice = beside(rows, consumed, brought_in, by)
     process = pl.col("process_t").is_not_null().any().over("enterprise")
     rows = rows.with_columns(
         _counts=counts, _kg=pl.when(burnt).then(kg), _own=own,

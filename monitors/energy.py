@@ -183,16 +183,16 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     counts = ~water & pl.col("use").ne_missing("medium")
     new_part = pl.when((pl.col("carrier") != "electricity") | (renewable.fill_null(0.0) == 0)).then(0.0).otherwise(new)
     is_feedstock = pl.col("use") == "feedstock"
-    sorted_out = energy_rows.with_columns(_inner=is_inner(flow, by))
+    sorted_out = energy_rows.with_columns(_inner=is_inner(energy_rows, flow, by))
     # Of a carrier whose rows of the enterprise do not say what is feedstock, its processes do.
-    said = anywhere(is_feedstock & ~pl.col("_inner"), by)
+    said = anywhere(sorted_out, is_feedstock & ~pl.col("_inner"), by)
     rows = sorted_out.filter(~pl.col("_inner") | (is_feedstock & ~said)).with_columns(
         _feedstock=pl.when(is_feedstock).then(signed * pl.col("calorific_tce")),
         _feedstock_equivalent=pl.when(is_feedstock).then(signed * pl.col("equivalent_tce")),
     )
     consumed, brought_in = flow.is_in(CONSUMED) & ~pl.col("_inner"), flow.is_in(INPUT_FLOWS)
     rows = rows.with_columns(
-        _twice=(consumed & anywhere(brought_in, by)) | (brought_in & anywhere(consumed, by)),
+        _twice=beside(rows, consumed, brought_in, by),
     ).with_columns(
         pl.when(~pl.col("_inner")).then(name).alias(name) for name in ("quantity", "calorific_tce", "equivalent_tce", "missing")
     ).with_columns(
@@ -260,22 +260,31 @@ def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     ).select(*by, *schemas.ENERGY_SUM)
 
 
-def is_inner(flow: pl.Expr, by: Sequence[str]) -> pl.Expr:
+def is_inner(rows: pl.DataFrame, flow: pl.Expr, by: Sequence[str]) -> pl.Expr:
     """Whether a row says what becomes of a carrier inside the enterprise, where other rows of the group say what came in or was sold of it."""
     if {"process", "product"} & set(by):
         return pl.lit(value=False)
     inside = pl.col("process").is_not_null() | pl.col("product").is_not_null()
     comes_in = flow.is_in(["purchased", "own_primary"]) & ~inside
     is_made, is_sold = (flow == "converted_out") & inside, (flow == "sold") & ~inside
-    at_the_gate = anywhere(comes_in, by) | (anywhere(is_made, by) & anywhere(is_sold, by))
+    at_the_gate = anywhere(rows, comes_in, by) | (anywhere(rows, is_made, by) & anywhere(rows, is_sold, by))
     return inside & flow.is_in([*CONSUMED, "converted_out", "recovered"]) & at_the_gate
 
 
-def anywhere(which: pl.Expr, by: Sequence[str]) -> pl.Expr:
+def anywhere(rows: pl.DataFrame, which: pl.Expr, by: Sequence[str]) -> pl.Expr:
     """Whether such a row is among those of the carrier in an enterprise's period: at the same site, or where one of the two names no site."""
     found, keys = which.fill_null(value=False), [*dict.fromkeys((*by, "enterprise", "period", "carrier"))]
+    if not rows.select(found.any()).item():
+        return pl.lit(value=False)
     nowhere = pl.col("site").is_null()
     return found.any().over([*keys, "site"]) | (found & nowhere).any().over(keys) | (nowhere & found.any().over(keys))
+
+
+def beside(rows: pl.DataFrame, one: pl.Expr, other: pl.Expr, by: Sequence[str]) -> pl.Expr:
+    """Whether a row is of one kind and a row of the other kind is `anywhere`."""
+    if not rows.select((one.any() & other.any()).fill_null(value=False)).item():
+        return pl.lit(value=False)
+    return (one & anywhere(rows, other, by)) | (other & anywhere(rows, one, by))
 
 
 def figures(sums: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
@@ -433,6 +442,10 @@ class _Law:
                 rows[-1]["valid_to"] = min(rows[-1]["valid_to"] or date.max, row["valid_from"])
             rows.append(row)
 
+    @property
+    def carriers(self) -> Iterable[str]:
+        return self._units
+
     def knows(self, carrier: str | None) -> bool:
         return carrier in WATER or carrier in self._units
 
@@ -441,10 +454,6 @@ class _Law:
             return None
         by_name = "secondary" if carrier in SECONDARY else "fuel" if (carrier, CALORIFIC) in self._dated else "consumed_medium"
         return self._roles.get(carrier, by_name)
-
-    @property
-    def carriers(self) -> Iterable[str]:
-        return self._units
 
     def is_fuel(self, carrier: str | None) -> bool:
         return self.role(carrier) == "fuel"

@@ -34,9 +34,7 @@ def coarser(intervals: pl.LazyFrame, by: Coarse, zone: str) -> pl.LazyFrame:
     whole = intervals.select(first=pl.col("start").min(), last=pl.col("start").max()).collect(engine="streaming")
     if whole["first"][0] is None:
         return pl.LazyFrame(schema=INTERVAL)
-    bounds = _bounds(cast(datetime, whole["first"][0]), cast(datetime, whole["last"][0]), by, zone)
-    low, high = (int(cast(int, bounds.search_sorted(us, side="right"))) for us in whole.select(pl.all().to_physical()).row(0))
-    bounds = bounds[low - 1 : high + 1]  # of the periods that have rows
+    bounds = bounds_around(cast(datetime, whole["first"][0]), cast(datetime, whole["last"][0]), by, zone)
     count = len(bounds) - 1
     key = pl.col("register_key").cast(pl.Int64)
     length = (pl.col("end") - pl.col("start")).to_physical()
@@ -55,6 +53,14 @@ def coarser(intervals: pl.LazyFrame, by: Coarse, zone: str) -> pl.LazyFrame:
         quality=pl.col("quality").cat.to(QUALITY), covered_ratio=pl.col("covered") / (end - start),
         estimated_ratio=pl.when(pl.col("covered") > 0).then(pl.col("estimated") / pl.col("covered")).otherwise(0.0),
     )
+
+
+def bounds_around(first: datetime, last: datetime, by: Coarse, zone: str) -> pl.Series:
+    """Starts of the local days, months or years from the one of the first to the one of the last instant, and its end, in us since 1970."""
+    bounds = _bounds(first, last, by, zone)
+    instants = pl.Series([first, last], dtype=INSTANT).to_physical()
+    low, high = (int(cast(int, bounds.search_sorted(us, side="right"))) for us in instants)
+    return bounds[low - 1 : high + 1]
 
 
 def crossing(by: Coarse, zone: str, first: datetime, last: datetime) -> pl.Expr:

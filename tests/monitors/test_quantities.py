@@ -1,5 +1,6 @@
 """What registers consumed becomes quantities of carriers, and what is not there shows."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from config import schemas
 from monitors.quantities import quantities
@@ -156,3 +158,60 @@ def test_dividing_loses_and_makes_nothing(spans: list[tuple[int, float]], start_
     found = quantities(intervals(rows), registers(r1="kWh"), assigned({"register_key": 1}), by=by, zone=ZONE)
     assert found["quantity"].sum() == pytest.approx(sum(quantity for _, quantity in spans), rel=1e-9, abs=1e-9)
     assert found["covered_ratio"].is_between(0, 1).all()
+
+
+@st.composite
+def measured_and_assigned(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Intervals of some registers, with gaps, and what they are assigned to, with dates anywhere."""
+    step = draw(st.sampled_from([HOUR, 7 * HOUR, 24 * HOUR]))
+    begin = MIDNIGHT + draw(st.integers(0, 700)) * HOUR
+    number = st.floats(-100, 100).map(lambda value: round(value, 3))
+    rows = [
+        {"register_key": key, "start": begin + n * step, "end": begin + (n + 1) * step, "quantity": draw(st.none() | number), "quality": "measured",
+         "covered_ratio": draw(st.sampled_from([None, 1.0, 0.5])), "estimated_ratio": draw(st.sampled_from([None, 0.0, 0.25]))}
+        for key in (1, 2, 3) for n in range(draw(st.integers(0, 12))) if draw(st.integers(0, 9))
+    ]
+    dates = st.none() | st.integers(-50, 300).map(lambda n: begin + n * HOUR) | st.just(datetime(2025, 6, 30, 16, tzinfo=UTC))
+    taken = [
+        {"register_key": draw(st.integers(1, 3)), "enterprise": draw(st.sampled_from("AB")), "share_ratio": draw(st.sampled_from([None, 0.25])),
+         "allocation": draw(st.sampled_from([None, None, "unknown"])), "valid_from": first, "valid_to": last}
+        for first, last in draw(st.lists(st.tuples(dates, dates), min_size=1, max_size=4)) if None in (first, last) or first < last
+    ]
+    return rows, taken
+
+
+def one_by_one(rows: list[dict[str, Any]], taken: list[dict[str, Any]], day_of: Callable[[datetime], str]) -> dict[tuple[str, str], float]:
+    """The quantity of each enterprise and period, hour by hour of each interval."""
+    sums: dict[tuple[str, str], float] = {}
+    for row in rows:
+        for to in taken:
+            hours_of = int((row["end"] - row["start"]) / HOUR)
+            for at in (row["start"] + n * HOUR for n in range(hours_of)):
+                in_force = (to["valid_from"] or at) <= at < (to["valid_to"] or at + HOUR)
+                if to["register_key"] == row["register_key"] and in_force and row["quantity"] is not None and to["allocation"] is None:
+                    key = to["enterprise"], day_of(at)
+                    sums[key] = sums.get(key, 0.0) + row["quantity"] / hours_of * (1.0 if to["share_ratio"] is None else to["share_ratio"])
+    return sums
+
+
+@given(measured_and_assigned(), st.sampled_from(["day", "month"]), st.integers(1, 40))
+def test_sums_of_rows_in_one_frame_or_in_several_are_those_of_each_hour(
+    given_rows: tuple[list[dict[str, Any]], list[dict[str, Any]]], by: Any, cut: int,
+) -> None:
+    rows, taken = given_rows
+    units, shares = registers(r1="kWh", r2="kWh", r3="kWh"), assigned(*taken) if taken else schemas.empty(schemas.ASSIGNMENT)
+    whole = quantities(intervals(rows), units, shares, by=by, zone=ZONE)
+    label = {"day": 10, "month": 7}[by]
+    expected = one_by_one(rows, taken, lambda at: str(at + 8 * HOUR)[:label])
+    found = {(row["enterprise"], row["period"]): row["quantity"] for row in whole.iter_rows(named=True) if row["quantity"] is not None}
+    assert found == {key: pytest.approx(value, rel=1e-9, abs=1e-7) for key, value in expected.items()}
+    frames = [part.lazy() for part in intervals(rows).sort("start").iter_slices(cut)]
+    assert_frame_equal(quantities(frames, units, shares, by=by, zone=ZONE), whole, rel_tol=1e-9, abs_tol=1e-7)
+
+
+@pytest.mark.parametrize("named_in_order", [True, False])
+def test_a_month_of_one_file_is_summed_the_same_whatever_the_order_of_its_registers(*, named_in_order: bool) -> None:
+    rows = intervals(*(hours(key, MIDNIGHT, [float(key)] * 720) for key in ((1, 2, 3) if named_in_order else (2, 3, 1))))
+    units = registers(r1="kWh", r2="kWh", r3="kWh")
+    found = quantities([rows.lazy()], units, assigned(*({"register_key": key, "site": str(key)} for key in (1, 2, 3))), by="month", zone=ZONE)
+    assert found.select("site", "quantity", "covered_ratio").rows() == [("1", 720.0, 1.0), ("2", 1440.0, 1.0), ("3", 2160.0, 1.0)]
