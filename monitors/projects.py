@@ -136,8 +136,8 @@ def _law_day(on: date) -> pl.Expr:
 def _judged(rows: pl.DataFrame, law: pl.DataFrame, on: date) -> pl.DataFrame:
     """The design consumption against level 1 of the limit for new plants."""
     asked = rows.select(
-        "project", "enterprise", "product", "indicator", "feedstock", "parameters", period_start=_law_day(on), period_end=_law_day(on), plant_status=pl.lit("new"),
-        value="design_value", unit="design_unit",
+        "project", "enterprise", "product", "indicator", "feedstock", "parameters", period_start=_law_day(on), period_end=_law_day(on),
+        plant_status=pl.lit("new"), value="design_value", unit="design_unit",
     )
     nothing = asked.select("project", _design_missing=pl.when(pl.col("product").is_null()).then(pl.lit("no product named"))
                            .when(pl.col("value").is_null()).then(pl.lit("no design consumption")))
