@@ -537,12 +537,12 @@ def declared_region(registers: int) -> dict[str, pl.DataFrame]:
 
 
 def region_apart(folder: str) -> dict[str, float]:
-    """In the process of its own: hours to months, one month's file after the other, then the accounts; the same from days."""
+    """In the process of its own: the accounts from hours, one month's file after the other; the same from days."""
     known = {name: pl.read_parquet(f"{folder}/{name}.table") for name in ("registers", "assignments", "coefficients", "figures")}
 
     def accounted(suffix: str) -> float:
-        months = pl.concat(coarser(pl.scan_parquet(path), "month", ZONE).collect(engine="streaming") for path in sorted(Path(folder).glob(suffix)))
-        used = quantities(months, known["registers"], known["assignments"], by="month", zone=ZONE)
+        files = (pl.scan_parquet(path) for path in sorted(Path(folder).glob(suffix)))
+        used = quantities(files, known["registers"], known["assignments"], by="month", zone=ZONE)
         sums = sum_energy(energy(used, known["coefficients"]), ["enterprise", "period"])
         found = intensity(sums, known["figures"], "enterprise")
         return float(100 * found.select(pl.sum("calorific_tce_per_10k_cny", "equivalent_tce_per_10k_cny")).sum_horizontal().item())
@@ -550,9 +550,9 @@ def region_apart(folder: str) -> dict[str, float]:
     began, busy = time.perf_counter(), cpu_s()
     tce = accounted("*.parquet")
     found = {"tce": tce, "wall_s": time.perf_counter() - began, "cpu_s": cpu_s() - busy, "peak_mb": peak_mb()}
-    began = time.perf_counter()
+    days = best(lambda: accounted("*.days"), 3)
     assert abs(accounted("*.days") - tce) < 1e-6 * abs(tce)
-    return {**found, "days_s": time.perf_counter() - began}
+    return {**found, "days_s": days.wall_s, "days_cpu_s": days.cpu_s}
 
 
 def region_sql_apart(folder: str) -> dict[str, float]:

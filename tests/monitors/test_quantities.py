@@ -175,7 +175,7 @@ def measured_and_assigned(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[d
     taken = [
         {"register_key": draw(st.integers(1, 3)), "enterprise": draw(st.sampled_from("AB")), "share_ratio": draw(st.sampled_from([None, 0.25])),
          "allocation": draw(st.sampled_from([None, None, "unknown"])), "valid_from": first, "valid_to": last}
-        for first, last in draw(st.lists(st.tuples(dates, dates), min_size=1, max_size=4)) if None in (first, last) or first < last
+        for first, last in draw(st.lists(st.tuples(dates, dates), min_size=1, max_size=4)) if first is None or last is None or first < last
     ]
     return rows, taken
 
