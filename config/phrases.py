@@ -35,6 +35,18 @@ _PHRASES: Final = {  # {} is a name, a number or another of these sentences
     "no rule of this figure is in force in all of {}": "{} 期间没有始终有效的口径规则",
     "{} tce less than the supply: the sum takes off what own conversion made and no meter saw used, or what was sold of it besides":
         "比供应量少 {} tce：合计扣除了自加工转换产出而无计量用量的部分，或另行外供的部分",
+    # CO2
+    "no CO2 factor of {} is in the table: name the kind of fuel as `tcewatch tables carbon_factors` lists it, "
+    "or bring its factor (`tcewatch tables add`)":
+        "排放因子表（carbon_factors）中没有{}：请按表中所列写明燃料种类，或引入其因子",
+    "no CO2 factor of {} is published for {} or before; the first is of {}": "{1} 年及以前没有公布{0}的排放因子；最早为 {2} 年",
+    "the table has no number for the CO2 of {} ({})": "排放因子表中{}没有数值（{}）",
+    "the CO2 factor of {} is for one {}, the quantity is in {}: give lhv and lhv_unit":
+        "{}的排放因子以 {} 计，而数量以 {} 计：请给出热值（lhv、lhv_unit）",
+    "{} used as raw material has no combustion factor: give its emission in process_t": "{}用作原料没有燃烧排放因子：请在 process_t 中给出其排放量",
+    "no carrier of {}": "{} 年没有能源品种", "no quantities of the enterprise": "该企业没有实物量",
+    "value added of {} of 12 months only": "增加值仅有 12 个月中的 {} 个月", "value added of different price bases": "增加值的价格口径不同",
+    "no sector: no grade": "未填行业，不评等", "the mean of the sector is {}: no grade": "行业均值为 {}，不评等",
     # intensity
     "no value added of {}": "缺少 {} 的增加值", "no value added": "没有增加值",
     "figures of different price bases cannot be added": "不同价格口径的数值不能相加",

@@ -310,7 +310,7 @@ CARBON: Final = pl.Schema({  # CO2 of an enterprise in a year; null with the rea
     "factor_year": pl.String(), "source": pl.String(),  # of the grid electricity; of all factors
     "sector": pl.String(), "value_added_10k_cny": pl.Float64(), "intensity": pl.Float64(),  # t CO2 / 10,000 yuan
     "sector_intensity": pl.Float64(), "relative_intensity": pl.Float64(), "level": pl.String(), "grade": pl.String(), "level_source": pl.String(),
-    "missing": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
+    "missing": pl.String(), "missing_zh": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
 })
 CONFIRMATION: Final = pl.Schema({  # a named person has checked a limit row against the standard's text (decisions.md 3)
     "product": pl.String(), "indicator": pl.String(), "standard": pl.String(),

@@ -1,5 +1,6 @@
 """CO2 of enterprises: fuels, grid electricity, heat, process and what is passed on; levels and grades of the carbon code (evaluation_methods 5)."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -9,13 +10,14 @@ from config import schemas
 from config.calendar import period_days
 from config.carbon import GRID, NATIONAL
 from config.names import folded
+from config.phrases import with_chinese
 from config.units import KG_PER_T, dimension, factor, heating_value_in, to_base
 from monitors.energy import CONSUMED, FLOW_SIGNS, INPUT_FLOWS, WATER, anywhere, beside, is_inner
 from monitors.numbers import SIGNIFICANT_DIGITS, number
 
 HEAT: Final = "heat"
-_BRING: Final = "name the kind of fuel as `tcewatch tables carbon_factors` lists it, or bring its factor (`tcewatch tables add`)"
 MONTHS: Final = 12
+_CODE: Final = re.compile(r"(?<![\w`])[a-z][a-z0-9_]+(?![\w`])", re.ASCII)
 SECTOR: Final = pl.Schema({  # FIGURE with the sector, and the mean of the sector where it is published
     **schemas.FIGURE, "sector": pl.String(), "sector_intensity": pl.Float64(),
 })
@@ -42,7 +44,7 @@ class _Found(NamedTuple):
 
 def carbon(
     quantities: pl.DataFrame, factors: pl.DataFrame, year: int, *, media: Sequence[str] = (), figures: pl.DataFrame | None = None,
-    levels: pl.DataFrame | None = None,
+    levels: pl.DataFrame | None = None, names_zh: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """Sum the CO2 of enterprises in a year, and divide it by value added where figures are given.
 
@@ -61,6 +63,7 @@ def carbon(
         figures: FIGURE of that year, or of its twelve months, with `sector`, and `sector_intensity` where the mean of the sector is published;
             else it is the sum of the sector's emissions over the sum of its value added, of the enterprises here that have both.
         levels: CARBON_LEVEL.
+        names_zh: what carriers are called in the Chinese texts; one that is not among them is called by its code.
 
     Returns:
         CARBON, one row for each enterprise of the quantities, and of the figures where they are given.
@@ -72,10 +75,14 @@ def carbon(
     """
     rows = _of_year(schemas.conform(quantities, schemas.CARBON_QUANTITY), year)
     rows = _emitted(rows, factors, year, media)
-    sums = _sums(rows, year)
+    names = names_zh or {}
+    sums = _sums(rows, year, names)
     known = schemas.empty(SECTOR) if figures is None else _of_year(schemas.conform(figures, SECTOR), year)
     result = _with_intensity(sums, known, given=figures is not None)
     result = _with_levels(result, schemas.empty(schemas.CARBON_LEVEL) if levels is None else levels, year)
+    result = with_chinese(result)
+    called = {reason: _CODE.sub(lambda code: names.get(code[0], code[0]), reason) for reason in result["missing_zh"].drop_nulls()}
+    result = result.with_columns(pl.col("missing_zh").replace(called))
     said = [_derivation(language).alias(name) for language, name in (("en", "derivation"), ("zh", "derivation_zh"))]
     return schemas.conform(result.with_columns(year=pl.lit(year)).with_columns(said), schemas.CARBON)
 
@@ -176,14 +183,15 @@ def _factor(factors: pl.DataFrame, year: int, carrier: str, unit: str, region: s
     rows = factors.filter(pl.col("carrier") == carrier, pl.col("region").eq_missing(pl.lit(region, dtype=pl.String())) | pl.col("region").is_null())
     where = carrier if region is None else f"{carrier} in {region}"
     if rows.is_empty():
-        return _Found(None, False, None, None, f"no CO2 factor of {where} is in the table: {_BRING}")
+        return _Found(None, False, None, None, f"no CO2 factor of {where} is in the table: name the kind of fuel as `tcewatch tables carbon_factors` "
+                      "lists it, or bring its factor (`tcewatch tables add`)")
     dated = rows.filter(pl.col("year") <= year).sort("year")
     if dated.is_empty() and (dated := rows.filter(pl.col("year").is_null())).is_empty():
         first = rows["year"].sort()[0]
         return _Found(None, False, None, None, f"no CO2 factor of {where} is published for {year} or before; the first is of {first}")
     row = dated.row(-1, named=True)
     if row["kgco2_per_unit"] is None:
-        return _Found(None, False, None, None, f"the table has no number for the CO2 of {where}: {row['remark']}")
+        return _Found(None, False, None, None, f"the table has no number for the CO2 of {where} ({row['remark']})")
     source = row["source"]
     if row["year"] is None:
         source += f" (default without a year: {row['remark']})" if row["remark"] else " (default without a year)"
@@ -209,7 +217,7 @@ def _in_unit(row: Mapping[str, Any], unit: str, lhv_unit: str | None) -> tuple[f
     return float(f"{row['kgco2_per_unit'] * scale:.14g}"), None, False
 
 
-def _sums(rows: pl.DataFrame, year: int) -> pl.DataFrame:
+def _sums(rows: pl.DataFrame, year: int, names: Mapping[str, str]) -> pl.DataFrame:
     first, last = period_days(str(year))
     spans = {period: (end - start).days + 1 for period in rows["period"].drop_nulls().unique() for start, end in [period_days(period)]}
     days = pl.col("period").replace_strict(spans, default=0, return_dtype=pl.Float64())
@@ -234,7 +242,7 @@ def _sums(rows: pl.DataFrame, year: int) -> pl.DataFrame:
         _any=(pl.col("_counts") | pl.col("process_t").is_not_null()).any(),
     ).join(covered, on="enterprise", how="left", maintain_order="left")
     for language in LANGUAGES:
-        sums = sums.join(_pieces(rows, language), on="enterprise", how="left", maintain_order="left")
+        sums = sums.join(_pieces(rows, language, names if language == "zh" else {}), on="enterprise", how="left", maintain_order="left")
     nothing = pl.when(~pl.col("_any")).then(pl.lit([f"no carrier of {year}"])).otherwise("_reasons")
     parts = pl.sum_horizontal(*in_part, pl.col("process_t").fill_null(0.0))
     return sums.with_columns(pl.col("factor_year", "source").replace("", None), _reasons=nothing).with_columns(
@@ -242,12 +250,13 @@ def _sums(rows: pl.DataFrame, year: int) -> pl.DataFrame:
     )
 
 
-def _pieces(rows: pl.DataFrame, language: str) -> pl.DataFrame:
-    """The arithmetic of each carrier, by enterprise."""
+def _pieces(rows: pl.DataFrame, language: str, names: Mapping[str, str]) -> pl.DataFrame:
+    """The arithmetic of each carrier, which may have a name, by enterprise."""
     say = LANGUAGES[language]
     groups = rows.filter(pl.col("_net").is_not_null(), pl.col("_kg").is_not_null()).group_by(
         "enterprise", "carrier", "unit", "_kg", "_own", maintain_order=True,
     ).agg(pl.col("_net", "_t").sum())
+    groups = groups.with_columns(pl.col("carrier").replace(names))
     product = pl.format(say("{} {} {} x {} kg/{} = {} t"), "carrier", number("_net"), "unit", number("_kg"), "unit", number("_t"))
     piece = pl.when("_own").then(pl.format(say("{}: own primary, no CO2"), "carrier")).otherwise(product)
     return groups.group_by("enterprise", maintain_order=True).agg(piece.alias(f"_pieces_{language}"))
@@ -334,6 +343,6 @@ def _derivation(language: str) -> pl.Expr:
         )).otherwise(pl.format(
             say("over the mean of {} enterprises of the sector, {}: {}"), "_members", number("sector_intensity"), number("relative_intensity"),
         ))),
-        pl.when(pl.col("missing").is_not_null()).then(pl.format(say("missing: {}"), "missing")),
+        pl.when(pl.col("missing").is_not_null()).then(pl.format(say("missing: {}"), "missing_zh" if language == "zh" else "missing")),
     ).list.drop_nulls()
     return pl.concat_list(pl.coalesce(f"_pieces_{language}", none), pieces).list.join(say("; "))

@@ -1,5 +1,6 @@
 """`tcewatch calc carbon`: CO2 of enterprises in a year, and the levels of the carbon code, on files."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -8,11 +9,12 @@ import polars as pl
 import typer
 
 from config import coal_equivalents, schemas
-from config.carbon import carbon_factors, carbon_levels
+from config.carbon import CarbonFactorRow, carbon_factors, carbon_levels
 from config.errors import Problem
+from config.tables import load
 from monitors import carbon as core
 from monitors.energy import misfits
-from portal.cli.calc_accounts import FIGURES, QUANTITIES
+from portal.cli.calc_accounts import FIGURES, QUANTITIES, carrier_names
 from portal.cli.calc_energy import above_one, site_tables
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
@@ -33,8 +35,10 @@ CARBON_OUT: Final = columns_of(schemas.CARBON, {
     "fuel_t": "fuels", "process_t": "as given", "covered_ratio": "of the year, of the carrier that is covered worst",
     "factor_year": "year of the factor of grid electricity", "source": "of the factors", "intensity": "t CO2 for each 10,000 yuan of value added",
     "relative_intensity": "intensity over that of the sector", "level": "by intensity", "grade": "by relative intensity",
-    "level_source": "of level and grade", "missing": "why a figure is empty", "derivation": "the arithmetic", "derivation_zh": "the same in Chinese",
+    "level_source": "of level and grade", "missing": "why a figure is empty", "missing_zh": "the same in Chinese",
+    "derivation": "the arithmetic", "derivation_zh": "the same in Chinese",
 })
+_OF_ONE_BASIS: Final = re.compile("，.*|（(当量值|等价值)）$")  # what a row's name says beside the carrier's: grid region, basis
 FIGURE_COLUMNS: Final = ("sector", "value_added_10k_cny", "intensity", "sector_intensity", "relative_intensity", "level", "grade", "level_source")
 
 
@@ -61,7 +65,8 @@ def carbon_command(
         numbers = named["_row"].to_list()
         return [
             *above_one(rows, "covered_ratio", "estimated_ratio", "renewable_ratio"),
-            *(Problem(rows.where(numbers[row], column), what, remedy) for row, column, what, remedy in misfits(named.drop("_row"), law)),
+            *(Problem(rows.where(numbers[row], column), what, remedy)
+              for row, column, what, remedy in misfits(named.drop("_row"), law, carrier_names())),
             *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, factors, year)),
         ]
 
@@ -71,8 +76,11 @@ def carbon_command(
     if others:
         typer.echo(f"{others} rows of other years than {year} are in no sum", err=True)
     valued = read["figures"].frame if figures else None
+    listed = [(row.carrier, row.name_zh) for rows_of in load("carbon_factors", CarbonFactorRow, folder) for row in rows_of]
+    listed += [(row.carrier, row.name_zh) for row in coal_equivalents.coefficient_rows(folder) if row.name_zh is not None]
+    names_zh = {carrier: _OF_ONE_BASIS.sub("", name) for carrier, name in listed}
     media = coefficients.filter(pl.col("role") == "consumed_medium")["carrier"].unique().to_list()
-    result = core.carbon(rows, factors, year, media=media, figures=valued, levels=carbon_levels(folder))
+    result = core.carbon(rows, factors, year, media=media, figures=valued, levels=carbon_levels(folder), names_zh=names_zh)
     write_table(result.drop(() if figures else FIGURE_COLUMNS), out)
 
 
