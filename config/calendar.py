@@ -16,6 +16,7 @@ LATEST = datetime(2200, 1, 1, tzinfo=UTC)  # nor what lies from here on
 GRAINS = ("hour", "day", "month", "year")
 _EVERY = {"hour": "1h", "day": "1d", "month": "1mo", "year": "1y"}
 _LABEL = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
+_LENGTH = {"year": 4, "month": 7, "day": 10}  # of the texts
 
 
 class HolidayRow(TableRow):
@@ -75,6 +76,11 @@ def local_next(column: pl.Expr, grain: str, zone: str) -> pl.Expr:
 def period_of(column: pl.Expr, grain: str, zone: str) -> pl.Expr:
     """The local period of each instant as a text: "2025-03-07" for a day, "2025-03" for a month, "2025" for a year."""
     return column.dt.convert_time_zone(zone).dt.strftime(_LABEL[grain])
+
+
+def is_period(grain: str, column: str = "period") -> pl.Expr:
+    """Whether a period is a year (2025), a month (2025-03) or a day (2025-03-07)."""
+    return pl.col(column).str.len_chars() == _LENGTH[grain]
 
 
 def period_days(period: str) -> tuple[date, date]:

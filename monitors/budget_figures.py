@@ -8,6 +8,7 @@ import polars as pl
 
 from config import schemas
 from config.budgets import LEVEL_PATTERN
+from config.calendar import is_period
 from config.phrases import with_chinese
 from monitors.energy import FRESH_WATER, figures, sum_energy
 from monitors.numbers import whole_sum
@@ -66,7 +67,7 @@ def actuals(
     wanted = budgets.select("level", "subject", "measure").unique(maintain_order=True)
     by_enterprise = _by_enterprise(sums, carriers, coal, carbon, energy_figures)
     months = by_enterprise.select("period").unique()
-    value = values.filter(pl.col("period").str.len_chars() == 7).group_by("enterprise", "period").agg(
+    value = values.filter(is_period("month")).group_by("enterprise", "period").agg(
         per=whole_sum(VALUE_ADDED)
     )
     grid = wanted.join(members, on=["level", "subject"]).join(months, how="cross").with_columns(
@@ -135,7 +136,7 @@ def _by_enterprise(
 ) -> pl.DataFrame:
     """enterprise, measure, period, actual, covered_ratio, missing (why the energy is not known)."""
     keys = ["enterprise", "period"]
-    month = pl.col("period").str.len_chars() == 7
+    month = is_period("month")
     burnt = sum_energy(carriers.filter(month, pl.col("carrier").is_in(list(coal))), keys).select(*keys, coal_tce="calorific_tce")
     of_measure = {"electricity_kwh": ("electricity",), "fresh_water_m3": FRESH_WATER, "coal_tce": coal}
     used = carriers.filter(month).group_by(keys).agg(

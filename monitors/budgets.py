@@ -18,7 +18,7 @@ import polars as pl
 
 from config import schemas
 from config.budgets import KINDS, LEVEL_PATTERN, parsed_shares
-from config.calendar import period_days
+from config.calendar import is_period, period_days
 from config.phrases import with_chinese
 from config.tables import holding
 from monitors.forecast import forecast
@@ -125,7 +125,7 @@ def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions:
         pl.col("_a_first") >= pl.col("_first"), pl.col("_a_last") <= pl.col("_last"), pl.col("_a_first") <= pl.col("_upto"),
     )
     own = (pl.col("_a_period") == pl.col("period")) & pl.col("actual").is_not_null()
-    by_days = pl.col("_a_period").str.len_chars() == 10
+    by_days = is_period("day", "_a_period")
     grain = pl.when(own).then(0).when(pl.col("_a_period") == pl.col("period")).then(3).when(by_days).then(2).otherwise(1)
     inside = inside.with_columns(_grain=grain).filter(pl.col("_grain") == pl.col("_grain").min().over("_b")).with_columns(
         _a_upto=pl.min_horizontal("_a_last", "_upto"),
@@ -183,7 +183,7 @@ def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions:
 
 def _years(used: pl.DataFrame) -> pl.DataFrame:
     """What the twelve months of the year before each year came to."""
-    months = used.filter(pl.col("period").str.len_chars() == 7, pl.col("actual").is_not_null())
+    months = used.filter(is_period("month"), pl.col("actual").is_not_null())
     years = months.group_by(*_SUBJECT, _year=pl.col("_first").dt.year()).agg(pl.len().alias("_months"), pl.col("actual", "per").sum(), _levels=pl.col(
         "per").is_not_null().all())
     value = pl.when("_levels").then(pl.col("actual") / pl.col("per")).otherwise("actual")
@@ -263,7 +263,7 @@ def _judged(rows: pl.DataFrame, bounds: pl.DataFrame) -> pl.DataFrame:
 def _with_forecast(rows: pl.DataFrame, used: pl.DataFrame, on: date) -> pl.DataFrame:
     """Add the forecast of the year, of goals for the year of the day."""
     yearly = rows.filter(pl.col("period") == str(on.year)).select(_SUBJECT).unique()
-    months = used.filter(pl.col("period").str.len_chars() == 7).join(yearly, on=_SUBJECT, how="semi")
+    months = used.filter(is_period("month")).join(yearly, on=_SUBJECT, how="semi")
     # Levels of months cannot be added up to that of a year; what is divided, and by what, can.
     months = months.filter(~pl.col("measure").str.contains(LEVEL_PATTERN) | pl.col("per").is_not_null().any().over(_SUBJECT))
     told = forecast(months, _SUBJECT, on).rename({"year": "period", "value": "forecast"}).rename(

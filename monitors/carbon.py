@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from config import schemas
-from config.calendar import period_days
+from config.calendar import is_period, period_days
 from config.carbon import GRID, NATIONAL
 from config.names import folded
 from config.phrases import with_chinese
@@ -264,8 +264,8 @@ def _pieces(rows: pl.DataFrame, language: str, names: Mapping[str, str]) -> pl.D
 
 def _with_intensity(sums: pl.DataFrame, figures: pl.DataFrame, *, given: bool) -> pl.DataFrame:
     value = pl.col("value_added_10k_cny")
-    yearly = pl.col("period").str.len_chars() == len("2026")
-    monthly, said = pl.col("period").str.len_chars() == len("2026-01"), pl.col("_said")
+    yearly = is_period("year")
+    monthly, said = is_period("month"), pl.col("_said")
     months = pl.col("period").filter(said & ~yearly).n_unique()
     counts = yearly | (monthly & ~yearly.any().over("enterprise"))
     known = figures.with_columns(_said=counts & value.is_not_null()).group_by("enterprise", maintain_order=True).agg(

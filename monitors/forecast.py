@@ -19,6 +19,7 @@ from typing import Final
 import polars as pl
 
 from config import schemas
+from config.calendar import is_period
 
 LEVEL_MONTHS: Final = 6
 FEWEST_LEVEL_MONTHS: Final = 3
@@ -100,7 +101,7 @@ def _laid_out(history: pl.DataFrame, by: Sequence[str], on: date) -> tuple[list[
     last = on.year * _YEAR + on.month - (1 if (on + timedelta(days=1)).day == 1 else 2)
     per = pl.col("per") if "per" in history.columns else pl.lit(None, dtype=pl.Float64())
     rows = history.with_columns(per.cast(pl.Float64()).alias("per"))
-    rows = rows.with_columns(_levels=pl.col("per").is_not_null().any().over(keys)).filter(pl.col("period").str.len_chars() == 7)
+    rows = rows.with_columns(_levels=pl.col("per").is_not_null().any().over(keys)).filter(is_period("month"))
     months = rows.select(
         *keys, "_levels", _v=pl.col("actual").cast(pl.Float64()), _w=pl.when("_levels").then("per").otherwise(0.0),
         _m=pl.col("period").str.slice(0, 4).cast(pl.Int32) * _YEAR + pl.col("period").str.slice(5, 2).cast(pl.Int32) - 1,

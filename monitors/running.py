@@ -9,6 +9,7 @@ from typing import Final
 import polars as pl
 
 from config import schemas
+from config.calendar import is_period
 from config.units import factor
 from monitors.energy import sum_energy
 from monitors.forecast import forecast
@@ -107,7 +108,7 @@ def running_energy(carriers: pl.DataFrame, periods: pl.DataFrame) -> pl.DataFram
     Returns:
         `covered_ratio` is that of the months, times the share of the months that have any energy.
     """
-    months = carriers.filter(pl.col("period").str.len_chars() == 7, pl.col("product").is_not_null()).with_columns(_day=_month_start("period"))
+    months = carriers.filter(is_period("month"), pl.col("product").is_not_null()).with_columns(_day=_month_start("period"))
     inside = periods.select(_WINDOW).unique(maintain_order=True).join(months, on=["enterprise", "product"]).filter(
         pl.col("_day").is_between("period_start", "period_end")
     )
@@ -135,9 +136,9 @@ def year_forecasts(outputs: pl.DataFrame, carriers: pl.DataFrame, table: pl.Data
     subject = list(SUBJECT)
     shape = pl.Schema({name: schemas.PRODUCT.get(name, pl.String()) for name in SUBJECT})
     made = pl.concat([schemas.conform(outputs, shape), outputs.select("period", "output")], how="horizontal").filter(
-        pl.col("period").str.len_chars() == 7
+        is_period("month")
     )
-    months = carriers.filter(pl.col("period").str.len_chars() == 7, pl.col("product").is_not_null())
+    months = carriers.filter(is_period("month"), pl.col("product").is_not_null())
     indicator = pl.col("indicator").fill_null(DEFAULT_INDICATOR)
     bases = table.sort("effective_from", nulls_last=False).group_by("product", _indicator="indicator").agg(_basis=pl.col("basis").last())
     empty = schemas.empty(pl.Schema({

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 import polars as pl
 
 from config import schemas
-from config.calendar import period_days
+from config.calendar import is_period, period_days
 from config.tables import holding
 from monitors.energy import CONSUMED, WATER
 from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum
@@ -282,7 +282,7 @@ def energy_per_output(carriers: pl.DataFrame, outputs: pl.DataFrame, today: date
         return schemas.empty(schemas.SIGN)
     value, keys = bounds.values, ["enterprise", "product", "period"]
     energy = _used(carriers.filter(pl.col("product").is_not_null()), keys)
-    made = outputs.filter(pl.col("period").str.len_chars() == 7).unique([*keys, "line"], keep="last", maintain_order=True).group_by(
+    made = outputs.filter(is_period("month")).unique([*keys, "line"], keep="last", maintain_order=True).group_by(
         keys, maintain_order=True,
     ).agg(pl.col("output").sum(), pl.col("output_unit").first())
     whole = (pl.col("output") > 0) & pl.col("tce").is_not_null()
@@ -326,7 +326,7 @@ def money_per_energy(rule: Money, years: pl.DataFrame, figures: pl.DataFrame, to
     if bounds is None:
         return schemas.empty(schemas.SIGN)
     value = bounds.values
-    closed = (pl.col("period").str.len_chars() == 4) & (pl.col("period") < str(today.year))
+    closed = is_period("year") & (pl.col("period") < str(today.year))
     keys = ["enterprise", "period"]
     told = figures.filter(closed, pl.col("value").is_not_null()).group_by(keys, maintain_order=True).agg(pl.col("value").sum())
     rows = years.filter(closed).join(told.select(*keys, "value"), on=keys, how="full", coalesce=True).sort(keys).with_columns(

@@ -25,7 +25,7 @@ _METER: Final = ["enterprise", "meter"]
 def key_energy_users(site: Site, on: date) -> pl.DataFrame:
     """KEY_UNIT of the registered enterprises that have energy of any year, metered or reported, as of a day."""
     energy = site.derived.result("energy", _YEARS)
-    metered = energy.filter(pl.col("period").str.len_chars() == len("2025")).with_columns(year=pl.col("period").cast(pl.Int32))
+    metered = energy.filter(calendar.is_period("year")).with_columns(year=pl.col("period").cast(pl.Int32))
     law = key_units.thresholds(site.settings.site.tables_dir)
     rows = units.key_units(schemas.conform(metered, schemas.YEAR_ENERGY), site.figures.energies(), site.register.designations(), law, on)
     return rows.join(site.register.enterprises().select("enterprise"), on="enterprise", how="semi")

@@ -208,7 +208,7 @@ def _with_counted(known: _Known, made: pl.DataFrame, today: date) -> pl.DataFram
 def _park_energy(known: _Known, carriers: pl.DataFrame, moving: pl.DataFrame, zone: str) -> pl.DataFrame:
     """PARK_ENERGY by month and year: months of each site where it lies, and days of a site that moves within the month."""
     month = pl.col("period").str.slice(0, 7)
-    months = carriers.filter(pl.col("period").str.len_chars() == len("2025-01")).with_columns(day=(pl.col("period") + "-01").str.to_date())
+    months = carriers.filter(calendar.is_period("month")).with_columns(day=(pl.col("period") + "-01").str.to_date())
     days = moving.with_columns(period=month, day=pl.col("period").str.to_date())
     rows = pl.concat([months.join(days, on=["enterprise", "site", "period"], how="anti"), days])
     located = placed(rows, known.holdings, known.homes, zone=zone).filter(pl.col("park").is_not_null())

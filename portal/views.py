@@ -345,12 +345,12 @@ def overview(portal: Portal, scope: Scope, park: str, last: pl.DataFrame) -> Ove
         )
         for row in inside.to_dicts() for code in [row["enterprise"]]
     ]
-    intensities = result(site, scope, "park_intensity").filter((pl.col("park") == park) & (pl.col("period").str.len_chars() == 4))
+    intensities = result(site, scope, "park_intensity").filter((pl.col("park") == park) & calendar.is_period("year"))
     return Overview(day, this_year, last_year, lines, park_totals(site, scope, park), intensities.sort("period", descending=True).to_dicts())
 
 
 def _index(frame: pl.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
-    years = frame.filter(pl.col("period").str.len_chars() == 4)
+    years = frame.filter(calendar.is_period("year"))
     return {(row["enterprise"], row["period"]): row for row in years.to_dicts()}
 
 
@@ -361,7 +361,7 @@ def members(site: Site, scope: Scope, park: str) -> pl.DataFrame:
 
 def park_totals(site: Site, scope: Scope, park: str) -> dict[str, dict[str, Any]]:
     """Year -> ENERGY_SUM of what lay in a park, site by site and day by day."""
-    rows = result(site, scope, "park_energy").filter(pl.col("park") == park, pl.col("block").is_null(), pl.col("period").str.len_chars() == 4)
+    rows = result(site, scope, "park_energy").filter(pl.col("park") == park, pl.col("block").is_null(), calendar.is_period("year"))
     return {row["period"]: row for row in rows.to_dicts()}
 
 
@@ -414,7 +414,7 @@ def enterprise(portal: Portal, scope: Scope, code: str, grain: Grain, last: pl.D
     row = scope.one(site.register.enterprises(), "enterprise", code)
     parks = {one["park"]: one for one in site.register.parks().to_dicts()}
     mine = pl.col("enterprise") == code
-    yearly = pl.col("period").str.len_chars() == 4
+    yearly = calendar.is_period("year")
     carriers = result(site, scope, "carriers").filter(mine)
     years = result(site, scope, "energy").filter(mine, yearly).sort("period", descending=True)
     year = str(carriers.filter(yearly)["period"].max() or portal.today().year)

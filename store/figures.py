@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from config.calendar import period_days
+from config.calendar import is_period, period_days
 from config.errors import Problem
 from config.schemas import FIGURE as FIGURE_SHAPE
 from config.schemas import YEAR_ENERGY, conform
@@ -82,7 +82,7 @@ class Figures(Reports):
 
     def energies(self) -> pl.DataFrame:
         """The checked energies of years that count, as YEAR_ENERGY: what enterprises report of themselves."""
-        rows = self._of(ENERGY, None).filter(pl.col("period").str.len_chars() == len("2025")).with_columns(
+        rows = self._of(ENERGY, None).filter(is_period("year")).with_columns(
             year=pl.col("period").cast(pl.Int32), source=pl.coalesce("source", pl.lit("reported")),
         )
         figures = [pl.col("value").filter(pl.col("figure") == name).last().alias(name.removeprefix("energy_")) for name in ENERGY]

@@ -9,6 +9,7 @@ import typer
 
 from config import key_units as law
 from config import schemas
+from config.calendar import is_period
 from config.errors import Problem
 from monitors.key_units import key_units
 from portal.cli.calc_energy import above_one, at, site_tables
@@ -57,7 +58,7 @@ def key_units_command(
         problems = []
         for name in ("energy", "reported"):
             if name in read:
-                no_year = pl.col("period").str.len_chars() != len("2025")
+                no_year = ~is_period("year")
                 problems += at(read[name], no_year, "period", "is no year", "Sum the energy by years: the thresholds are those of a year")
                 problems += above_one(read[name], "covered_ratio", "estimated_ratio")
         return problems

@@ -8,6 +8,7 @@ import polars as pl
 import typer
 
 from config import data_rules
+from config.calendar import is_period
 from config.errors import Problem
 from config.schemas import BALANCE, EVENT, HISTORY, READING, READING_QUALITY, REGISTER, VEE_RULE, conform, empty
 from monitors import vee, vee_bounds, vee_days, vee_periods
@@ -184,7 +185,7 @@ def _wrong(given: Mapping[str, Table], keys: dict[str, pl.Series]) -> list[Probl
         table = given["figures"]
         keys["figures"] = _key_of(table, keyed, named, problems)
         numbered = table.frame.with_columns(key=keys["figures"]).with_row_index("row")
-        no_month = numbered.filter(pl.col("period").str.len_chars() != len("2026-11"))
+        no_month = numbered.filter(~is_period("month"))
         twice = numbered.filter(pl.struct("key", "period").is_duplicated() & pl.col("key").is_not_null())
         problems += [Problem(table.where(row, "period"), "is no month", "Write a month such as 2026-11") for row in no_month["row"]]
         problems += [Problem(table.where(row), "the register has another figure for that month", "Keep one of them") for row in twice["row"]]
