@@ -79,10 +79,9 @@ def _named(portal: Portal, language: Language) -> dict[str, str]:
     return {row[kind]: named(language, row, kind) for kind in ("product", "indicator") for row in limits.unique(kind, keep="last").to_dicts()}
 
 
-def _about(language: Language, names: Mapping[str, str], subject: str) -> str:
+def _about(language: Language, names: Mapping[str, str], rule: str, subject: str) -> str:
     """What a sign is about, in words: its product and indicator, carrier and flow, meter and register."""
-    def word(part: str) -> str:
-        carrier = term(language, "carrier", part)
-        return names.get(part) or (carrier if carrier != part else term(language, "flow", part))
-
-    return " · ".join(word(part) for part in subject.split("/"))
+    parts = subject.split("/")
+    if rule == "energy_against_bills":
+        return " · ".join(term(language, kind, part) for kind, part in zip(("carrier", "flow"), parts, strict=True))
+    return " · ".join(names.get(part, part) for part in parts)
