@@ -46,6 +46,8 @@ _ZH: Final[Mapping[str, str]] = {  # pieces of a derivation; the order of what i
     "energy of the product in this period": "本期该产品的能耗", "output of the product in this period": "本期该产品的产量",
     "a figure of its own for {}: the product's energy sum does not tell it": "{} 的单独数值：产品的能耗合计不含此项",
     "energy: {}": "能耗：{}", "the sum has no value on this basis": "合计在此口径下无值", "an output above 0 (it is {})": "大于 0 的产量（现为 {}）",
+    "a figure above 0: nothing is made with no energy, and every level of the limit is above 0":
+        "大于 0 的单耗：限额各级均大于 0，有产量而能耗为 0 不成立",
     "unit of the value": "数值的单位", "units of energy and output": "能耗和产量的单位", "a finite figure": "有限的数值",
     "a figure in {}: {} cannot be turned into it by definition": "单位为 {} 的数值：{} 无法按定义换算",
     "plant_status existing or new (it is {})": "plant_status 为 existing 或 new（现为 {}）",
@@ -369,6 +371,8 @@ def _actual(judged: pl.DataFrame) -> pl.DataFrame:
             .when(pl.col("_factor").is_null())
             .then(pl.format(say("a figure in {}: {} cannot be turned into it by definition"), "_limit_unit", "_figure_unit"))
             .when(~pl.col("_figure").is_finite()).then(pl.lit(say("a finite figure")))
+            .when(pl.col("_figure") == 0, pl.min_horizontal(LEVELS) > 0)
+            .then(pl.lit(say("a figure above 0: nothing is made with no energy, and every level of the limit is above 0")))
         ).alias(f"_lacking_{language}")
 
     left_out = pl.col("_from_sum") & total & (raw_material != 0)

@@ -269,6 +269,25 @@ def test_yes_may_be_written_in_several_ways(written: str) -> None:
 def test_a_value_may_be_written_in_chinese() -> None:
     given = {"product": "coal_washing_coking", "period": "2025", "unit": "kWh/t", "value": 4.1}
     assert one(**given, washing_process="跳汰")["actual"] == one(**given, washing_process="JIG")["actual"] == pytest.approx(5.166)
+    assert one(**given, washing_process="重介、跳汰、浮选联合")["actual"] == pytest.approx(4.1 * 0.78)
+
+
+def test_electricity_times_the_factor_of_its_process_over_the_feed_is_compared_with_all_its_digits() -> None:
+    """GB 29446-2019: e = E x k / m for each process, at a level (equal keeps it), just above it, and beyond level 3."""
+    coking, thermal = (
+        [{"product": f"coal_washing_{coal}", "washing_process": process, "energy": energy, "output": feed, "level": level}
+         for process, energy, feed, level in rows] for coal, rows in {
+            "coking": [("jig_flotation", 500.0, 100.0, "1"), ("jig", 350.0, 63.0, "2"), ("heavy_medium", 212.5, 28.0, "3"),
+                       ("heavy_medium_flotation", 1100.0, 100.0, "none"), ("combined", 710.0, 100.0, "2"), ("jig_flotation", 500.00004, 100.0, "2")],
+            "thermal": [("dry", 125.0, 65.0, "1"), ("jig", 375.0, 117.5, "2"), ("jig_flotation", 337.5, 60.0, "3"),
+                        ("jig_heavy_medium", 600.0, 100.0, "none"), ("heavy_medium", 400.0, 178.0, "1"),
+                        ("heavy_medium_flotation", 440.0, 76.0, "3"), ("combined", 260.0, 93.6, "1")],
+        }.items()
+    )
+    rows = pl.DataFrame(coking + thermal).with_columns(
+        enterprise=pl.lit("E"), period=pl.lit("2026"), energy_unit=pl.lit("kWh"), output_unit=pl.lit("t"),
+    )
+    assert limits(rows.drop("level"), TABLE, NOBODY)["level"].to_list() == rows["level"].to_list()
 
 
 @pytest.mark.parametrize(("cell", "text"), [

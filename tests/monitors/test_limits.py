@@ -232,6 +232,19 @@ def test_what_a_figure_lacks_is_named(given: dict[str, Any], text: str) -> None:
     assert text in found["missing"]
 
 
+@pytest.mark.parametrize(("product", "indicator", "value", "verdict"), [
+    ("clinker", "electricity", 0.0, "incomplete"), ("clinker", "electricity", 0.001, "complies"),
+    ("sulphuric_acid_sulphur_no_heat_recovery", None, 0.0, "exceeds"),  # its limits are below 0: 0 is a figure like any other
+])
+def test_no_energy_beside_an_output_is_no_figure_where_every_level_is_above_zero(
+    product: str, indicator: str | None, value: float, verdict: str,
+) -> None:
+    unit = "kWh/t" if indicator else "kgce/t"
+    found = one(product=product, indicator=indicator, period="2026", value=value, unit=unit, altitude_m=0.0)
+    assert found["verdict"] == verdict
+    assert ("nothing is made with no energy" in (found["missing"] or "")) == (verdict == "incomplete")
+
+
 @pytest.mark.parametrize(("covered", "estimated", "value", "verdict"), [
     (0.9, 0.05, 900.0, "complies"), (0.8999, 0.0, 900.0, "incomplete"), (1.0, 0.0501, 900.0, "incomplete"), (None, None, 900.0, "complies"),
     (0.9, 0.05, 941.0, "exceeds"), (0.5, 0.0, 941.0, "exceeds_measured_alone"), (1.0, 0.5, 1880.0, "incomplete"),
@@ -359,7 +372,7 @@ def test_verdict_level_and_excess_agree(actual: float, levels: tuple[float | Non
     table = law(**{f"level_{n}": value for n, value in enumerate(levels, start=1)})
     found = one(table, product="p", period="2025", value=actual, unit="kgce/t", plant_status=status)
     bound = levels[2] if status == "existing" else levels[1]
-    if bound is None:
+    if bound is None or (actual == 0 and min(level for level in levels if level is not None) > 0):
         assert found["verdict"] == "incomplete"
         return
     assert (found["verdict"] == "exceeds") == (found["excess"] > 0)
