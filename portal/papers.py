@@ -16,6 +16,7 @@ import polars as pl
 
 from config import calendar, schemas
 from config.errors import Problem
+from config.phrases import chinese
 from config.units import dimension, factor
 from monitors.energy import CONSUMED, WATER, figures
 from monitors.limits import MIN_COVERED_RATIO
@@ -28,7 +29,11 @@ from store import sheets
 
 Kind = Literal["fitting", "utilisation", "stock"]
 KINDS: Final[tuple[Kind, ...]] = ("fitting", "utilisation", "stock")
-SOURCES: Final = "sources"
+SOURCES: Final = "来源 sources"
+_SHEETS: Final[Mapping[str, str]] = {
+    "fitting": "配备情况 fitting", "meters": "计量器具 meters", "unit": "用能单位 unit", "consumption": "能源消费 consumption",
+    "efficiency": "能效 efficiency", "goals": "目标 goals", "measures": "措施 measures", "stock": "购进消费库存 stock",
+}
 TOTAL_CODE: Final = "40"  # statistical form 205: total of energy
 _FORM_UNITS: Final[Mapping[str, str]] = {
     "mass": "t", "volume": "10^4 m3", "volume at 0 degC": "10^4 Nm3", "volume at 20 degC": "10^4 Sm3",
@@ -62,6 +67,7 @@ _PERIOD_SUM: Final = pl.Schema({"enterprise": pl.String(), "period": pl.String()
 _BROUGHT: Final[Mapping[str, int]] = {  # what came in, was made and left: what remains was used
     "purchased": 1, "own_primary": 1, "opening_stock": 1, "converted_out": 1, "closing_stock": -1, "sold": -1, "recovered": -1,
 }
+_YES_NO: Final = {True: "是 yes", False: "否 no"}
 _NO_CODE: Final = "统计代码未知 no statistical code is known"
 _NO_LINK: Final = "单位之间无定义换算 no definition links the units"
 _NOT_STORED: Final = "不储存 it is not stored"
@@ -113,19 +119,25 @@ def problems(site: Site, enterprise: str, year: int, now: datetime) -> list[Prob
     return found
 
 
-def write(one: Paper, file: Path | BytesIO) -> None:
+def title(site: Site, kind: Kind, enterprise: str, year: int) -> str:
+    """What stands above each printed page of a paper: which it is, whose, of which year."""
+    row = site.register.enterprises().filter(enterprise=enterprise).row(0, named=True)
+    return f"{_both('paper', kind)} · {_text(row['name_zh'], row['name_en']) or enterprise} · {year}"
+
+
+def write(one: Paper, file: Path | BytesIO, title: str = "") -> None:
     """Write a paper as a workbook: its sheets, then `sources`: for each cell under the head its value, source, or why it is empty."""
     tables: dict[str, tuple[Sequence[str], list[list[Any]]]] = {
-        name: ([_TITLES[column] for column in sheet.columns], [[_digits(row[column].value) for column in sheet.columns] for row in sheet.rows])
+        _SHEETS[name]: ([_TITLES[column] for column in sheet.columns], [[_digits(row[column].value) for column in sheet.columns] for row in sheet.rows])
         for name, sheet in one.items()
     }
     rows = [
-        [name, f"{_letter(column)}{number}", _TITLES[title], _digits(cell.value), cell.source or None, cell.missing or None]
+        [_SHEETS[name], f"{_letter(column)}{number}", _TITLES[title], _digits(cell.value), cell.source or None, cell.missing or None]
         for name, sheet in one.items() for number, row in enumerate(sheet.rows, start=2)
         for column, title in enumerate(sheet.columns) for cell in [row[title]] if cell != Cell()  # such a cell is not asked for
     ]
-    tables[SOURCES] = (["sheet", "cell", "column", "value", "source", "why it is empty"], rows)
-    sheets.write_workbook(file, tables)
+    tables[SOURCES] = (["工作表 sheet", "单元格 cell", "栏目 column", "内容 value", "来源 source", "空白原因 why it is empty"], rows)
+    sheets.write_workbook(file, tables, title)
 
 
 def table(one: Paper) -> pl.DataFrame:
@@ -201,10 +213,11 @@ def _utilisation(site: Site, enterprise: str, year: int, today: date) -> Paper:
 
 def _unit(site: Site, enterprise: str, year: int) -> Sheet:
     row = site.register.enterprises().filter(enterprise=enterprise).row(0, named=True)
+    parks = {one["park"]: _text(one["name_zh"], one["name_en"]) for one in site.register.parks().to_dicts()}
     said = {
         "报告年度 year of the report": year, "统一社会信用代码 credit code": enterprise, "名称 name": _text(row["name_zh"], row["name_en"]),
-        "行业 industry": row["industry"], "园区 park": row["park"], "装置状态 plant status": _both("plant", row["plant_status"]),
-        "重点用能单位 key energy user": row["key_unit"],
+        "行业 industry": row["industry"], "园区 park": _text(parks.get(row["park"]), row["park"]), "装置状态 plant status": _both("plant", row["plant_status"]),
+        "重点用能单位 key energy user": _YES_NO.get(row["key_unit"]),
     }
     items = [{"item": Cell(item), "value": _known(value, "登记 register: enterprise", "未登记 it is not entered")} for item, value in said.items()]
     return Sheet(("item", "value"), list(items))
@@ -251,13 +264,16 @@ def _efficiency(site: Site, enterprise: str, year: int) -> Sheet:
     columns = ("product", "indicator", "period", "actual", "unit", *levels, "verdict", "standing", "standard")
     sheet = Sheet(columns)
     verdicts = site.derived.result("verdicts", schemas.VERDICT).filter(enterprise=enterprise).filter(pl.col("period_start").dt.year() == year)
-    names = {row["product"]: _text(row["product_zh"], row["product_en"]) for row in site.limits().unique("product", keep="last").to_dicts()}
+    limits = site.limits()
+    names, indicators = (
+        {row[kind]: _text(row[f"{kind}_zh"], row[f"{kind}_en"]) for row in limits.unique(kind, keep="last").to_dicts()} for kind in ("product", "indicator")
+    )
     for row in verdicts.to_dicts():
         why = row["missing"] or "无现行限额 no limit in force"
         law = " ".join(part for part in (row["standard"], row["clause"], row["source"]) if part)
         numbers = {name: _known(row[name], law, f"表中无此级 the table has no such level; {why}") for name in levels}
         sheet.rows.append({
-            "product": Cell(names.get(row["product"], row["product"])), "indicator": Cell(row["indicator"]),
+            "product": Cell(names.get(row["product"], row["product"])), "indicator": Cell(indicators.get(row["indicator"], row["indicator"])),
             "period": Cell(f"{row['period_start']}/{row['period_end']}"), "actual": _known(row["actual"], row["derivation_zh"] or "", why),
             "unit": _known(row["unit"], law, why), **numbers, "verdict": Cell(_both("verdict", row["verdict"]), law),
             "standing": _known(_both("standing", row["standing"]), law, why), "standard": _known(row["standard"], law, why),
@@ -282,7 +298,7 @@ def _goals(site: Site, enterprise: str, year: int) -> Sheet:
     for row in site.derived.result("budgets", schemas.WARNING).filter(own).to_dicts():
         why = row["missing"] or "未知 not known"
         sheet.rows.append({
-            "item": Cell(row["measure"]), "goal_kind": Cell(row["kind"]), "period": Cell(row["period"]),
+            "item": Cell(_both("measure", row["measure"])), "goal_kind": Cell(_both("goal", row["kind"])), "period": Cell(row["period"]),
             "target": _known(row["target"], row["source"] or "", why), "actual": _known(row["actual"], f"核算 accounts, {row['through'] or ''}", why),
             "gap_ratio": _known(row["gap_ratio"], row["source"] or "", why),
         })
@@ -455,7 +471,12 @@ def _form_unit(carrier: str, unit: str) -> str:
 
 
 def _known(value: Any, source: str, missing: str) -> Cell:
-    return Cell(missing=missing or "未知 not known") if value is None else Cell(value, source)
+    return Cell(missing=_told(missing) or "未知 not known") if value is None else Cell(value, source)
+
+
+def _told(reason: str) -> str:
+    """A reason of the accounts in both languages; one that has Chinese in it stays."""
+    return reason if not reason.isascii() else str(_text(chinese(reason), reason) or "")
 
 
 def _both(kind: str, code: str | None) -> str | None:

@@ -24,6 +24,8 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SEEN_NEVER: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _MONGOLIAN_VOWEL_SEPARATOR: Final = "U+180E"  # invisible, but part of how Mongolian is written
+_A4: Final = 9
+_WIDEST: Final = 48
 EXACT_IN_FLOAT: Final = 1e15  # spreadsheets keep 15 digits of a number
 
 
@@ -105,15 +107,27 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
         writer.writerows([_guarded(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
 
 
-def write_workbook(path: Path | BytesIO, tables: Mapping[str, tuple[Sequence[str], Iterable[Sequence[Any]]]]) -> None:
-    """Write a workbook of typed cells: a text is a text whatever it begins with, a number is a number."""
+def write_workbook(path: Path | BytesIO, tables: Mapping[str, tuple[Sequence[str], Iterable[Sequence[Any]]]], title: str = "") -> None:
+    """Write a workbook of typed cells: a text is a text whatever it begins with, a number is a number.
+
+    Args:
+        path: the file.
+        tables: columns and rows by the name of their sheet.
+        title: what stands above each printed page.
+    """
     with xlsxwriter.Workbook(path, {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}) as workbook:
-        bold = workbook.add_format({"bold": True})
-        for name, (columns, rows) in tables.items():
-            sheet = workbook.add_worksheet(name)
+        bold, wrapped = workbook.add_format({"bold": True, "text_wrap": True, "valign": "top"}), workbook.add_format({"text_wrap": True, "valign": "top"})
+        for name, (columns, given) in tables.items():
+            sheet, rows = workbook.add_worksheet(name), [list(row) for row in given]
             sheet.freeze_panes(1, 0)
-            for column, title in enumerate(columns):
-                sheet.write_string(0, column, title, bold)
+            sheet.set_landscape()
+            sheet.set_paper(_A4)
+            sheet.fit_to_pages(1, 0)
+            sheet.repeat_rows(0)
+            sheet.set_header(f"&L{title.replace('&', '&&')}&R&A &P/&N")
+            for column, head in enumerate(columns):
+                sheet.set_column(column, column, _width([head, *(row[column] for row in rows)]), wrapped)
+                sheet.write_string(0, column, head, bold)
             for number, row in enumerate(rows, start=1):
                 for column, cell in enumerate(row):
                     match cell:
@@ -125,7 +139,11 @@ def write_workbook(path: Path | BytesIO, tables: Mapping[str, tuple[Sequence[str
                             sheet.write_number(number, column, cell)
                         case _:
                             sheet.write_string(number, column, str(cell))
-            sheet.autofit()
+
+
+def _width(cells: Iterable[Any]) -> int:
+    """Of a column, in characters: a Chinese one takes the room of two; long texts break their lines."""
+    return min(max(sum(1 + (unicodedata.east_asian_width(one) in "WF") for one in str(cell or "")) for cell in cells) + 2, _WIDEST)
 
 
 def parse_rows(

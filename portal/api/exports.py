@@ -57,5 +57,5 @@ def export_paper(
     if format != "xlsx":
         return bulk(papers.table(one), format, name)
     file = BytesIO()
-    papers.write(one, file)
+    papers.write(one, file, papers.title(portal.site, kind, enterprise, year))
     return Response(file.getvalue(), media_type=XLSX, headers={"Content-Disposition": f'attachment; filename="{name}.xlsx"'})

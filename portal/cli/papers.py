@@ -44,11 +44,11 @@ def _write(kind: papers.Kind, enterprise: str, year: int, out: Path, settings: P
     try:
         if wrong := papers.problems(site, enterprise, year, now):
             raise BadInputError(wrong)
-        one = papers.paper(site, kind, enterprise, year, now)
+        one, title = papers.paper(site, kind, enterprise, year, now), papers.title(site, kind, enterprise, year)
     finally:
         site.close()
     beside = out.with_name(f".{out.name}.new")
-    papers.write(one, beside)
+    papers.write(one, beside, title)
     beside.replace(out)
     cells = papers.table(one)
     empty = cells["missing"].ne("").sum()

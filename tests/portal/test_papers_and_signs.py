@@ -31,9 +31,11 @@ AT = datetime(2026, 3, 10, 4, tzinfo=UTC)
 
 
 def cells(file: Path | BytesIO, sheet: str) -> list[dict[str, Any]]:
-    """The rows of a sheet by the last words of their titles, as a spreadsheet would show them."""
+    """The rows of a sheet, as a spreadsheet would show them; that of the sources by its English titles."""
     book = fastexcel.read_excel(file.getvalue() if isinstance(file, BytesIO) else file)
-    return book.load_sheet(sheet).to_polars().to_dicts()
+    [name] = (one for one in book.sheet_names if one.split(" ")[1] == sheet.split(" ")[-1])
+    table = book.load_sheet(name).to_polars()
+    return (table.rename(lambda title: title.partition(" ")[2]) if name == papers.SOURCES else table).to_dicts()
 
 
 def column(row: dict[str, Any], name: str) -> Any:
@@ -187,8 +189,9 @@ def test_the_utilisation_report_holds_both_bases_and_says_what_the_enterprise_fi
     assert column(total, "equivalent tce") is None  # no coefficient of electricity for the year
     parts = sum(column(row, "calorific tce") for row in rows if row not in named)
     assert parts == pytest.approx(column(total, "calorific tce"))
-    assert {row["sheet"] for row in cells(file, papers.SOURCES) if "art. 53" in (row["why it is empty"] or "")} == {"measures"}
+    assert {row["sheet"] for row in cells(file, papers.SOURCES) if "art. 53" in (row["why it is empty"] or "")} == {"措施 measures"}
     [goal] = cells(file, "goals")
+    assert (column(goal, "item"), column(goal, "kind of goal")) == ("综合能耗（当量值） energy, calorific basis", "上限 at most")
     assert (column(goal, "target"), column(goal, "actual")) == (2500.0, pytest.approx(column(total, "calorific tce")))
     assert column(goal, "gap ratio") == pytest.approx((column(total, "calorific tce") - 2500) / 2500)
     without = papers.paper(plant, "utilisation", ENTERPRISE, 2026, AT)["goals"].rows
@@ -309,6 +312,8 @@ class TestNotes:
         text = browser.get("/signs").text
         assert "metered energy against bills" in text or "计量与账单不符" in text
         assert "B-2" in text
+        assert "electricity · consumed" in text or "电力 · 消费" in text
+        assert "475,000 – 525,000" in text
         token = form_token(browser, "/signs")
         sign = {"enterprise": FOREIGN, "rule": "energy_against_bills", "subject": "electricity/consumed", "period": "2026-02"}
         assert browser.post("/signs", data={**sign, "token": token, "note": " "}).status_code == 422
