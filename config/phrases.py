@@ -35,6 +35,18 @@ _PHRASES: Final = {  # {} is a name, a number or another of these sentences
     "no rule of this figure is in force in all of {}": "{} 期间没有始终有效的口径规则",
     "{} tce less than the supply: the sum takes off what own conversion made and no meter saw used, or what was sold of it besides":
         "比供应量少 {} tce：合计扣除了自加工转换产出而无计量用量的部分，或另行外供的部分",
+    # price
+    "{} is no scheme": "没有加价方案 {}",
+    "{} has no date and is never in force: bring the edition of the place with its date": "{} 没有日期，从未施行：请引入当地注明日期的版本",
+    "the editions of {} begin on {}, and which one holds depends on it": "{} 各版本分别自 {} 起施行，适用哪一版取决于此",
+    "the edition of {} changes within the period ({}): bill its parts": "{} 的版本在计费周期内变更（{}）：请分段计费",
+    "no edition of {} is in force from {} to {} ({})": "{1} 至 {2} 期间没有 {0} 的现行版本（{3}）",
+    "{} in force from {}": "{} 自 {} 起施行", "{} in force from {} to before {}": "{} 自 {} 起施行至 {} 前",
+    "the verdict is {}": "判定结果为 {}",
+    "no class follows from an excess over a limit of {}, at or below zero": "限额为 {}，不大于零，超出不对应加价档次",
+    "the scheme is for {}, not {}": "该方案适用于 {}，不适用于 {}", "actual in {}": "以 {} 计的实际值", "a finite figure": "有限的数值",
+    "{} states no add-on for step {}: bring the notice that does": "{} 未给出 {} 档的加价标准：请引入载明标准的文件",
+    "the province's incentive value for renewable power of the year before": "上一年度本省可再生能源电力消纳激励值",
     # CO2
     "no CO2 factor of {} is in the table: name the kind of fuel as `tcewatch tables carbon_factors` lists it, "
     "or bring its factor (`tcewatch tables add`)":

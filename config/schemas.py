@@ -287,7 +287,8 @@ PRICED: Final = pl.Schema({  # what a price add-on is asked for
 })
 ADDON: Final = pl.Schema({  # the step of a scheme and its add-on; null with the reason in `missing`
     "step": pl.String(), "addon_cny_per_kwh": pl.Float64(), "addon_cny": pl.Float64(), "edition": pl.String(),
-    "source": pl.String(), "confidence": pl.String(), "missing": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
+    "source": pl.String(), "confidence": pl.String(), "missing": pl.String(), "missing_zh": pl.String(),
+    "derivation": pl.String(), "derivation_zh": pl.String(),
 })
 CARBON_FACTOR: Final = pl.Schema({  # CO2 for one unit of a carrier; a null number was not found
     "carrier": pl.String(), "region": pl.String(), "region_zh": pl.String(),  # of grid electricity

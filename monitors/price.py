@@ -1,6 +1,6 @@
 """Add-ons to the price of electricity by dated schemes (national_monitoring 12; decisions.md 5 and 23)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from operator import itemgetter
 from typing import Any, Final
@@ -8,7 +8,8 @@ from typing import Any, Final
 import polars as pl
 
 from config import schemas
-from config.names import folded
+from config.names import folded, near_it
+from config.phrases import with_chinese
 from monitors.limits import unit_factor, with_days
 from monitors.numbers import SIGNIFICANT_DIGITS, number
 
@@ -77,7 +78,7 @@ def price(products: pl.DataFrame, steps: pl.DataFrame) -> pl.DataFrame:
     found = rows.filter(pl.col("_reason").is_null()).join(table, on=["scheme", "_begin"], how="inner").filter(within)
     names = [name for name in table.columns if name not in ("scheme", "_begin")]
     rows = rows.join(found.select("_row", *names), on="_row", how="left", maintain_order="left")
-    rows = _added(rows)
+    rows = with_chinese(_added(rows))
     said = [_derivation(language).alias(name) for language, name in (("en", "derivation"), ("zh", "derivation_zh"))]
     return rows.with_columns(said).select(*schemas.PRICED, *further, *schemas.ADDON)
 
@@ -94,18 +95,26 @@ def misfits(products: pl.DataFrame, steps: pl.DataFrame) -> list[tuple[int, str,
     for at, row in enumerate(schemas.conform(products, schemas.PRICED).iter_rows(named=True)):
         kind = kinds.get(row["scheme"])
         if kind is None:
-            problems.append((at, "scheme", f"{row['scheme']!r} is no scheme", f"Write one of {', '.join(kinds)}."))
+            problems.append((at, "scheme", f"{row['scheme']!r} is no scheme", _one_of(str(row["scheme"]), list(kinds))))
         elif kind in ("class", "grade"):
             column = _category_column(kind)
             known = {code for scheme, code in names if scheme == row["scheme"]}
             if row[column] is not None and folded(row[column]) not in known:
-                problems.append((at, column, f"{row[column]!r} is no {kind} of {row['scheme']}", f"Write one of {', '.join(sorted(known))}."))
+                problems.append((at, column, f"{row[column]!r} is no {kind} of {row['scheme']}", _one_of(row[column], sorted(known))))
         elif kind == "consumption" and (row["actual"] is not None or row["value"] is not None):
             unit = row["unit"]
             if unit is None or unit_factor(unit, CONSUMPTION_UNIT) is None:
                 what = "the unit is empty" if unit is None else f"{unit} is no unit of this scheme"
                 problems.append((at, "unit", what, f"Give the unit consumption in {CONSUMPTION_UNIT}."))
+            column = "actual" if row["actual"] is not None else "value"
+            if row[column] <= 0:
+                problems.append((at, column, f"{row[column]:g} is no unit consumption", f"Write it in {CONSUMPTION_UNIT}, above 0."))
     return problems
+
+
+def _one_of(written: str, known: Sequence[str]) -> str:
+    near = near_it(written, known)
+    return f"{near}{'write' if near else 'Write'} one of {', '.join(known)}."
 
 
 def _category_column(kind: str) -> str:
@@ -165,7 +174,11 @@ def _edition(editions: list[dict[str, Any]], scheme: str | None, first: date | N
             changes = {day for row in touched for day in (row["valid_from"], row["valid_to"]) if day is not None and first < day <= last}
             reason = f"the edition of {scheme} changes within the period ({', '.join(map(str, sorted(changes)))}): bill its parts"
         else:
-            reason = f"no edition of {scheme} is in force from {first} to {last}"
+            spans = "; ".join(
+                f"{row['edition']} in force from {row['valid_from']} to before {row['valid_to']}" if row["valid_to"] else
+                f"{row['edition']} in force from {row['valid_from']}" for row in sorted(dated, key=itemgetter("valid_from"))
+            )
+            reason = f"no edition of {scheme} is in force from {first} to {last} ({spans})"
     return kind, None, None, None, None, None, None, reason
 
 
@@ -256,7 +269,7 @@ def _derivation(language: str) -> pl.Expr:
         pl.when(known).then(arithmetic),
         pl.when(known & pl.col("_assumed")).then(pl.lit(say("the province's incentive value is not given, taken as reached"))),
         pl.when(known & pl.col("addon_cny").is_not_null()).then(pl.format(say("{} kWh: {} CNY"), number("electricity_kwh"), number("addon_cny"))),
-        pl.when(~known).then(pl.format(say("missing: {}"), "missing")),
+        pl.when(~known).then(pl.format(say("missing: {}"), "missing_zh" if language == "zh" else "missing")),
         pl.when(pl.col("confidence").is_not_null()).then(pl.format(say("{} confidence"), word)),
     ]
     return pl.concat_list(pieces).list.drop_nulls().list.join(say("; "))

@@ -40,7 +40,7 @@ PRICED: Final = (
 ADDONS: Final = columns_of(schemas.ADDON, {
     "step": "step of the scheme", "addon_cny_per_kwh": "add-on to the price; empty: see `missing`", "addon_cny": "for the electricity billed",
     "edition": "document in force on all days of the period", "source": "where its row is from", "confidence": "of its row",
-    "missing": "why the add-on is empty", "derivation": "the arithmetic", "derivation_zh": "the same in Chinese",
+    "missing": "why the add-on is empty", "missing_zh": "the same in Chinese", "derivation": "the arithmetic", "derivation_zh": "the same in Chinese",
 })
 
 
@@ -62,6 +62,7 @@ def price_command(
             *at(dated, half & (pl.col("_first").is_null() | pl.col("_last").is_null()), "period_end", "the period has one of its two days only",
                 "Write a billing_period, or both period_start and period_end"),
             *at(dated, pl.col("_last") < pl.col("_first"), "period_end", "lies before period_start", "Write the last day of the period"),
+            *_other_days(rows),
             *above_one(rows, "renewable_ratio", "incentive_ratio"),
             *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in misfits(rows.frame, table)),
         ]
@@ -70,6 +71,17 @@ def price_command(
     result = price(rows.frame.select(pl.exclude(() if "incentive_ratio" in rows.given else "incentive_ratio")), table)
     given = [name for name in rows.frame.columns if name in rows.given and name not in schemas.ADDON]
     write_table(result.select(*given, *schemas.ADDON), out)
+
+
+def _other_days(rows: Table) -> list[Problem]:
+    """Days that are no part of the row's period: an edition may have judged a part of it, but not what lies outside."""
+    problems = []
+    for name in ("billing_period", "period"):
+        span = with_days(rows.frame.select(period=name))
+        whole = rows._replace(frame=rows.frame.with_columns(_begin=span["period_start"], _end=span["period_end"]))
+        outside = (pl.col("period_start") < pl.col("_begin")) | (pl.col("period_end") > pl.col("_end"))
+        problems += at(whole, outside, name, "does not hold the days of period_start and period_end", "Write the period or the two days, not both")
+    return problems
 
 
 COMMANDS: Final = {"price": price_command}
