@@ -19,6 +19,7 @@ MEASURES: Final = {  # what a site's own results tell, with the unit
     "calorific_tce_per_10k_cny": "tce/10^4 CNY", "equivalent_tce_per_10k_cny": "tce/10^4 CNY",
     "assessment_calorific_tce_per_10k_cny": "tce/10^4 CNY", "assessment_equivalent_tce_per_10k_cny": "tce/10^4 CNY",
     "water_m3_per_10k_cny": "m3/10^4 CNY",
+    "renewable_electricity_ratio": "kWh/kWh",
 }
 LEVEL_PATTERN: Final = r"_per_|intensity|_ratio$|强度|单位"  # in the name of a measure: a level, of which months cannot be added
 

@@ -90,6 +90,8 @@ _PHRASES: Final = {  # {} is a name, a number or another of these sentences
     "{} has no indicator {}": "{} 没有指标 {}", "{} has no row with feedstock {}": "{} 没有原料口径为 {} 的行",
     "no approved energy on the equivalent basis": "没有批准的等价值能源消费量",
     # budgets
+    "CO2 of grid electricity by the factor of {} ({})": "网电二氧化碳按 {} 因子（{}）",
+    "renewable electricity of {} kWh is stated, and {} kWh were bought: it is not taken": "申报可再生电力 {} kWh，而购入 {} kWh：不予采用",
     "the period begins on {}": "统计期自 {} 开始", "the goal has no number yet": "目标尚无数值",
     "parts of {} cannot be added: give the figure of {}, or what it is divided by": "{} 的各部分不能相加：请给出 {} 的数值或其除数",
     "the base of the reduction": "降低率的基数", "a base above 0 (it is {})": "大于 0 的基数（现为 {}）",

@@ -357,10 +357,16 @@ BUDGET: Final = pl.Schema({  # a goal of a region, park or enterprise for a peri
     "shares": pl.String(),  # of the twelve months in a year's budget, with ; between them; null: by days
     "source": pl.String(),
 })
+RENEWABLE: Final = pl.Schema({  # renewable electricity that an enterprise states for a year or month; its own primary power is measured besides
+    "enterprise": pl.String(), "period": pl.String(),
+    "renewable_kwh": pl.Float64(),  # bought, with proof: certificates, contracts
+    "new_renewable_kwh": pl.Float64(),  # of that and of its own primary power: newly added; null: not said
+    "source": pl.String(),
+})
 ACTUAL: Final = pl.Schema({  # what was used; with `per` the level is actual / per, and months of both are summed before they are divided
     "subject": pl.String(), "measure": pl.String(), "period": pl.String(), "actual": pl.Float64(), "per": pl.Float64(),
     "base": pl.Float64(),  # of the same days of the base period
-    "covered_ratio": pl.Float64(), "missing": pl.String(),
+    "covered_ratio": pl.Float64(), "missing": pl.String(), "source": pl.String(),  # of factors, where a site chooses them
 })
 WARNING: Final = pl.Schema({  # a goal against what was used, as of a day
     "level": pl.String(), "subject": pl.String(), "measure": pl.String(), "kind": pl.String(), "period": pl.String(),

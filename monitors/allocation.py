@@ -96,6 +96,36 @@ def placed(rows: pl.DataFrame, holdings: pl.DataFrame, homes: pl.DataFrame, *, z
     return found.with_columns(park=pl.coalesce("park", "_site_park", "_park")).drop("_row", "_site_park", "_park")
 
 
+def present(holdings: pl.DataFrame, homes: pl.DataFrame, months: Iterable[str], *, zone: str) -> pl.DataFrame:
+    """Say in which parks each enterprise lies in each month: those of the sites that it holds on a day of it; without a site its own.
+
+    Args:
+        holdings: HOLDING.
+        homes: enterprise, site (null: the enterprise itself) and park, as registered.
+        months: as 2025-03.
+        zone: whose days.
+
+    Returns:
+        enterprise, park, period.
+    """
+    spans = schemas.conform(holdings, schemas.HOLDING).select(
+        "enterprise", "site", "owner", _in="park",
+        _from=pl.col("valid_from").dt.convert_time_zone(zone).dt.date().fill_null(date.min),
+        _to=pl.col("valid_to").dt.convert_time_zone(zone).dt.date().fill_null(date.max),
+    )
+    known = pl.DataFrame({"period": sorted(set(months))}, schema={"period": pl.String()})
+    moves = pl.concat([spans["_from"], spans["_to"]]).unique().rename("day").to_frame().with_columns(period=pl.col("day").dt.strftime("%Y-%m"))
+    begins = known.with_columns(day=(pl.col("period") + "-01").str.to_date())
+    days = pl.concat([begins, moves.join(known, on="period", how="semi").select("period", "day")]).unique()
+    sites = homes.filter(pl.col("site").is_not_null()).join(days, how="cross").with_row_index("_row")
+    inside = sites.join(spans, on=["enterprise", "site"]).filter(pl.col("_from") <= pl.col("day"), pl.col("day") < pl.col("_to"))
+    lying = sites.join(inside.select("_row", "owner", "_in").unique("_row"), on="_row", how="left").select(
+        pl.coalesce("owner", "enterprise").alias("enterprise"), pl.coalesce("_in", "park").alias("park"), "period",
+    )
+    whole = homes.filter(pl.col("site").is_null()).join(known, how="cross").select("enterprise", "park", "period")
+    return pl.concat([lying, whole.join(lying, on=["enterprise", "period"], how="anti")]).unique().sort("enterprise", "park", "period")
+
+
 def _pieces(row: dict[str, Any], spans: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """An assignment cut at the dates at which its site changes hands."""
     begin, end = row["valid_from"] or _START, row["valid_to"] or _END

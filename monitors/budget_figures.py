@@ -19,30 +19,37 @@ _ASSESSED: Final = ("assessment_calorific_tce", "assessment_equivalent_tce")
 _ENERGY: Final = ("calorific_tce", "equivalent_tce", *_ASSESSED)
 _ADDED: Final = ("calorific_tce", "equivalent_tce")  # what an approval tells
 _BUDGET: Final = ["level", "subject", "measure", "period"]
-_DIVIDED: Final = {"water_m3_per_10k_cny": "fresh_water_m3"} | {f"{name}_per_10k_cny": name for name in _ENERGY}
+PLACE: Final = ["enterprise", "park", "period"]
+_SHARE: Final = "renewable_electricity_ratio"  # of the electricity, both on the calorific basis
+_DIVIDED: Final = {"water_m3_per_10k_cny": "fresh_water_m3", _SHARE: "renewable_electricity_tce"} | {f"{name}_per_10k_cny": name for name in _ENERGY}
+_DIVISORS: Final = {_SHARE: "electricity_tce"}  # of other levels: value added
 
 
-def subjects(budgets: pl.DataFrame, enterprises: pl.DataFrame, parks: pl.DataFrame) -> pl.DataFrame:
-    """level, subject, enterprise: whose figures add up to those of each subject of a budget.
+def subjects(budgets: pl.DataFrame, present: pl.DataFrame, parks: pl.DataFrame) -> pl.DataFrame:
+    """level, subject, enterprise, park, period: whose figures add up to those of each subject of a budget, month by month.
 
+    Parks and regions have the part of an enterprise that lies in them (`park`); an enterprise has all of itself, in every month (both null).
     A region has the parks whose code begins with its own, less the zeros that stand for "all of it": 150000 has all of 15, 150400 all of 1504.
 
     Args:
         budgets: BUDGET.
-        enterprises: enterprise, park.
+        present: enterprise, park, period (a month).
         parks: park, region.
 
     >>> goal = pl.DataFrame({"level": ["region"], "subject": ["150400"]})
-    >>> inside = pl.DataFrame({"enterprise": ["E1", "E2"], "park": ["a", "b"]}), pl.DataFrame({"park": ["a", "b"], "region": ["150402", "150602"]})
-    >>> subjects(goal, *inside)["enterprise"].to_list()
+    >>> lying = pl.DataFrame({"enterprise": ["E1", "E2"], "park": ["a", "b"], "period": "2025-01"})
+    >>> subjects(goal, lying, pl.DataFrame({"park": ["a", "b"], "region": ["150402", "150602"]}))["enterprise"].to_list()
     ['E1']
     """
     wanted = budgets.select("level", "subject").unique(maintain_order=True)
-    homes = enterprises.select("enterprise", "park").join(parks.select("park", "region"), on="park", how="left")
-    own = wanted.filter(pl.col("level") == "enterprise").with_columns(enterprise="subject")
-    of_park = wanted.filter(pl.col("level") == "park").join(homes.select("enterprise", subject="park"), on="subject")
-    of_region = wanted.filter(pl.col("level") == "region").join(homes.filter(pl.col("region").is_not_null()), how="cross").filter(_inside())
-    return pl.concat(part.select("level", "subject", "enterprise") for part in (own, of_park, of_region)).unique(maintain_order=True)
+    lying = present.select("enterprise", "park", "period").join(parks.select("park", "region"), on="park", how="left")
+    nowhere = pl.lit(None, dtype=pl.String())
+    own = wanted.filter(pl.col("level") == "enterprise").with_columns(enterprise="subject", park=nowhere, period=nowhere)
+    of_park = wanted.filter(pl.col("level") == "park").join(lying.with_columns(subject="park"), on="subject")
+    of_region = wanted.filter(pl.col("level") == "region").join(lying.filter(pl.col("region").is_not_null()), how="cross").filter(_inside())
+    return pl.concat(part.select("level", "subject", "enterprise", "park", "period") for part in (own, of_park, of_region)).unique(
+        maintain_order=True
+    )
 
 
 def actuals(
@@ -51,32 +58,36 @@ def actuals(
 ) -> pl.DataFrame:
     """The measures of all budgets by subject and month. A sum of which one member's part is not known is not known, and says whose.
 
+    The value added of an enterprise that lies in several parks in a month counts where the figures name each of them.
+
     Args:
         budgets: BUDGET.
-        members: level, subject, enterprise.
-        sums: enterprise, period and ENERGY_SUM; only months are taken.
-        carriers: ENERGY; only months are taken.
+        members: level, subject, enterprise, park, period, as `subjects` gives them.
+        sums: enterprise, park (null: all of the enterprise), period and ENERGY_SUM; only months are taken.
+        carriers: the same of ENERGY, optionally with `renewable_ratio`.
         values: FIGURE; value added by month. A month without value added is left out of levels.
         coal: the carriers that are coal.
-        carbon: enterprise, period, emissions_t, missing.
+        carbon: enterprise, park, period, emissions_t, missing, source.
         energy_figures: ENERGY_FIGURE; `assessment` is what the dual-control assessment counts.
 
     Returns:
         ACTUAL.
     """
     wanted = budgets.select("level", "subject", "measure").unique(maintain_order=True)
-    by_enterprise = _by_enterprise(sums, carriers, coal, carbon, energy_figures)
-    months = by_enterprise.select("period").unique()
-    value = values.filter(is_period("month")).group_by("enterprise", "period").agg(
-        per=whole_sum(VALUE_ADDED)
+    measured = _by_enterprise(sums, carriers, coal, carbon, energy_figures)
+    months = measured.select("period").unique()
+    always, by_month = members.filter(pl.col("period").is_null()).drop("period"), members.join(months, on="period", how="semi")
+    lying = pl.concat([always.join(months, how="cross"), by_month.select(*always.columns, "period")])
+    measured = pl.concat([measured, _values(values, measured.select(PLACE).unique())], how="diagonal")
+    grid = wanted.join(lying, on=["level", "subject"]).with_columns(
+        _of=pl.col("measure").replace(_DIVIDED), _by=pl.col("measure").replace_strict(_DIVISORS, default=VALUE_ADDED),
+        _is_level=pl.col("measure").str.contains(LEVEL_PATTERN),
     )
-    grid = wanted.join(members, on=["level", "subject"]).join(months, how="cross").with_columns(
-        _of=pl.col("measure").replace(_DIVIDED), _is_level=pl.col("measure").str.contains(LEVEL_PATTERN),
+    divisor = measured.select(*PLACE, _by="measure", per="actual")
+    rows = grid.join(measured.rename({"measure": "_of"}), on=[*PLACE, "_of"], how="left", nulls_equal=True).join(
+        divisor, on=[*PLACE, "_by"], how="left", nulls_equal=True
     )
-    rows = grid.join(by_enterprise.rename({"measure": "_of"}), on=["enterprise", "period", "_of"], how="left").join(
-        value, on=["enterprise", "period"], how="left"
-    )
-    unknown = pl.col("enterprise").filter(pl.col("actual").is_null()).sort()
+    unknown = pl.col("enterprise").filter(pl.col("actual").is_null()).unique().sort()
     more = pl.when(unknown.len() > NAMED).then(pl.format(" and {} more", unknown.len() - NAMED)).otherwise(pl.lit(""))
     weight = pl.col("actual").abs()
     summed = rows.group_by("subject", "measure", "period", maintain_order=True).agg(
@@ -85,10 +96,24 @@ def actuals(
         covered_ratio=pl.when(weight.sum() > 0).then((weight * pl.col("covered_ratio").fill_null(1.0)).sum() / weight.sum()),
         missing=pl.when(unknown.len() > 0).then(pl.concat_str(pl.lit("no figure of "), unknown.head(NAMED).str.join(", "), more)),
         _why=pl.col("missing").filter(pl.col("actual").is_null()).drop_nulls().first(),
+        source=pl.col("source").drop_nulls().unique().sort().str.join("; ").replace("", None),
     ).with_columns(per=pl.when("_is_level").then("per"))
     why = pl.concat_str(pl.lit(" ("), "_why", pl.lit(")"))
     told = summed.filter(~pl.col("_is_level") | (pl.col("per") > 0)).with_columns(missing=pl.col("missing") + why.fill_null(""))
     return schemas.conform(told.sort("subject", "measure", "period"), schemas.ACTUAL)
+
+
+def _values(values: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
+    """enterprise, park, period, measure, actual: the value added of each place by month."""
+    keys = ["enterprise", "period"]
+    months = values.filter(is_period("month"))
+    total = whole_sum(VALUE_ADDED)
+    whole, parted = months.group_by(keys).agg(_whole=total), months.group_by(PLACE).agg(_part=total)
+    rows = places.join(whole, on=keys, how="left").join(parted, on=PLACE, how="left")
+    lone = pl.col("park").is_null() | (pl.col("park").is_not_null().sum().over(keys) == 1)
+    named = (pl.col("_part").is_not_null() | pl.col("park").is_null()).all().over(keys)
+    value = pl.when(lone).then("_whole").when(named).then("_part")
+    return rows.select(*PLACE, measure=pl.lit(VALUE_ADDED), actual=value)
 
 
 def additions(budgets: pl.DataFrame, expected: pl.DataFrame, parks: pl.DataFrame, on: date) -> pl.DataFrame:
@@ -134,26 +159,30 @@ def _inside() -> pl.Expr:
 def _by_enterprise(
     sums: pl.DataFrame, carriers: pl.DataFrame, coal: Collection[str], carbon: pl.DataFrame, energy_figures: pl.DataFrame,
 ) -> pl.DataFrame:
-    """enterprise, measure, period, actual, covered_ratio, missing (why the energy is not known)."""
-    keys = ["enterprise", "period"]
+    """enterprise, park, measure, period, actual, covered_ratio, missing (why the energy is not known), source."""
     month = is_period("month")
-    burnt = sum_energy(carriers.filter(month, pl.col("carrier").is_in(list(coal))), keys).select(*keys, coal_tce="calorific_tce")
+    burnt = sum_energy(carriers.filter(month, pl.col("carrier").is_in(list(coal))), PLACE).select(*PLACE, coal_tce="calorific_tce")
+    power = sum_energy(carriers.filter(month, pl.col("carrier") == "electricity"), PLACE).select(
+        *PLACE, electricity_tce="calorific_tce", renewable_electricity_tce=pl.col("renewable_tce").fill_null(0.0),
+    )
     of_measure = {"electricity_kwh": ("electricity",), "fresh_water_m3": FRESH_WATER, "coal_tce": coal}
-    used = carriers.filter(month).group_by(keys).agg(
+    used = carriers.filter(month).group_by(PLACE).agg(
         pl.col("carrier").is_in(list(names)).any().alias(f"_{name}") for name, names in of_measure.items()
     )
     assessed = figures(sums.filter(month), energy_figures.filter(pl.col("figure") == "assessment"))
     wide = assessed.select(
-        *keys, *_ENERGY, "electricity_kwh", "fresh_water_m3", "covered_ratio", "missing", "figures_missing",
+        *PLACE, *_ENERGY, "electricity_kwh", "fresh_water_m3", "covered_ratio", "missing", "figures_missing",
     )
-    for part in (burnt, carbon.select(*keys, carbon_tco2="emissions_t", _carbon="missing"), used):
-        wide = wide.join(part, on=keys, how="left")
+    for part in (burnt, power, carbon.select(*PLACE, "source", carbon_tco2="emissions_t", _carbon="missing"), used):
+        wide = wide.join(part, on=PLACE, how="left", nulls_equal=True)
     wide = wide.with_columns(
         # Where the energy is known, what has no row was not used.
         pl.when(pl.col(f"_{name}").fill_null(value=False)).then(name).otherwise(pl.col(name).fill_null(0.0)).alias(name) for name in of_measure
     ).drop(f"_{name}" for name in of_measure)
-    told = wide.unpivot(index=[*keys, "covered_ratio", "missing", "figures_missing", "_carbon"], variable_name="measure", value_name="actual")
-    why = pl.when(pl.col("measure") == "carbon_tco2").then("_carbon").when(pl.col("measure").is_in(_ASSESSED)).then(
+    index = [*PLACE, "covered_ratio", "missing", "figures_missing", "_carbon", "source"]
+    told = wide.unpivot(index=index, variable_name="measure", value_name="actual")
+    of_carbon = pl.col("measure") == "carbon_tco2"
+    why = pl.when(of_carbon).then("_carbon").when(pl.col("measure").is_in(_ASSESSED)).then(
         pl.coalesce("figures_missing", "missing")
     ).otherwise("missing")
-    return told.with_columns(missing=why).drop("_carbon", "figures_missing")
+    return told.with_columns(missing=why, source=pl.when(of_carbon).then("source")).drop("_carbon", "figures_missing")

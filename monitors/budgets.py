@@ -78,7 +78,7 @@ def early_warnings(
     used = used.with_columns(_days_of(used["period"]))
     rows = _judged(_with_figure(rows, used, reported_reductions=reported_reductions), _bounds(rows, rules))
     rows = _with_consequences(_with_forecast(rows, used, on), consequences)
-    said = with_chinese(rows).with_columns(derivation=_derivation(zh=False), derivation_zh=_derivation(zh=True))
+    said = with_chinese(with_chinese(rows), "_a_source").with_columns(derivation=_derivation(zh=False), derivation_zh=_derivation(zh=True))
     return said.sort("_b").select(*schemas.WARNING)
 
 
@@ -120,7 +120,9 @@ def _month_shares(texts: pl.Series) -> pl.Series:
 
 def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions: bool) -> pl.DataFrame:
     """Add `actual`, `base`, `through`, `progress_ratio`, `progress_target`, `_figure`, `_goal` and `missing`."""
-    named = used.rename({"period": "_a_period", "_first": "_a_first", "_last": "_a_last", "base": "_a_base", "missing": "_a_missing"})
+    named = used.rename({
+        "period": "_a_period", "_first": "_a_first", "_last": "_a_last", "base": "_a_base", "missing": "_a_missing", "source": "_a_source",
+    })
     inside = rows.select("_b", *_SUBJECT, "kind", "period", "_first", "_last", "_upto").join(named, on=_SUBJECT, nulls_equal=False).filter(
         pl.col("_a_first") >= pl.col("_first"), pl.col("_a_last") <= pl.col("_last"), pl.col("_a_first") <= pl.col("_upto"),
     )
@@ -148,6 +150,7 @@ def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions:
         _summed=(pl.col("_grain").first() > 0) & ~has_per, through=pl.col("_a_upto").max(), _days=days.sum(),
         covered_ratio=(pl.col("covered_ratio").fill_null(1.0) * days).sum() / days.sum(),
         _a_missing=pl.col("_a_missing").drop_nulls().unique(maintain_order=True).head(REASONS).str.join("; "),
+        _a_source=pl.col("_a_source").drop_nulls().unique().sort().str.join("; "),
         _unknown=pl.col("_a_period").filter(pl.col("actual").is_null()).sort().str.join(", "),
     )
     rows = rows.rename({"base": "_own_base"}).join(found, on="_b", how="left").join(
@@ -247,7 +250,8 @@ def _judged(rows: pl.DataFrame, bounds: pl.DataFrame) -> pl.DataFrame:
     by_day = ~pl.col("_is_level") & ~(reduction & pl.col("base").is_null())
     of_rest = (level - share * pl.col("actual")) / (1 - share)
     passed = (pl.col("through") - pl.col("_first")).dt.total_days() + 1
-    sources = pl.concat_str("source", "_bound_source", pl.when(reduction).then("_rise_source"), separator="; ", ignore_nulls=True)
+    factors = pl.col("_a_source").replace("", None)
+    sources = pl.concat_str("source", "_bound_source", pl.when(reduction).then("_rise_source"), factors, separator="; ", ignore_nulls=True)
     return rows.with_columns(
         gap_ratio=pl.when(known & (pl.col("progress_target") != 0)).then(pl.col("_missed") / pl.col("progress_target").abs()),
         colour=pl.when(known).then(_colour("_missed", "progress_target", "_figure")), _left=left,
@@ -321,6 +325,7 @@ def _derivation(*, zh: bool) -> pl.Expr:
         pl.when(known).then(pl.format(say("red above {} %"), _percent("_bound"))),
         pl.when(pl.col("needed_rate").is_not_null()).then(needed),
         pl.when(~known).then(pl.format(say("missing: {}"), "missing_zh" if zh else "missing")),
+        pl.col("_a_source_zh" if zh else "_a_source").replace("", None),
     ]
     head = pl.format(say("{} {} {} of {}: {}"), "subject", "measure", kind, "period", colour.fill_null("-"))
     return pl.concat_list(head, *pieces).list.drop_nulls().list.join(say("; "))

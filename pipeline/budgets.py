@@ -2,23 +2,26 @@
 
 from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import polars as pl
 
 from config import budgets, carbon, coal_equivalents, energy_figures, schemas
-from monitors.budget_figures import actuals, subjects
+from monitors.budget_figures import PLACE, actuals, subjects
 from monitors.budgets import early_warnings
 from monitors.carbon import carbon as emissions
+from monitors.energy import sum_energy
 from monitors.forecast import forecast_months
 from pipeline.site import Site
+
+MONTH: Final = len("2025-01")  # of a period
 
 
 class Budgeted(NamedTuple):
     """What early warnings follow from, besides the results."""
 
     budgets: pl.DataFrame  # BUDGET
-    members: pl.DataFrame  # level, subject, enterprise
+    parks: pl.DataFrame  # park, region, grid_region
     rules: pl.DataFrame  # WARNING_RULE
     consequences: pl.DataFrame  # CONSEQUENCE
     factors: pl.DataFrame  # CARBON_FACTOR
@@ -29,10 +32,10 @@ class Budgeted(NamedTuple):
 
 def budgeted(site: Site) -> Budgeted:
     """The site's budgets with the tables that they are judged by."""
-    goals, rows = site.reported.budgets.frame(), coal_equivalents.coefficient_rows(site.settings.site.tables_dir)
+    rows = coal_equivalents.coefficient_rows(site.settings.site.tables_dir)
     rules, follows, factors, named = tables_of(site)
     return Budgeted(
-        goals, subjects(goals, site.register.enterprises(), site.register.parks()), rules, follows, factors, named,
+        site.reported.budgets.frame(), site.register.parks().select("park", "region", "grid_region"), rules, follows, factors, named,
         frozenset(row.carrier for row in rows if row.medium == "coal"), tuple(sorted({row.carrier for row in rows if row.role == "consumed_medium"})),
     )
 
@@ -44,37 +47,55 @@ def tables_of(site: Site) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.
 
 
 def budget_results(
-    known: Budgeted, sums: pl.DataFrame, carriers: pl.DataFrame, figures: pl.DataFrame, today: date,
+    known: Budgeted, sums: pl.DataFrame, carriers: pl.DataFrame, located: pl.DataFrame, lying: pl.DataFrame, figures: pl.DataFrame, today: date,
 ) -> Mapping[str, pl.DataFrame]:
     """WARNING of the site's budgets as of the end of yesterday, and BUDGET_MONTH of what they measure.
 
     Args:
         known: the budgets and their tables.
         sums: enterprise, period, ENERGY_SUM.
-        carriers: ENERGY.
+        carriers: ENERGY with `renewable_ratio` and `new_renewable_ratio`.
+        located: the months of `carriers` by the park in which they were used, with `park`.
+        lying: enterprise, park, period: where each enterprise lies in each month.
         figures: FIGURE.
         today: the local day.
     """
     if known.budgets.is_empty():
         return {"budgets": schemas.empty(schemas.WARNING), "budget_months": schemas.empty(schemas.BUDGET_MONTH)}
-    emitted, on = _carbon(known, carriers), today - timedelta(days=1)
-    used = actuals(known.budgets, known.members, sums, carriers, figures, known.coal, emitted, known.energy_figures)
+    nowhere, on = pl.lit(None, dtype=pl.String()).alias("park"), today - timedelta(days=1)
+    by_month = pl.col("period").str.len_chars() == MONTH
+    parts, rows = [sums.filter(by_month).with_columns(nowhere)], [carriers.filter(by_month).with_columns(nowhere)]
+    if not known.budgets.filter(pl.col("level") != "enterprise").is_empty():
+        parts.append(sum_energy(located, PLACE))
+        rows.append(located)
+    emitted = _carbon(known, located)
+    used = actuals(
+        known.budgets, subjects(known.budgets, lying, known.parks), pl.concat(parts, how="diagonal"), pl.concat(rows, how="diagonal"), figures,
+        known.coal, emitted, known.energy_figures,
+    )
     return {
         "budgets": early_warnings(known.budgets, used, known.rules, on, consequences=known.consequences),
         "budget_months": schemas.conform(forecast_months(used, ["subject", "measure"], on), schemas.BUDGET_MONTH),
     }
 
 
-def _carbon(known: Budgeted, carriers: pl.DataFrame) -> pl.DataFrame:
-    """enterprise, period, emissions_t, missing by month, where a budget asks for it: of the energy, with the national factor of grid electricity."""
-    shape = pl.Schema({"enterprise": pl.String(), "period": pl.String(), "emissions_t": pl.Float64(), "missing": pl.String()})
+def _carbon(known: Budgeted, located: pl.DataFrame) -> pl.DataFrame:
+    """enterprise, park (null: all of it), period, emissions_t, missing, source by month, where a budget asks for it.
+
+    Grid electricity has the factor of the park's grid region, the national one where the register names none; `source` says which.
+    """
+    shape = pl.Schema({**dict.fromkeys(PLACE, pl.String()), "emissions_t": pl.Float64(), "missing": pl.String(), "source": pl.String()})
     if "carbon_tco2" not in known.budgets["measure"]:
         return schemas.empty(shape)
-    months = carriers.filter(pl.col("period").str.len_chars() == 7)
-    # The core sums by enterprise and year; a key of both gives months.
-    keyed = months.with_columns(enterprise=pl.concat_str("enterprise", "period", separator="/"))
-    years = sorted({int(period[:4]) for period in months["period"]})
-    found = [emissions(keyed, known.factors, year, media=known.media)for year in years]
-    key = pl.col("enterprise").str.split("/")
-    split = [one.with_columns(enterprise=key.list.first(), period=key.list.last()).select(shape.names()) for one in found]
-    return pl.concat([schemas.empty(shape), *split])
+    rows = located.join(known.parks.select("park", "grid_region"), on="park", how="left")
+    # The core sums by enterprise and year; a key of place and month gives both.
+    whole = rows.with_columns(park=pl.lit(None, dtype=pl.String()))
+    keyed = pl.concat([whole, rows]).with_columns(_key=pl.struct(PLACE).rank("dense").cast(pl.String()))
+    region = pl.when(pl.col("carrier") == carbon.GRID).then(pl.col("grid_region").fill_null(carbon.NATIONAL))
+    places = keyed.group_by("_key").agg(pl.col(PLACE).first(), _regions=region.drop_nulls().unique().sort().str.join(", "))
+    keyed = keyed.with_columns(enterprise="_key")
+    years = sorted({int(period[:4]) for period in located["period"]})
+    found = [emissions(keyed, known.factors, year, media=known.media) for year in years]
+    said = pl.when(pl.col("factor_year").is_not_null()).then(pl.format("CO2 of grid electricity by the factor of {} ({})", "_regions", "factor_year"))
+    named = (one.rename({"enterprise": "_key"}).join(places, on="_key").with_columns(source=said) for one in found)
+    return pl.concat([schemas.empty(shape), *(one.select(shape.names()) for one in named)])

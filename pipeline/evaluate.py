@@ -17,15 +17,16 @@ import polars as pl
 
 from config import calendar, schemas
 from monitors.accounts import balance
-from monitors.allocation import divided, held, placed
+from monitors.allocation import divided, held, placed, present
 from monitors.energy import coefficients_for, energy, in_one_row, sum_energy
 from monitors.heating import heating_values, with_heating_values
 from monitors.intensity import intensity
 from monitors.limits import MIN_COVERED_RATIO, limits
 from monitors.quantities import assigned_in, quantities
 from monitors.reconcile import by_days, corrections, reconcile, stock_balance
+from monitors.renewable import with_renewable
 from monitors.running import running_verdicts
-from pipeline.budgets import Budgeted, budget_results, budgeted, tables_of
+from pipeline.budgets import MONTH, Budgeted, budget_results, budgeted, tables_of
 from pipeline.site import Site
 
 FINGERPRINT = "evaluated"
@@ -60,6 +61,7 @@ class _Known(NamedTuple):
     monthly: pl.DataFrame  # MONTHLY_FIGURE
     figure_rules: pl.DataFrame  # FIGURE_RULE
     benchmarks: pl.DataFrame  # BENCHMARK
+    renewables: pl.DataFrame  # RENEWABLE
     budgets: Budgeted
 
 
@@ -123,7 +125,8 @@ def _known(site: Site) -> _Known:
         site.register.registers(), assignments(site), _owned(site).filter(pl.col("flow") == PRODUCED), site.register.holdings(), _homes(site),
         site.register.enterprises().select("enterprise", "plant_status"), site.figures.values(), site.figures.outputs(),
         site.limits(), site.coefficients(), site.confirmations.frame(),
-        heating_values(site.reported.batches.frame(), rules), site.reported.monthly.frame(), rules, site.benchmarks(), budgeted(site),
+        heating_values(site.reported.batches.frame(), rules), site.reported.monthly.frame(), rules, site.benchmarks(), site.figures.renewables(),
+        budgeted(site),
     )
 
 
@@ -152,39 +155,55 @@ def _homes(site: Site) -> pl.DataFrame:
 
 
 def _results(known: _Known, today: date, carried: Callable[[_Part], Frames], days: list[date], zone: str) -> Mapping[str, pl.DataFrame]:
-    done = [carried(part) for part in _parts(day for day in days if day <= today)]
+    done, keys = [carried(part) for part in _parts(day for day in days if day <= today)], ["enterprise", "period"]
     sums = pl.concat([schemas.empty(_PERIOD_SUM), *(part["sums"] for part in done)])
     carriers = pl.concat([schemas.empty(schemas.ENERGY), *(part["carriers"] for part in done)])
     metered = pl.concat([schemas.empty(schemas.QUANTITY), *(part["days"] for part in done)])
     reconciled = reconcile(known.monthly, metered, known.figure_rules)
     balances = stock_balance(known.monthly, metered, known.figure_rules, by="month")
     booked = _booked(known, corrections(reconciled, balances, metered), metered, carriers, today)
-    if booked.height:
-        carriers = pl.concat([carriers, booked])
-        touched = booked.select("enterprise", "period").unique()
-        anew = sum_energy(carriers.join(touched, on=["enterprise", "period"], how="semi"), ["enterprise", "period"])
-        sums = pl.concat([sums.join(touched, on=["enterprise", "period"], how="anti"), schemas.conform(anew, _PERIOD_SUM)])
-    sums = sums.sort("enterprise", "period")
+    carriers = pl.concat([carriers, booked])
+    told = with_renewable(carriers, known.renewables)
+    touched = pl.concat([booked.select(keys), told.filter(pl.col("renewable_ratio") > 0).select(keys)]).unique()
+    if touched.height:
+        anew = sum_energy(told.join(touched, on=keys, how="semi"), keys)
+        sums = pl.concat([sums.join(touched, on=keys, how="anti"), schemas.conform(anew, _PERIOD_SUM)])
+    sums = _without_days(sums, known.renewables).sort(keys)
     moving = pl.concat([schemas.empty(schemas.ENERGY), *(part["moving"] for part in done)])
     outputs = _with_counted(known, pl.concat([schemas.empty(schemas.QUANTITY), *(part["made"] for part in done)]), today)
     products = _judged_periods(outputs, today)
+    located = with_renewable(_located(known, carriers, moving, zone), known.renewables)
+    months = [month for month in sums["period"].unique() if len(month) == MONTH]
+    lying = present(known.holdings, known.homes, months, zone=zone)
     return {
         "energy": sums,
         "carriers": carriers.sort(
             "enterprise", "period", "carrier", "site", "process", "product", "unit", "flow", "use"
         ),
         "balance": balance(carriers),
-        "park_energy": _park_energy(known, carriers, moving, zone),
+        "park_energy": _park_energy(located),
         "intensity": intensity(sums, known.figures, "enterprise"),
         "park_intensity": intensity(sums, known.figures, "park"),
         "reconciliation": reconciled,
         "stock_balance": balances,
-        **budget_results(known.budgets, sums, carriers, known.figures, today),
+        **budget_results(known.budgets, sums, told, located, lying, known.figures, today),
         "running": running_verdicts(outputs, carriers, known.limits, known.confirmations, today),
         "verdicts": limits(
             products, known.limits, known.confirmations, _product_energy(products, carried), benchmarks=known.benchmarks,
         ),
     }
+
+
+def _without_days(sums: pl.DataFrame, stated: pl.DataFrame) -> pl.DataFrame:
+    """The sums; a statement of renewable power for a month or year says nothing of its days."""
+    said = stated.filter(pl.max_horizontal("renewable_kwh", "new_renewable_kwh") > 0).select("enterprise", _said="period").unique()
+    length = pl.col("_said").str.len_chars()
+    days = sums.filter(calendar.is_period("day")).select("enterprise", "period")
+    open_days = days.join(said, on="enterprise").filter(pl.col("period").str.head(length) == pl.col("_said")).select("enterprise", "period").unique()
+    marked = sums.join(open_days.with_columns(_open=True), on=["enterprise", "period"], how="left", maintain_order="left")
+    return marked.with_columns(
+        pl.when(pl.col("_open").is_null()).then(name).alias(name) for name in ("new_renewable_tce", "new_renewable_equivalent_tce")
+    ).drop("_open")
 
 
 def _with_counted(known: _Known, made: pl.DataFrame, today: date) -> pl.DataFrame:
@@ -205,13 +224,17 @@ def _with_counted(known: _Known, made: pl.DataFrame, today: date) -> pl.DataFram
     return pl.concat([known.outputs, counted], how="diagonal_relaxed") if counted.height else known.outputs
 
 
-def _park_energy(known: _Known, carriers: pl.DataFrame, moving: pl.DataFrame, zone: str) -> pl.DataFrame:
-    """PARK_ENERGY by month and year: months of each site where it lies, and days of a site that moves within the month."""
+def _located(known: _Known, carriers: pl.DataFrame, moving: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """ENERGY by month with `park` and `block`: months of each site where it lies, and days of a site that moves within the month."""
     month = pl.col("period").str.slice(0, 7)
     months = carriers.filter(calendar.is_period("month")).with_columns(day=(pl.col("period") + "-01").str.to_date())
     days = moving.with_columns(period=month, day=pl.col("period").str.to_date())
     rows = pl.concat([months.join(days, on=["enterprise", "site", "period"], how="anti"), days])
-    located = placed(rows, known.holdings, known.homes, zone=zone).filter(pl.col("park").is_not_null())
+    return placed(rows, known.holdings, known.homes, zone=zone).filter(pl.col("park").is_not_null())
+
+
+def _park_energy(located: pl.DataFrame) -> pl.DataFrame:
+    """PARK_ENERGY by month and year."""
     located = pl.concat([located, located.with_columns(period=pl.col("period").str.slice(0, 4))])
     found = (sum_energy(located, ["park", "period"]), sum_energy(located.filter(pl.col("block").is_not_null()), ["park", "block", "period"]))
     return pl.concat([schemas.conform(part, schemas.PARK_ENERGY) for part in found]).sort("park", "block", "period", nulls_last=False)

@@ -10,6 +10,7 @@ import polars as pl
 from config.calendar import is_period, period_days
 from config.errors import Problem
 from config.schemas import FIGURE as FIGURE_SHAPE
+from config.schemas import RENEWABLE as RENEWABLE_SHAPE
 from config.schemas import YEAR_ENERGY, conform
 from store import sheets
 from store.database import Database, frame_of
@@ -23,6 +24,8 @@ TAX: Final = "tax_10k_cny"  # enters no intensity; energy is held against it (mo
 MONEY_UNIT: Final = "10^4 CNY"
 ENERGY: Final = ("energy_calorific_tce", "energy_equivalent_tce")  # of a whole legal person
 ENERGY_UNIT: Final = "tce"
+RENEWABLE: Final = ("renewable_electricity_kwh", "new_renewable_electricity_kwh")  # bought with proof; of that and own primary power newly added
+RENEWABLE_UNIT: Final = "kWh"
 OUTPUT: Final = "output"
 Unfit = Callable[[str | None, Mapping[str, float | str]], Sequence[tuple[str, str, str]]]  # (product, parameters) -> column, what, remedy
 _OF_OUTPUT: Final = ("enterprise", "product", "indicator", "line", "plant_status", "feedstock", "period")
@@ -47,7 +50,7 @@ def _parameter(cell: Any) -> float | str:
 
 _FIELDS: Final[Mapping[str, Field]] = {
     "enterprise": Field(credit_code, required=True), "park": Field(sheets.identifier), "period": Field(period, required=True),
-    "figure": Field(sheets.choice(*MONEY, TAX, *ENERGY, OUTPUT), required=True),
+    "figure": Field(sheets.choice(*MONEY, TAX, *ENERGY, *RENEWABLE, OUTPUT), required=True),
     "value": Field(sheets.number(), required=True), "unit": Field(sheets.text(64)),
     "product": Field(sheets.text()), "indicator": Field(sheets.text()), "line": Field(sheets.text(64)),
     "plant_status": Field(sheets.choice(*PLANT_STATUSES)), "feedstock": Field(sheets.choice(*FEEDSTOCK)), "price_basis": Field(sheets.text(64)),
@@ -56,7 +59,7 @@ _FIELDS: Final[Mapping[str, Field]] = {
 
 
 class Figures(Reports):
-    """Value added, output value and outputs of products."""
+    """Value added, output value, outputs of products, renewable electricity."""
 
     table = FIGURE
     content = pl.Schema({
@@ -87,6 +90,13 @@ class Figures(Reports):
         )
         figures = [pl.col("value").filter(pl.col("figure") == name).last().alias(name.removeprefix("energy_")) for name in ENERGY]
         return conform(rows.group_by("enterprise", "year").agg(*figures, pl.col("source").last()).sort("enterprise", "year"), YEAR_ENERGY)
+
+    def renewables(self, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """RENEWABLE: the checked statements of renewable electricity that count (or counted at `as_of`), each with its proof."""
+        rows = self._of(RENEWABLE, as_of)
+        figures = [pl.col("value").filter(pl.col("figure") == name).last().alias(name.replace("_electricity", "")) for name in RENEWABLE]
+        source = pl.col("source").drop_nulls().unique(maintain_order=True).str.join("; ")
+        return conform(rows.group_by("enterprise", "period").agg(*figures, source).sort("enterprise", "period"), RENEWABLE_SHAPE)
 
     def taxes(self) -> pl.DataFrame:
         """The checked taxes that count: enterprise, period, value (10^4 CNY)."""
@@ -130,12 +140,19 @@ class Figures(Reports):
             for column, what, remedy in self._unfit(figure["product"], parameters) if self._unfit is not None else ():
                 tell(column, what, remedy)
             return figure
-        unit = ENERGY_UNIT if figure["figure"] in ENERGY else MONEY_UNIT
+        unit = ENERGY_UNIT if figure["figure"] in ENERGY else RENEWABLE_UNIT if figure["figure"] in RENEWABLE else MONEY_UNIT
         figure["unit"] = figure["unit"] or unit
         if figure["unit"] != unit:
             tell("unit", f"{figure['unit']!r} does not fit", f"{figure['figure']} is in {unit}; convert the value, or leave the cell empty.")
         if figure["figure"] in ENERGY and len(figure["period"]) != len("2025"):
             tell("period", f"{figure['period']} is no year", "The energy of a legal person is reported for a whole year: write 2025.")
+        if figure["figure"] in RENEWABLE:
+            if figure["value"] < 0:
+                tell("value", f"{figure['value']:.15g} is below 0", "Write 0 or more.")
+            if len(figure["period"]) > len("2025-01"):
+                tell("period", f"{figure['period']} is a day", "Renewable electricity is stated for a month or a year: write 2025-03.")
+            if figure["source"] is None:
+                tell("source", "is empty", "Write the proof: green certificates with their numbers, the contract, the meter of the own plant.")
         for name in sorted(parameters):
             tell(name, f"is not a column of {figure['figure']}", "Only outputs have further columns: the parameters of their limits.")
         return figure

@@ -74,7 +74,7 @@ def _of_register() -> tuple[Column[Any], ...]:
 
 # --- register ---
 REGION: Final = _versioned("region", _text("region", required=True), *_names())
-PARK: Final = _versioned("park", _text("park", required=True), _text("region", required=True), *_names())
+PARK: Final = _versioned("park", _text("park", required=True), _text("region", required=True), _text("grid_region"), *_names())
 ENTERPRISE: Final = _versioned(
     "enterprise", _text("enterprise", required=True), *_names(), _text("park", required=True),
     _text("industry", 200), _text("plant_status"), Column("key_unit", Boolean()),

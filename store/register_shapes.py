@@ -109,7 +109,8 @@ def shapes_of(zone: ZoneInfo) -> dict[str, Shape]:
         "region": Shape(models.REGION, {"region": Field(_region, required=True), **names, **withdrawn}, ("region",)),
         "park": Shape(
             models.PARK,
-            {"park": Field(name, required=True), "region": Field(_region, required=True), "grid_region": Field(name), **names, **withdrawn}, ("park",),
+            {"park": Field(name, required=True), "region": Field(_region, required=True), "grid_region": Field(name), **names, **withdrawn},
+            ("park",),
             (("region", ("region",), ("region",)),),
         ),
         "enterprise": Shape(

@@ -123,8 +123,9 @@ class Reported:
         """Enter reports from a workbook (every sheet), a CSV file or a folder of them, as reported by `maker`.
 
         What a table holds is told by its columns. With `figure`: enterprise, period, figure (value_added_10k_cny,
-        output_value_10k_cny, tax_10k_cny, energy_calorific_tce, energy_equivalent_tce, output), value, [park, unit, product, indicator, line,
-        plant_status, feedstock, price_basis, base_year, source], and any further column of an output row is a parameter of its limit. With
+        output_value_10k_cny, tax_10k_cny, energy_calorific_tce, energy_equivalent_tce, renewable_electricity_kwh,
+        new_renewable_electricity_kwh, output), value, [park, unit, product, indicator, line, plant_status,
+        feedstock, price_basis, base_year, source], and any further column of an output row is a parameter of its limit. With
         `quantity`: a monthly figure, the columns of MonthlyFigures. With `lhv`: a batch, the columns of Batches. With `target`: a budget, the
         columns of Budgets.
 

@@ -10,7 +10,8 @@ from config import phrases
 from config.phrases import chinese
 
 ENGLISH = re.compile(r"[a-z]{2,} [a-z]{2,}")
-SOURCES = (Path(phrases.__file__).parent.parent / "monitors").glob("*.py")
+ROOT = Path(phrases.__file__).parent.parent
+SOURCES = [*(ROOT / "monitors").glob("*.py"), ROOT / "pipeline" / "budgets.py"]
 SAID = "\n".join(
     node.value for source in SOURCES for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
     if isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -8,12 +8,20 @@ from hypothesis import strategies as st
 from config import budgets as law
 from config import schemas
 from config.energy_figures import energy_figures
-from monitors.budget_figures import actuals, additions, subjects
+from monitors.budget_figures import PLACE, actuals, additions, subjects
 from monitors.budgets import early_warnings, misfits
 
 RULES = law.warning_rules()
 END = date(2025, 12, 31)
-NO_CARBON = pl.DataFrame(schema={"enterprise": pl.String(), "period": pl.String(), "emissions_t": pl.Float64(), "missing": pl.String()})
+PLACES = dict.fromkeys(PLACE, pl.String())
+SUMS, LOCATED = pl.Schema({**PLACES, **schemas.ENERGY_SUM}), pl.Schema({**schemas.ENERGY, "park": pl.String(), "renewable_ratio": pl.Float64()})
+NO_CARBON = pl.DataFrame(schema={**PLACES, "emissions_t": pl.Float64(), "missing": pl.String(), "source": pl.String()})
+
+
+def lying(*months: str, **parks: list[str]) -> pl.DataFrame:
+    """enterprise, park, period."""
+    rows = [(enterprise, park, month) for park, members in parks.items() for enterprise in members for month in months or ("2025-01", "2025-02")]
+    return pl.DataFrame(rows, orient="row", schema=PLACES)
 
 
 def goal(kind: str = "ceiling", target: float | None = 1000.0, **others: object) -> pl.DataFrame:
@@ -195,15 +203,76 @@ def test_every_row_of_the_tables_says_from_when_it_holds_and_where_it_stands() -
 
 def test_a_sum_of_which_one_member_is_not_known_is_not_known_and_names_it() -> None:
     goals = schemas.conform(pl.DataFrame({"level": ["park"], "subject": ["west"], "measure": ["calorific_tce"]}), schemas.BUDGET)
-    enterprises = pl.DataFrame({"enterprise": ["E1", "E2"], "park": ["west", "west"]})
-    members = subjects(goals, enterprises, pl.DataFrame({"park": ["west"], "region": ["150402"]}))
-    sums = pl.DataFrame({"enterprise": ["E1", "E2", "E1"], "period": ["2025-01", "2025-01", "2025-02"], "calorific_tce": [10.0, 20.0, 11.0]})
+    members = subjects(goals, lying(west=["E1", "E2"]), pl.DataFrame({"park": ["west"], "region": ["150402"]}))
+    months = ["2025-01", "2025-01", "2025-02"]
+    sums = pl.DataFrame({"enterprise": ["E1", "E2", "E1"], "park": "west", "period": months, "calorific_tce": [10.0, 20.0, 11.0]})
     found = actuals(
-        goals, members, schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
-        schemas.empty(schemas.ENERGY), schemas.empty(schemas.FIGURE), ["raw_coal"],
+        goals, members, schemas.conform(sums, SUMS),
+        schemas.empty(LOCATED), schemas.empty(schemas.FIGURE), ["raw_coal"],
         NO_CARBON, energy_figures(),
     )
     assert found.select("period", "actual", "missing").rows() == [("2025-01", 30.0, None), ("2025-02", None, "no figure of E2")]
+
+
+def test_a_park_counts_an_enterprise_in_the_months_in_which_it_lies_there() -> None:
+    goals = schemas.conform(pl.DataFrame({
+        "level": ["park", "park", "region", "enterprise"], "subject": ["a", "b", "150402", "E1"], "measure": "calorific_tce",
+    }), schemas.BUDGET)
+    there = pl.concat([lying("2025-01", a=["E1"]), lying("2025-02", a=["E1"], b=["E1"]), lying("2025-03", b=["E1"])])
+    members = subjects(goals, there, pl.DataFrame({"park": ["a", "b"], "region": ["150402", "150602"]}))
+    rows = [("E1", park, month, tce) for month, places in {
+        "2025-01": {None: 31.0, "a": 31.0}, "2025-02": {None: 28.0, "a": 10.0, "b": 18.0}, "2025-03": {None: 31.0, "b": 31.0},
+    }.items() for park, tce in places.items()]
+    sums = pl.DataFrame(rows, orient="row", schema=[*PLACE, "calorific_tce"])
+    found = actuals(
+        goals, members, schemas.conform(sums, SUMS), schemas.empty(LOCATED), schemas.empty(schemas.FIGURE), [], NO_CARBON, energy_figures(),
+    )
+    got = {(subject, period): actual for subject, period, actual in found.select("subject", "period", "actual").iter_rows()}
+    assert got == {
+        ("a", "2025-01"): 31.0, ("a", "2025-02"): 10.0, ("b", "2025-02"): 18.0, ("b", "2025-03"): 31.0,
+        ("150402", "2025-01"): 31.0, ("150402", "2025-02"): 10.0, ("E1", "2025-01"): 31.0, ("E1", "2025-02"): 28.0, ("E1", "2025-03"): 31.0,
+    }
+
+
+@pytest.mark.parametrize(("figures", "levels"), [
+    ({"a": 100.0}, {"E1": 0.28}),  # nobody says which part of it came from where
+    ({"a": 60.0, "b": 40.0}, {"a": 10.0 / 60.0, "b": 0.45, "E1": 0.28}),
+])
+def test_value_added_of_an_enterprise_in_two_parks_counts_where_the_figures_name_each(figures: dict[str, float], levels: dict[str, float]) -> None:
+    goals = schemas.conform(pl.DataFrame({
+        "level": ["park", "park", "enterprise"], "subject": ["a", "b", "E1"], "measure": "calorific_tce_per_10k_cny",
+    }), schemas.BUDGET)
+    members = subjects(goals, lying("2025-02", a=["E1"], b=["E1"]), pl.DataFrame({"park": ["a", "b"], "region": ["150402", "150602"]}))
+    sums = pl.DataFrame({"enterprise": "E1", "park": [None, "a", "b"], "period": "2025-02", "calorific_tce": [28.0, 10.0, 18.0]})
+    values = pl.DataFrame({"enterprise": "E1", "park": list(figures), "period": "2025-02", "value_added_10k_cny": list(figures.values())})
+    found = actuals(
+        goals, members, schemas.conform(sums, SUMS), schemas.empty(LOCATED), schemas.conform(values, schemas.FIGURE), [], NO_CARBON, energy_figures(),
+    )
+    got = {subject: actual / per for subject, actual, per in found.select("subject", "actual", "per").iter_rows()}
+    assert got == pytest.approx(levels)
+
+
+def test_the_share_of_renewable_power_is_a_level_of_the_electricity() -> None:
+    goals = schemas.conform(pl.DataFrame({"level": ["park"], "subject": ["a"], "measure": ["renewable_electricity_ratio"]}), schemas.BUDGET)
+    members = subjects(goals, lying("2025-01", a=["E1", "E2"]), pl.DataFrame({"park": ["a"], "region": ["150402"]}))
+    rows = pl.DataFrame({
+        "enterprise": ["E1", "E2", "E1"], "park": "a", "period": "2025-01", "carrier": ["electricity", "electricity", "raw_coal"],
+        "quantity": [100.0, 300.0, 1.0], "unit": ["kWh", "kWh", "t"], "calorific_tce": [10.0, 30.0, 500.0], "renewable_ratio": [0.5, None, None],
+    })
+    sums = pl.DataFrame({"enterprise": ["E1", "E2"], "park": "a", "period": "2025-01", "calorific_tce": [510.0, 30.0]})
+    found = actuals(
+        goals, members, schemas.conform(sums, SUMS), schemas.conform(rows, LOCATED), schemas.empty(schemas.FIGURE), [], NO_CARBON, energy_figures(),
+    )
+    assert found.select("actual", "per").rows() == [(5.0, 40.0)]
+
+
+def test_factors_that_a_figure_rests_on_stand_in_the_derivation_and_the_source() -> None:
+    said = "CO2 of grid electricity by the factor of inner_mongolia (2023)"
+    found = judged(goal(source="plan"), used(900.0, source=said))
+    assert str(found["derivation"]).endswith(f"; {said}")
+    assert str(found["derivation_zh"]).endswith("；网电二氧化碳按 inner_mongolia 因子（2023）")
+    assert str(found["source"]).endswith(f"; {said}")
+    assert "因子" not in str(judged(goal(), used(900.0))["derivation_zh"])
 
 
 def test_coal_that_has_no_heating_value_is_not_taken_for_none() -> None:
@@ -211,9 +280,9 @@ def test_coal_that_has_no_heating_value_is_not_taken_for_none() -> None:
     sums = pl.DataFrame({"enterprise": ["E1", "E2"], "period": "2025-01", "calorific_tce": [10.0, None]})
     carriers = pl.DataFrame({"enterprise": ["E1", "E2"], "period": "2025-01", "carrier": ["electricity", "lignite"], "quantity": 1.0})
     found = actuals(
-        goals, subjects(goals, pl.DataFrame({"enterprise": ["E1", "E2"], "park": ["a", "a"]}), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
-        schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
-        schemas.conform(carriers, schemas.ENERGY), schemas.empty(schemas.FIGURE), ["lignite"],
+        goals, subjects(goals, lying(a=["E1", "E2"]), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
+        schemas.conform(sums, SUMS),
+        schemas.conform(carriers, LOCATED), schemas.empty(schemas.FIGURE), ["lignite"],
         NO_CARBON, energy_figures(),
     )
     assert found["actual"].to_list() == [0.0, None]
@@ -224,9 +293,9 @@ def test_emissions_of_which_a_factor_is_missing_say_which() -> None:
     sums = pl.DataFrame({"enterprise": ["E1"], "period": "2025-01", "calorific_tce": [10.0], "missing": ["no equivalent coefficient"]})
     carbon = pl.DataFrame({"enterprise": ["E1"], "period": ["2025-01"], "emissions_t": [None], "missing": ["no CO2 factor of raw_coal"]})
     found = actuals(
-        goals, subjects(goals, pl.DataFrame({"enterprise": ["E1"], "park": ["a"]}), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
-        schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
-        schemas.empty(schemas.ENERGY), schemas.empty(schemas.FIGURE), [], schemas.conform(carbon, NO_CARBON.schema), energy_figures(),
+        goals, subjects(goals, lying(a=["E1"]), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
+        schemas.conform(sums, SUMS),
+        schemas.empty(LOCATED), schemas.empty(schemas.FIGURE), [], schemas.conform(carbon, NO_CARBON.schema), energy_figures(),
     )
     assert found["missing"].to_list() == ["no figure of E1 (no CO2 factor of raw_coal)"]
 
@@ -236,9 +305,9 @@ def test_the_assessment_of_a_region_leaves_out_feedstock_and_newly_added_renewab
     months = pl.DataFrame({"enterprise": "E1", "period": ["2025-01", "2025-02"], "new_renewable_tce": [5.0, None]})
     sums = months.with_columns(calorific_tce=100.0, feedstock_tce=30.0)
     found = actuals(
-        goals, subjects(goals, pl.DataFrame({"enterprise": ["E1"], "park": ["a"]}), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
-        schemas.conform(sums, pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})),
-        schemas.empty(schemas.ENERGY), schemas.empty(schemas.FIGURE), [], NO_CARBON, energy_figures(),
+        goals, subjects(goals, lying(a=["E1"]), pl.DataFrame({"park": ["a"], "region": ["150402"]})),
+        schemas.conform(sums, SUMS),
+        schemas.empty(LOCATED), schemas.empty(schemas.FIGURE), [], NO_CARBON, energy_figures(),
     )
     assert found["actual"].to_list() == [65.0, None]
     assert "it is not said how much is new_renewable" in found["missing"][1]

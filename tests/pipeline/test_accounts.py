@@ -1,6 +1,6 @@
 """On a site: what a site measures counts for whoever holds it that day, in the park where it lies, and shared registers are divided by keys."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -199,3 +199,60 @@ def test_as_of_an_instant_the_new_owner_has_what_the_meters_of_the_old_one_measu
     assert asked["calorific_tce"].to_list() == pytest.approx([7.143, 7.143])
     then = known_at(site, at, "energy", date(2025, 1, 1), date(2025, 1, 4), {BUYER})
     assert then.filter(pl.col("calorific_tce").is_not_null()).select(asked.columns).equals(asked)
+
+
+def budget(site: Site, *rows: Mapping[str, object]) -> dict[tuple[str, str], dict[str, object]]:
+    """(subject, measure) -> WARNING of goals for 2025, checked by a second person, without the buyer, of whom nothing is measured."""
+    gone = site.register.enterprises().filter(enterprise=BUYER).select("enterprise", "name_zh", "park").with_columns(withdrawn=pl.lit(value=True))
+    site.register.apply({"enterprise": gone}, by="test", known_from=KNOWN_FROM)
+    usual = {"kind": "ceiling", "period": "2025", "target": 1e6, "source": "plan"}
+    site.reported.budgets.apply(pl.DataFrame([{**usual, **row} for row in rows], infer_schema_length=None), maker="a", at=AT)
+    site.reported.budgets.check_all(checker="b", at=AT)
+    evaluate(site)
+    found = site.derived.read_result("budgets")
+    assert found is not None
+    return {(str(row["subject"]), str(row["measure"])): row for row in found.to_dicts()}
+
+
+def test_a_budget_of_a_park_counts_what_lay_in_it_day_by_day(coal: Site) -> None:
+    hold(coal)
+    of = {"measure": "coal_tce"}
+    found = budget(coal, of | {"park": "p1"}, of | {"park": "p2"}, of | {"enterprise": ENTERPRISE}, of | {"region": "159900"})
+    tce = {subject: row["actual"] for (subject, _), row in found.items()}
+    assert tce == pytest.approx({"p1": 410 * 0.7143, "p2": 180 * 0.7143, ENTERPRISE: 590 * 0.7143, "159900": 590 * 0.7143})
+
+
+def test_carbon_of_a_park_takes_the_factor_of_its_grid_region_and_says_so(coal: Site) -> None:
+    coal.register.apply({
+        "park": pl.DataFrame({"park": ["p1"], "region": ["159901"], "grid_region": ["inner_mongolia"]}),
+        "assignment": pl.DataFrame([{
+            "enterprise": ENTERPRISE, "meter": "C-1", "register": "feed", "carrier": "raw_coal", "site": "north", "withdrawn": True,
+        }]),
+    }, by="test", known_from=KNOWN_FROM)
+    found = budget(coal, {"measure": "carbon_tco2", "park": "p1"}, {"measure": "carbon_tco2", "enterprise": ENTERPRISE})
+    for row in found.values():
+        assert row["actual"] == pytest.approx(59 * 20.0 * 0.6479 / 1000)
+        assert "CO2 of grid electricity by the factor of inner_mongolia (2023)" in str(row["derivation"])
+        assert "网电二氧化碳按 inner_mongolia 因子（2023）" in str(row["derivation_zh"])
+
+
+def test_renewable_power_that_is_stated_and_checked_is_no_part_of_the_assessment(coal: Site) -> None:
+    said = {"enterprise": ENTERPRISE, "period": "2025-01", "source": "green certificates 1 to 300"}
+    coal.figures.apply(pl.DataFrame([
+        said | {"figure": "renewable_electricity_kwh", "value": 310.0}, said | {"figure": "new_renewable_electricity_kwh", "value": 155.0},
+    ]), maker="a", at=AT)
+    gross, assessed = "calorific_tce", "assessment_calorific_tce"
+    goals = [{"measure": measure, "park": "p1"} for measure in (gross, assessed, "renewable_electricity_ratio")]
+    before = budget(coal, *goals)
+    assert before["p1", assessed]["actual"] == before["p1", gross]["actual"]  # nobody has checked it
+    coal.figures.check_all(checker="b", at=AT)
+    after = budget(coal, {"measure": gross, "park": "p1", "period": "2024"})
+    assert after["p1", gross]["actual"] == before["p1", gross]["actual"]
+    assert after["p1", assessed]["actual"] == pytest.approx(float(str(after["p1", gross]["actual"])) - 0.155 * 0.1229)
+    assert after["p1", "renewable_electricity_ratio"]["actual"] == pytest.approx(310.0 / (59 * 20.0))
+    energy = coal.derived.read_result("energy")
+    assert energy is not None
+    of_days = {period: energy.filter(period=period)["new_renewable_tce"].item() for period in ("2025-01-31", "2025-02-01")}
+    assert of_days == {"2025-01-31": None, "2025-02-01": 0.0}  # what is said of January says nothing of its days
+    for period in ("2025-01", "2025"):
+        assert energy.filter(period=period)["new_renewable_tce"].item() == pytest.approx(0.155 * 0.1229)

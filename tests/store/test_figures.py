@@ -204,3 +204,21 @@ def test_a_confirmation_of_a_limit_is_kept_once_and_the_last_one_counts(database
     confirmations.add("coke", "process", "GB 21342-2013", "Zhao", date(2026, 1, 2), "print", "page 4")
     assert confirmations.frame().select("indicator", "copy", "remark").rows() == [("comprehensive", "scan", None), ("process", "print", "page 4")]
     assert AuditLog(database).entries().height == 3
+
+
+def test_renewable_power_is_stated_for_a_month_or_year_with_its_proof(figures: Figures) -> None:
+    row = {"enterprise": STEEL, "period": "2025-03", "figure": "renewable_electricity_kwh", "value": 4e5, "source": "certificates 1 to 400"}
+    new = row | {"figure": "new_renewable_electricity_kwh", "value": 1e5}
+    figures.apply(pl.DataFrame([row, new]), maker="Li", at=AT)
+    assert figures.renewables().is_empty()
+    figures.check_all(checker="Wang", at=AT)
+    assert figures.renewables().rows() == [(STEEL, "2025-03", 4e5, 1e5, "certificates 1 to 400")]
+    assert figures.renewables(as_of=AT - timedelta(days=1)).is_empty()
+    assert figures.values().is_empty()
+    changes: list[dict[str, object]] = [
+        {"value": -1.0}, {"period": "2025-03-07"}, {"period": "2025-04", "source": None}, {"period": "2025", "unit": "MWh"},
+    ]
+    wrong = [row | change for change in changes]
+    with pytest.raises(BadInputError) as caught:
+        figures.apply(pl.DataFrame(wrong, infer_schema_length=None), maker="Li", at=AT)
+    assert [problem.where.split(" column ")[1] for problem in caught.value.problems] == ["value", "period", "source", "unit"]
