@@ -93,10 +93,9 @@ def parameters(corrections: Iterable[Mapping[str, Any]]) -> list[Parameter]:
     return list(found.values())
 
 
-def impossible(cells: pl.Series, parameter: Parameter) -> pl.Series:
-    """Which cells of a parameter's column cannot be meant: no number, outside what is possible, or none of its values."""
-    rows = _with_cells(pl.DataFrame({parameter.name: cells}), [parameter])
-    return rows.select((_given(parameter.name) & ~_possible(parameter)).alias("impossible"))["impossible"]
+def impossible(rows: pl.DataFrame, asked: Sequence[Parameter]) -> pl.DataFrame:
+    """Which cells of the parameters' columns cannot be meant: no number, outside what is possible, or none of its values."""
+    return _with_cells(rows, asked).select((_given(each.name) & ~_possible(each)).alias(each.name) for each in asked)
 
 
 def corrected(rows: pl.DataFrame, corrections: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

@@ -37,7 +37,7 @@ _ZH: Final[Mapping[str, str]] = {  # pieces of a derivation; the order of what i
     "corrections of the standard are not all carried as data: {}": "标准规定的修正未全部作为数据收录：{}", "see its text": "见标准文本",
     "expanded uncertainty (k = 2) {} {}": "扩展不确定度（k = 2）{} {}",
     ": the limit lies inside it, to be verified before any case": "：限额在其范围内，立案前须核实",
-    "benchmark {}, baseline {} {} ({}), no legal finding: {}": "标杆 {}、基准 {} {}（{}），不作执法依据：{}",
+    "benchmark {}, baseline {} {} ({}), no legal finding: ": "标杆 {}、基准 {} {}（{}），不作执法依据：",
     "product {} is in no limit table": "限额表中没有产品 {}", "the indicator: {} has {}": "指标：{} 有 {}",
     "{} has no indicator {}": "{} 没有指标 {}",
     "feedstock: the standard's rows of {} have {}": "原料口径（feedstock）：标准中 {} 有 {}", "no feedstock boundary": "无原料口径",
@@ -66,6 +66,14 @@ _OF_LAW: Final[Mapping[str, str]] = {  # columns of LIMIT that a product's own f
     "unit": "_limit_unit", "effective_from": "_from", "effective_to": "_to", "corrections_complete": "_complete", "remark": "_remark",
 }
 LANGUAGES: Final[Mapping[str, Callable[[str], str]]] = {"en": str, "zh": _ZH.__getitem__}
+_CASE: Final = ["product", "indicator", "feedstock", "plant_status", "_first", "_last"]  # what the law answers alike
+_OF_CASE: Final = (  # what figures are held against; the rest of a case is said beside a verdict
+    "_at", "_law", "_ruled", "_ambiguous", "basis", "_limit_unit", "binding_level", *LEVELS, "_printed", "_limit", "benchmark", "baseline",
+)
+_GIVEN: Final = pl.col("value").is_not_null()
+_ELECTRIC: Final = pl.col("indicator").is_in(ELECTRICITY_INDICATORS)
+_TOTAL: Final = pl.col("indicator").is_in(TOTAL_INDICATORS)
+_USABLE_OUTPUT: Final = pl.col("output") > 0
 
 
 def limits(
@@ -106,22 +114,19 @@ def limits(
     ('complies', '3', 'unconfirmed')
     """
     further = [name for name in products.columns if name not in schemas.PRODUCT and name not in schemas.VERDICT and name != "period"]
-    rows = pl.concat([schemas.conform(with_days(products), schemas.PRODUCT), products.select(further)], how="horizontal").with_row_index("_row")
-    rows = _with_energy(rows, energy_sum).with_columns(
+    rows = _with_energy(schemas.conform(with_days(products), schemas.PRODUCT).with_row_index("_row"), energy_sum).rename(
+        {"period_start": "_first", "period_end": "_last"}
+    ).with_columns(
         indicator=pl.coalesce("indicator", pl.col("product").replace_strict(default_indicators(table), default=None, return_dtype=pl.String())),
         plant_status=pl.col("plant_status").fill_null("existing"),
-        _first=pl.col("period_start"), _last=pl.col("period_end"),
     )
-    law = _law(table).with_row_index("_law")
-    keys = ["product", "indicator", "feedstock"]
-    parts = rows.join(law, on=keys, how="inner", nulls_equal=True).filter(
-        pl.col("_from") <= pl.col("_last"), (pl.col("_to") >= pl.col("_first")).fill_null(value=True)
-    ).with_columns(period_start=pl.max_horizontal("_first", "_from"), period_end=pl.min_horizontal("_last", "_to"))
-    judged = pl.concat([parts, _gaps(rows, parts, table)], how="diagonal").sort("_row", "period_start", "standard", nulls_last=True)
-    judged = _corrected(_actual(judged), table["corrections"] if "corrections" in table.columns else None)
-    judged = _beside(_standing(_compared(judged), confirmations), benchmarks)
-    said = judged.with_columns(derivation=_derivation("en"), derivation_zh=_derivation("zh"))
-    return said.select(*schemas.VERDICT, *further)
+    cases = _cases(rows.select(_CASE).unique(maintain_order=True), table, confirmations, benchmarks)
+    rows = rows.join(cases.select(*_CASE, *_OF_CASE), on=_CASE, how="inner", nulls_equal=True, maintain_order="left_right").with_row_index("_order")
+    rows = _compared(_corrected(_actual(rows), cases, table, products), cases)
+    judged = rows.hstack(products.select(pl.col(further).gather(rows["_row"]))).join(
+        cases.drop(*_CASE, *(name for name in _OF_CASE if name != "_at")), on="_at", how="left", maintain_order="left",
+    )
+    return _with_derivations(judged).select(*schemas.VERDICT, *further)
 
 
 def with_days(products: pl.DataFrame) -> pl.DataFrame:
@@ -184,12 +189,15 @@ def misfits(products: pl.DataFrame, table: pl.DataFrame, *, with_energy: bool = 
 
 def _parameter_misfits(products: pl.DataFrame, table: pl.DataFrame) -> Iterator[tuple[int, str, str, str]]:
     """Cells of parameters that are impossible for the product of their row."""
-    for (product,), rows in products.with_row_index("_at").partition_by("product", as_dict=True).items():
-        for parameter in parameter_columns(table.filter(pl.col("product") == product)):
-            if parameter.name in rows.columns:
-                wrong = rows.filter(impossible(rows[parameter.name], parameter)).select("_at", parameter.name)
-                for at, cell in wrong.iter_rows():
-                    yield at, parameter.name, f"{cell!r} is not possible ({parameter.en})", f"Write {parameter.told}."
+    corrected_rows = table.filter(pl.col("corrections").list.len() > 0).partition_by("product", as_dict=True)
+    asked = {product: [each for each in parameter_columns(rows) if each.name in products.columns] for (product,), rows in corrected_rows.items()}
+    names = list(dict.fromkeys(each.name for those in asked.values() for each in those))
+    given = products.select("product", *names).with_row_index("_at").filter(pl.any_horizontal(pl.col(names).is_not_null()))
+    for (product,), rows in given.partition_by("product", as_dict=True).items():
+        flags = impossible(rows, asked.get(product, ()))
+        for parameter in asked.get(product, ()):
+            for at, cell in rows.filter(flags[parameter.name]).select("_at", parameter.name).iter_rows():
+                yield at, parameter.name, f"{cell!r} is not possible ({parameter.en})", f"Write {parameter.told}."
 
 
 def unfit_parameters(table: pl.DataFrame) -> Callable[[str | None, Mapping[str, float | str]], list[tuple[str, str, str]]]:
@@ -204,7 +212,7 @@ def unfit_parameters(table: pl.DataFrame) -> Callable[[str | None, Mapping[str, 
         strange = [name for name in given if name not in known and name not in schemas.PRODUCT]
         return [(name, f"is no parameter of the limits of {product}", right) for name in strange] + [
             (name, f"{given[name]!r} is not possible ({each.en})", f"Write {each.told}.")
-            for name, each in known.items() if name in given and impossible(pl.Series([given[name]]), each).any()
+            for name, each in known.items() if name in given and impossible(pl.DataFrame({name: [given[name]]}), [each])[name].any()
         ]
 
     return unfit
@@ -279,23 +287,41 @@ def _with_energy(rows: pl.DataFrame, energy_sum: pl.DataFrame | None) -> pl.Data
     return rows.join(sums, on=keys, how="left", nulls_equal=True, maintain_order="left").with_columns(pl.col("_e_found").fill_null(value=False))
 
 
-def _gaps(rows: pl.DataFrame, parts: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
-    """A row for each run of days of a period on which no edition is in force, with the reason."""
-    whole = parts.filter(pl.col("period_start") == pl.col("_first"), pl.col("period_end") == pl.col("_last")).select("_row").unique()
-    rows, parts = rows.join(whole, on="_row", how="anti", maintain_order="left"), parts.join(whole, on="_row", how="anti", maintain_order="left")
-    spans = parts.select("_row", "period_start", "period_end").sort("_row", "period_start")
-    before = pl.col("period_end").cum_max().shift(1).over("_row")
-    day = pl.duration(days=1)
-    edges = rows.select("_row", "_first", "_last")
-    inner = spans.with_columns(_before=before).join(edges, on="_row").select(
-        "_row", period_start=pl.coalesce(pl.col("_before") + day, "_first"), period_end=pl.col("period_start") - day
+def _cases(cases: pl.DataFrame, table: pl.DataFrame, confirmations: pl.DataFrame, benchmarks: pl.DataFrame | None) -> pl.DataFrame:
+    """What the law says to each different case, however many rows it has: _CASE with one row for each edition that its days touch.
+
+    With the edition come its standing, the benchmarks beside it, and as `_NAME_en` and `_NAME_zh` the pieces of a derivation that no
+    figure changes.
+    """
+    cases = cases.with_row_index("_case")
+    parts = cases.join(_law(table).with_row_index("_law"), on=["product", "indicator", "feedstock"], how="inner", nulls_equal=True).filter(
+        pl.col("_from") <= pl.col("_last"), (pl.col("_to") >= pl.col("_first")).fill_null(value=True)
+    ).with_columns(period_start=pl.max_horizontal("_first", "_from"), period_end=pl.min_horizontal("_last", "_to"))
+    judged = pl.concat([parts, _gaps(cases, parts, table)], how="diagonal").sort("_case", "period_start", "standard", nulls_last=True)
+    binding = pl.col("plant_status").replace_strict(dict(BINDING_LEVELS), default=None, return_dtype=pl.Int8())
+    judged = judged.with_columns(binding_level=pl.when("_ruled").then(binding)).with_columns(_printed=_of_binding_level())
+    judged = _beside(_standing(judged, confirmations), benchmarks).drop("_case").with_columns(
+        _limit=pl.col("_printed"), **{f"_of_limit_{language}": pl.lit(None, dtype=pl.String()) for language in LANGUAGES},
     )
-    ends = edges.join(spans.group_by("_row").agg(pl.col("period_end").max()), on="_row", how="left").select(
-        "_row", period_start=pl.coalesce(pl.col("period_end") + day, "_first"), period_end="_last"
+    pieces = (piece.alias(f"_{name}_{language}") for language in LANGUAGES for name, piece in _said_of_case(language).items())
+    return judged.with_columns(pieces).with_row_index("_at")
+
+
+def _gaps(cases: pl.DataFrame, parts: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
+    """A row for each run of days of a case on which no edition is in force, with the reason."""
+    spans = parts.select("_case", "period_start", "period_end").sort("_case", "period_start")
+    before = pl.col("period_end").cum_max().shift(1).over("_case")
+    day = pl.duration(days=1)
+    edges = cases.select("_case", "_first", "_last")
+    inner = spans.with_columns(_before=before).join(edges, on="_case").select(
+        "_case", period_start=pl.coalesce(pl.col("_before") + day, "_first"), period_end=pl.col("period_start") - day
+    )
+    ends = edges.join(spans.group_by("_case").agg(pl.col("period_end").max()), on="_case", how="left").select(
+        "_case", period_start=pl.coalesce(pl.col("period_end") + day, "_first"), period_end="_last"
     )
     # A row whose period is empty has no days to judge; it is kept all the same.
     gaps = pl.concat([inner, ends]).filter((pl.col("period_start") <= pl.col("period_end")).fill_null(value=True)).unique(maintain_order=True)
-    found = rows.drop("period_start", "period_end").join(gaps, on="_row", how="inner")
+    found = cases.join(gaps, on="_case", how="inner")
     keys = ["product", "indicator", "feedstock"]
     reasons = found.select(keys).unique(maintain_order=True)
     said = {language: [_why_no_rule(table, say, *key) for key in reasons.iter_rows()] for language, say in LANGUAGES.items()}
@@ -330,122 +356,135 @@ def _why_no_rule(
     return False, say("no edition with rows of {} is in force on these days; the table has {}").format(product, say("; ").join(spans))
 
 
-def _actual(judged: pl.DataFrame) -> pl.DataFrame:
-    """Add `actual` in the limit's unit, and in both languages how it came about (`_formula`) and what it lacks (`_lacking`)."""
-    from_sum = pl.col("value").is_null() & pl.col("energy").is_null() & pl.col("_e_found") & pl.col("_ruled")
-    electric, total = pl.col("indicator").is_in(ELECTRICITY_INDICATORS), pl.col("indicator").is_in(TOTAL_INDICATORS)
+def _actual(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add the figure that each row is judged by in the unit of its limit (`actual`, `uncorrected`), and what it was made of."""
+    from_sum = ~_GIVEN & pl.col("energy").is_null() & pl.col("_e_found") & pl.col("_ruled")
     # What is used as raw material is in the sum; a limit without it is held against the rest. A fuel's two values are the same.
     raw_material = pl.when(pl.col("feedstock") == "excluded").then(pl.col("_e_feedstock_tce").fill_null(0.0)).otherwise(0.0)
     of_basis = pl.when(pl.col("basis") == "equivalent").then("_e_equivalent_tce").otherwise("_e_calorific_tce") - raw_material
-    summed = pl.when(electric).then("_e_electricity_kwh").when(total).then(of_basis)
-    rows = judged.with_columns(
-        _from_sum=from_sum,
+    summed = pl.when(_ELECTRIC).then("_e_electricity_kwh").when(_TOTAL).then(of_basis)
+    rows = rows.with_columns(
         energy=pl.when(from_sum).then(summed).otherwise("energy"),
-        energy_unit=pl.when(from_sum).then(pl.when(electric).then(pl.lit("kWh")).when(total).then(pl.lit("tce"))).otherwise("energy_unit"),
+        energy_unit=pl.when(from_sum).then(pl.when(_ELECTRIC).then(pl.lit("kWh")).when(_TOTAL).then(pl.lit("tce"))).otherwise("energy_unit"),
         covered_ratio=pl.coalesce("covered_ratio", pl.when(from_sum).then("_e_covered_ratio"), pl.lit(1.0)),
         estimated_ratio=pl.coalesce("estimated_ratio", pl.when(from_sum).then("_e_estimated_ratio"), pl.lit(0.0)),
+        _from_sum=from_sum, _left_out=pl.when(from_sum & _TOTAL & (raw_material != 0)).then("_e_feedstock_tce"),
     )
-    given = pl.col("value").is_not_null()
-    usable_output = pl.col("output") > 0
     rows = rows.with_columns(
-        _figure=pl.when(given).then("value").when(usable_output).then(pl.col("energy") / pl.col("output")),
-        _figure_unit=pl.when(given).then("unit").otherwise(pl.concat_str("energy_unit", "output_unit", separator="/")),
+        _figure=pl.when(_GIVEN).then("value").when(_USABLE_OUTPUT).then(pl.col("energy") / pl.col("output")),
+        _figure_unit=pl.when(_GIVEN).then("unit").otherwise(pl.concat_str("energy_unit", "output_unit", separator="/")),
     )
     pairs = rows.select("_figure_unit", "_limit_unit").unique().drop_nulls()
     factors = pairs.with_columns(_factor=pl.Series([unit_factor(unit, to) for unit, to in pairs.iter_rows()], dtype=pl.Float64()))
     rows = rows.join(factors, on=["_figure_unit", "_limit_unit"], how="left", maintain_order="left")
-    no_sum = ~pl.col("_from_sum") & pl.col("energy").is_null()
-
-    def lacking(language: str, say: Callable[[str], str]) -> pl.Expr:
-        no_unit = pl.when(given).then(pl.lit(say("unit of the value"))).otherwise(pl.lit(say("units of energy and output")))
-        no_energy = pl.col("_e_missing").fill_null(say("the sum has no value on this basis"))
-        return (
-            pl.when(pl.col("_reason_en").is_not_null()).then(f"_reason_{language}")
-            .when(~given & no_sum).then(pl.lit(say("energy of the product in this period")))
-            .when(~given & ~electric & ~total & pl.col("_from_sum"))
-            .then(pl.format(say("a figure of its own for {}: the product's energy sum does not tell it"), "indicator"))
-            .when(~given & pl.col("energy").is_null()).then(pl.format(say("energy: {}"), no_energy))
-            .when(~given & pl.col("output").is_null()).then(pl.lit(say("output of the product in this period")))
-            .when(~given & ~usable_output).then(pl.format(say("an output above 0 (it is {})"), number("output")))
-            .when(pl.col("_figure_unit").is_null()).then(no_unit)
-            .when(pl.col("_factor").is_null())
-            .then(pl.format(say("a figure in {}: {} cannot be turned into it by definition"), "_limit_unit", "_figure_unit"))
-            .when(~pl.col("_figure").is_finite()).then(pl.lit(say("a finite figure")))
-            .when(pl.col("_figure") == 0, pl.min_horizontal(LEVELS) > 0)
-            .then(pl.lit(say("a figure above 0: nothing is made with no energy, and every level of the limit is above 0")))
-        ).alias(f"_lacking_{language}")
-
-    left_out = pl.col("_from_sum") & total & (raw_material != 0)
-    formulas = [_formula(say, left_out).alias(f"_formula_{language}") for language, say in LANGUAGES.items()]
-    return rows.with_columns(*(lacking(language, say) for language, say in LANGUAGES.items()), *formulas).with_columns(
-        actual=pl.when(pl.col("_lacking_en").is_null()).then(pl.col("_figure") * pl.col("_factor")), unit="_limit_unit",
-    ).with_columns(uncorrected="actual")
+    without_energy = ((pl.col("_figure") == 0) & (pl.min_horizontal(LEVELS) > 0)).fill_null(value=False)
+    actual = pl.when(pl.col("_figure").is_finite(), ~without_energy).then(pl.col("_figure") * pl.col("_factor"))
+    return rows.with_columns(actual=actual, uncorrected=actual, _without_energy=without_energy)
 
 
-def _corrected(rows: pl.DataFrame, corrections: pl.Series | None) -> pl.DataFrame:
-    """Add `binding_level`; apply the corrections of each limit row to the rows that are held against it."""
-    binding = pl.col("plant_status").replace_strict(dict(BINDING_LEVELS), default=None, return_dtype=pl.Int8())
-    rows = rows.with_columns(binding_level=pl.when("_ruled").then(binding)).with_row_index("_order")
-    rows = rows.with_columns(_printed=_of_binding_level())
-    of_law = {} if corrections is None else {at: own for at, own in enumerate(corrections.to_list()) if own}
-    parts = rows.with_columns(_part=pl.when(pl.col("_law").is_in(list(of_law))).then("_law")).partition_by("_part", as_dict=True, maintain_order=True)
-    done = [corrected(part.drop("_part"), of_law.get(at, ())) for (at,), part in parts.items()]
-    return pl.concat(done).sort("_order") if done else corrected(rows, ())
+def _lacking(language: str) -> pl.Expr:
+    """Why a row has no figure that can be held against its limit."""
+    say = LANGUAGES[language]
+    no_unit = pl.when(_GIVEN).then(pl.lit(say("unit of the value"))).otherwise(pl.lit(say("units of energy and output")))
+    no_energy = pl.col("_e_missing").fill_null(say("the sum has no value on this basis"))
+    return (
+        pl.when(pl.col("_reason_en").is_not_null()).then(f"_reason_{language}")
+        .when(~_GIVEN & ~pl.col("_from_sum") & pl.col("energy").is_null()).then(pl.lit(say("energy of the product in this period")))
+        .when(~_GIVEN & ~_ELECTRIC & ~_TOTAL & pl.col("_from_sum"))
+        .then(pl.format(say("a figure of its own for {}: the product's energy sum does not tell it"), "indicator"))
+        .when(~_GIVEN & pl.col("energy").is_null()).then(pl.format(say("energy: {}"), no_energy))
+        .when(~_GIVEN & pl.col("output").is_null()).then(pl.lit(say("output of the product in this period")))
+        .when(~_GIVEN & ~_USABLE_OUTPUT).then(pl.format(say("an output above 0 (it is {})"), number("output")))
+        .when(pl.col("_figure_unit").is_null()).then(no_unit)
+        .when(pl.col("_factor").is_null())
+        .then(pl.format(say("a figure in {}: {} cannot be turned into it by definition"), "_limit_unit", "_figure_unit"))
+        .when(~pl.col("_figure").is_finite()).then(pl.lit(say("a finite figure")))
+        .when("_without_energy").then(pl.lit(say("a figure above 0: nothing is made with no energy, and every level of the limit is above 0")))
+    )
+
+
+def _corrected(rows: pl.DataFrame, cases: pl.DataFrame, table: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
+    """Apply the corrections of each limit row to the rows that are held against it; limit rows with the same ones are taken together."""
+    of_law = {at: own for at, own in enumerate(table["corrections"].to_list()) if own} if "corrections" in table.columns else {}
+    sets = list({str(own): own for own in of_law.values()}.values())
+    set_of = {at: sets.index(own) for at, own in of_law.items()}
+    held = rows.filter(pl.col("_law").is_in(list(of_law))).select("_order", "_row", "_at", "_law", "actual", "binding_level", *LEVELS)
+    asked = list({each.name for own in sets for each in parameters(own)} & set(products.columns))
+    held = held.hstack(products.select(pl.col(asked).gather(held["_row"]))).with_columns(
+        _set=pl.col("_law").replace_strict(set_of, return_dtype=pl.UInt32()),
+    )
+    done = [corrected(part, sets[at]) for (at,), part in held.partition_by("_set", as_dict=True).items()]
+    told = (pl.concat(done) if done else corrected(held, ())).with_columns(_limit=_of_binding_level(), _held=pl.lit(value=True))
+    beside = cases.select("_at", *(name for name in cases.columns if name not in told.columns))
+    told = told.join(beside, on="_at", how="left").with_columns(
+        _said_of_case(language)["rule"].alias(f"_own_rule_{language}") for language in LANGUAGES
+    )
+    changed = ["actual", *LEVELS, "_limit"]
+    texts = [f"_{name}_{language}" for name in ("lacks", "of_actual", "own_rule") for language in LANGUAGES]
+    rows = rows.join(told.select("_order", "_held", *changed, *texts), on="_order", how="left", maintain_order="left", suffix="_new")
+    rows = rows.with_columns(pl.when("_held").then(f"{name}_new").otherwise(name).alias(name) for name in changed)
+    return rows.drop("_held", *(f"{name}_new" for name in changed))
 
 
 def _of_binding_level() -> pl.Expr:
     return pl.coalesce(pl.when(pl.col("binding_level") == int(level[-1])).then(level) for level in LEVELS)
 
 
-def _compared(rows: pl.DataFrame) -> pl.DataFrame:
+def _compared(rows: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
     """Add level, verdict, missing and excess."""
-    binding = pl.col("binding_level")
-    rows = rows.with_columns(_limit=_of_binding_level())
-
-    def within(figure: pl.Expr, bound: pl.Expr) -> pl.Expr:
-        return (figure.round_sig_figs(SIGNIFICANT_DIGITS) <= bound.round_sig_figs(SIGNIFICANT_DIGITS)).fill_null(value=False)
-
-    actual, bound = pl.col("actual"), pl.col("_limit")
-    covered, estimated = pl.col("covered_ratio").round_sig_figs(SIGNIFICANT_DIGITS), pl.col("estimated_ratio").round_sig_figs(SIGNIFICANT_DIGITS)
-    too_little, too_much = pl.col("_ruled") & (covered < MIN_COVERED_RATIO), pl.col("_ruled") & (estimated > MAX_ESTIMATED_RATIO)
-    no_status, no_level = pl.col("_ruled") & binding.is_null(), pl.col("_ruled") & pl.col("_printed").is_null()
-
-    def missing(language: str, say: Callable[[str], str]) -> pl.Expr:
-        return pl.concat_str(
-            f"_lacking_{language}",
-            pl.when(no_status).then(pl.format(say("plant_status existing or new (it is {})"), "plant_status"))
-            .when(no_level).then(pl.format(say("level {} of {}, which the table does not have"), "binding_level", "standard")),
-            f"_lacks_{language}",
-            pl.when(too_little).then(pl.format(say("data: {} % covered, 90 % needed"), _percent("covered_ratio"))),
-            pl.when(too_much).then(pl.format(say("data: {} % estimated, 5 % allowed"), _percent("estimated_ratio"))),
-            separator=say("; "), ignore_nulls=True,
-        )
-
+    compared = {"actual": "actual", "limit": "_limit", "covered": "covered_ratio", "estimated": "estimated_ratio"}
+    rows = rows.with_columns(pl.col(name).round_sig_figs(SIGNIFICANT_DIGITS).alias(f"_{as_}_compared") for as_, name in compared.items())
+    actual, bound, covered, estimated = (pl.col(f"_{as_}_compared") for as_ in compared)
+    rows = rows.with_columns(
+        _too_little=pl.col("_ruled") & (covered < MIN_COVERED_RATIO), _too_much=pl.col("_ruled") & (estimated > MAX_ESTIMATED_RATIO),
+        _no_status=pl.col("_ruled") & pl.col("binding_level").is_null(), _no_level=pl.col("_ruled") & pl.col("_printed").is_null(),
+        _same=actual == bound, _within=(actual <= bound).fill_null(value=False),
+    )
     # Recoveries that were not measured would lower a figure: only a positive one is bounded from below by what was measured.
-    measured_alone = (actual > 0) & (bound > 0) & ~within(actual * (1 - pl.col("estimated_ratio")), bound)
-    open_data = (too_little | too_much).fill_null(value=False)
-    lacks = pl.any_horizontal(pl.col("_lacking_en", "_lacks_en").is_not_null(), no_status, no_level).fill_null(value=False)
+    measured = pl.col("actual") * (1 - pl.col("estimated_ratio"))
+    measured_alone = (actual > 0) & (bound > 0) & ~(measured.round_sig_figs(SIGNIFICANT_DIGITS) <= bound).fill_null(value=False)
+    rows = rows.with_columns(
+        _open_data=(pl.col("_too_little") | pl.col("_too_much")).fill_null(value=False),
+        _lacks=pl.any_horizontal(
+            pl.col("uncorrected").is_null(), pl.col("_lacks_en").is_not_null(), "_no_status", "_no_level",
+        ).fill_null(value=False),
+    )
     verdict = (
         pl.when(pl.col("_ruled").is_null()).then(pl.when(pl.col("_ambiguous")).then(pl.lit("incomplete")).otherwise(pl.lit("no_rule")))
-        .when(lacks).then(pl.lit("incomplete"))
-        .when(open_data & measured_alone).then(pl.lit("exceeds_measured_alone"))
-        .when(open_data).then(pl.lit("incomplete"))
-        .when(within(actual, bound)).then(pl.lit("complies"))
+        .when(pl.col("_lacks")).then(pl.lit("incomplete"))
+        .when(pl.col("_open_data") & measured_alone).then(pl.lit("exceeds_measured_alone"))
+        .when(pl.col("_open_data")).then(pl.lit("incomplete"))
+        .when("_within").then(pl.lit("complies"))
         .otherwise(pl.lit("exceeds"))
     )
-    texts = {language: pl.when(lacks | open_data).then(missing(language, say)) for language, say in LANGUAGES.items()}
-    rows = rows.with_columns(verdict=verdict, missing=texts["en"], missing_zh=texts["zh"])
-    compared = pl.col("verdict").is_in(["complies", "exceeds"])
-    level = (
-        pl.when(within(actual, pl.col("level_1"))).then(pl.lit("1")).when(within(actual, pl.col("level_2"))).then(pl.lit("2"))
-        .when(within(actual, pl.col("level_3"))).then(pl.lit("3")).otherwise(pl.lit("none"))
+    level = pl.lit("none")
+    for each in reversed(LEVELS):
+        level = pl.when((actual <= pl.col(each).round_sig_figs(SIGNIFICANT_DIGITS)).fill_null(value=False)).then(pl.lit(each[-1])).otherwise(level)
+    excess = pl.when("_same").then(0.0).otherwise(pl.col("actual") - pl.col("_limit"))
+    rows = rows.with_columns(verdict=verdict, excess=excess, uncertainty=pl.col("actual").abs() * pl.col("uncertainty_ratio")).with_columns(
+        level=pl.when(pl.col("verdict").is_in(["complies", "exceeds"])).then(level), benchmark_position=_position(actual),
+        excess_ratio=pl.when(bound != 0).then(pl.col("excess") / pl.col("_limit").abs()),
+        within_uncertainty=pl.col("excess").abs() <= pl.col("uncertainty"),
+        _measured_alone=pl.when(pl.col("verdict") == "exceeds_measured_alone").then(measured),
     )
-    same = actual.round_sig_figs(SIGNIFICANT_DIGITS) == bound.round_sig_figs(SIGNIFICANT_DIGITS)
-    excess = pl.when(same).then(0.0).otherwise(actual - bound)
-    return rows.with_columns(
-        level=pl.when(compared).then(level), excess=excess, uncertainty=actual.abs() * pl.col("uncertainty_ratio"),
-    ).with_columns(
-        excess_ratio=pl.when(bound != 0).then(pl.col("excess") / bound.abs()), within_uncertainty=pl.col("excess").abs() <= pl.col("uncertainty"),
+    beside = cases.select("_at", "standard", *(f"_reason_{language}" for language in LANGUAGES))
+    lacking = rows.filter(pl.col("_lacks") | pl.col("_open_data")).join(beside, on="_at", how="left").select(
+        "_order", missing=_missing("en"), missing_zh=_missing("zh"),
+    )
+    return rows.join(lacking, on="_order", how="left", maintain_order="left")
+
+
+def _missing(language: str) -> pl.Expr:
+    """All that lacks for a verdict."""
+    say = LANGUAGES[language]
+    return pl.concat_str(
+        _lacking(language),
+        pl.when("_no_status").then(pl.format(say("plant_status existing or new (it is {})"), "plant_status"))
+        .when("_no_level").then(pl.format(say("level {} of {}, which the table does not have"), "binding_level", "standard")),
+        f"_lacks_{language}",
+        pl.when("_too_little").then(pl.format(say("data: {} % covered, 90 % needed"), number(_percent("covered_ratio")))),
+        pl.when("_too_much").then(pl.format(say("data: {} % estimated, 5 % allowed"), number(_percent("estimated_ratio")))),
+        separator=say("; "), ignore_nulls=True,
     )
 
 
@@ -467,7 +506,7 @@ def _standing(rows: pl.DataFrame, confirmations: pl.DataFrame) -> pl.DataFrame:
 
 
 def _beside(rows: pl.DataFrame, benchmarks: pl.DataFrame | None) -> pl.DataFrame:
-    """Add benchmark, baseline and where the figure stands between them, in the unit of the limit."""
+    """Add benchmark and baseline in the unit of the limit."""
     keys = ["product", "indicator", "feedstock"]
     known = schemas.conform(schemas.empty(schemas.BENCHMARK) if benchmarks is None else benchmarks, schemas.BENCHMARK)
     known = rows.select(*keys, "_limit_unit").unique().join(known, on=keys, nulls_equal=True).drop_nulls(["unit", "_limit_unit"])
@@ -475,90 +514,103 @@ def _beside(rows: pl.DataFrame, benchmarks: pl.DataFrame | None) -> pl.DataFrame
     known = known.with_columns(_scale=pl.Series(scale, dtype=pl.Float64())).drop_nulls("_scale").select(
         *keys, "_limit_unit", benchmark=pl.col("benchmark") * pl.col("_scale"), baseline=pl.col("baseline") * pl.col("_scale"), _benchmarks="edition",
     )
-    rows = rows.join(known, on=[*keys, "_limit_unit"], how="left", nulls_equal=True, maintain_order="left")
-    actual, benchmark, baseline = (pl.col(name).round_sig_figs(SIGNIFICANT_DIGITS) for name in ("actual", "benchmark", "baseline"))
-    position = (
+    return rows.join(known, on=[*keys, "_limit_unit"], how="left", nulls_equal=True, maintain_order="left")
+
+
+def _position(actual: pl.Expr) -> pl.Expr:
+    """Where a figure that could be judged stands between benchmark and baseline."""
+    benchmark, baseline = (pl.col(name).round_sig_figs(SIGNIFICANT_DIGITS) for name in ("benchmark", "baseline"))
+    return (
         pl.when(~pl.col("verdict").is_in(["complies", "exceeds"])).then(pl.lit("unknown"))
         .when(actual <= benchmark).then(pl.lit("leading"))
         .when(actual > baseline).then(pl.lit("below_baseline"))
         .when(benchmark.is_not_null() & baseline.is_not_null()).then(pl.lit("between"))
         .otherwise(pl.lit("unknown"))
     )
-    return rows.with_columns(benchmark_position=position)
 
 
-def _formula(say: Callable[[str], str], left_out: pl.Expr) -> pl.Expr:
-    """How a figure came about."""
-    raw_material = pl.format(say(" ({} tce used as raw material left out)"), number("_e_feedstock_tce"))
-    return pl.when(pl.col("value").is_not_null()).then(pl.format(say("reported {} {}"), number("value"), "unit")).otherwise(pl.concat_str(
-        pl.format(say("energy {} {}"), number("energy"), "energy_unit"),
-        pl.when(left_out).then(raw_material).otherwise(pl.lit("")),
-        pl.format(say(" / output {} {}"), number("output"), "output_unit"),
-    ))
-
-
-def _derivation(language: str) -> pl.Expr:
-    """The verdict as one readable line: formula, inputs, edition, level, clause, completeness, standing.
-
-    Remarks of the table are quoted as they are.
-    """
+def _said_of_case(language: str) -> dict[str, pl.Expr]:
+    """Pieces of a derivation that the case alone tells: limit row, days, standing, benchmarks. Remarks of the table are quoted as they are."""
     say = LANGUAGES[language]
-    nothing = pl.lit("")
-    of_limit, of_actual = (pl.col(f"_of_{what}_{language}") for what in ("limit", "actual"))
-
-    def word(column: str) -> pl.Expr:
-        return pl.col(column).cast(pl.String()).replace({each: say(each) for each in _WORDS})
-
-    bound = pl.col("_limit")
+    bound, nothing = pl.col("_limit"), pl.lit("")
     place = pl.col("clause") if language == "zh" else pl.col("clause").str.replace_all("表", "table ").str.replace_all("附录", "annex ")
     clause = pl.when(pl.col("clause").fill_null("") != "").then(pl.format(" {}", place)).otherwise(nothing)
     by = pl.format(say(", confirmed by {} on {} against {}"), "_by", "_on", "_copy")
-    confirmed = pl.when(pl.col("_by").is_not_null()).then(by).otherwise(nothing)
     divided = (pl.col("period_start") != pl.col("_first")) | (pl.col("period_end") != pl.col("_last"))
-    pieces = [
-        pl.when(pl.col("uncorrected").is_not_null()).then(pl.concat_str(
-            pl.format("{} = {} {}", f"_formula_{language}", number("uncorrected"), "unit"),
-            pl.format(say(", corrected by {}"), of_actual).fill_null(""),
-        )),
-        pl.when("_ruled").then(pl.concat_str(
-            pl.format(say("{}{}, level {} ({} plant)"), "standard", clause, "binding_level", word("plant_status")),
-            pl.when(bound.is_not_null()).then(pl.format(say(": {} {}"), number("_limit"), "unit"))
+    return {
+        "rule": pl.when("_ruled").then(pl.concat_str(
+            pl.format(say("{}{}, level {} ({} plant)"), "standard", clause, "binding_level", _word("plant_status", say)),
+            pl.when(bound.is_not_null()).then(pl.format(say(": {} {}"), number("_limit"), "_limit_unit"))
             .when(pl.col("_printed").is_not_null()).then(pl.lit(say(" is not known"))).otherwise(pl.lit(say(" is not in the table"))),
             pl.when(bound.is_not_null()).then(
-                pl.format(say(", corrected from {} {} by {}"), number("_printed"), "unit", of_limit)
+                pl.format(say(", corrected from {} {} by {}"), number("_printed"), "_limit_unit", f"_of_limit_{language}")
             ).fill_null(""),
-            pl.format(say(", {} basis, in force from {}"), word("basis"), "_from"),
+            pl.format(say(", {} basis, in force from {}"), _word("basis", say), "_from"),
         )),
-        pl.when(pl.col("excess").is_not_null()).then(pl.concat_str(
-            pl.format(say("actual - limit = {} {}"), number("excess"), "unit"),
-            pl.when(pl.col("excess_ratio").is_not_null()).then(pl.format(say(" ({} % of the limit's absolute value)"), _percent("excess_ratio")))
-            .otherwise(pl.lit(say(" (the limit is 0: no ratio)"))),
-        )),
-        pl.when(pl.col("_ruled") & divided).then(pl.format(
+        "divided": pl.when(pl.col("_ruled") & divided).then(pl.format(
             say("judged for {} to {} only, where this edition is in force; the figure is that of {} to {}"),
             "period_start", "period_end", "_first", "_last",
         )),
-        pl.when("_ruled").then(pl.format(say("{} % covered, {} % estimated"), _percent("covered_ratio"), _percent("estimated_ratio"))),
-        pl.when(pl.col("verdict") == "exceeds_measured_alone").then(pl.format(
-            say("the measured part alone, {} {}, is above the limit"), number(pl.col("actual") * (1 - pl.col("estimated_ratio"))), "unit"
-        )),
-        pl.format(say("missing: {}"), "missing" if language == "en" else "missing_zh"),
-        pl.when(pl.col("_complete").not_()).then(pl.format(
+        "unfinished": pl.when(pl.col("_complete").not_()).then(pl.format(
             say("corrections of the standard are not all carried as data: {}"),
             pl.when(pl.col("_remark").fill_null("") == "").then(pl.lit(say("see its text"))).otherwise("_remark"),
         )),
-        pl.when(pl.col("uncertainty").is_not_null()).then(pl.concat_str(
-            pl.format(say("expanded uncertainty (k = 2) {} {}"), number("uncertainty"), "unit"),
-            pl.when("within_uncertainty").then(pl.lit(say(": the limit lies inside it, to be verified before any case"))).otherwise(nothing),
+        "stands": pl.when("_ruled").then(pl.concat_str(
+            pl.format(say("{}, {} confidence"), _word("standing", say), _word("confidence", say)),
+            pl.when(pl.col("_by").is_not_null()).then(by).otherwise(nothing),
         )),
-        pl.when("_ruled").then(pl.concat_str(pl.format(say("{}, {} confidence"), word("standing"), word("confidence")), confirmed)),
-        pl.when(pl.any_horizontal(pl.col("benchmark", "baseline").is_not_null())).then(pl.format(
-            say("benchmark {}, baseline {} {} ({}), no legal finding: {}"), number("benchmark").fill_null("-"), number("baseline").fill_null("-"),
-            "unit", "_benchmarks", word("benchmark_position"),
+        "beside": pl.when(pl.any_horizontal(pl.col("benchmark", "baseline").is_not_null())).then(pl.format(
+            say("benchmark {}, baseline {} {} ({}), no legal finding: "), number("benchmark").fill_null("-"), number("baseline").fill_null("-"),
+            "_limit_unit", "_benchmarks",
         )),
+    }
+
+
+def _with_derivations(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(
+        **{f"_{name}_": number(of) for name, of in _PRINTED.items()},
+        **{f"_rule_{language}": pl.coalesce(f"_own_rule_{language}", f"_rule_{language}") for language in LANGUAGES},
+    ).with_columns(unit="_limit_unit", derivation=_derivation("en"), derivation_zh=_derivation("zh"))
+
+
+def _derivation(language: str) -> pl.Expr:
+    """The verdict as one readable line: formula, inputs, edition, level, clause, completeness, standing. Numbers stand printed as `_NAME_`."""
+    say = LANGUAGES[language]
+    by_energy = pl.concat_str(
+        pl.format(say("energy {} {}"), "_energy_", "energy_unit"),
+        pl.format(say(" ({} tce used as raw material left out)"), "_left_out_").fill_null(""),
+        pl.format(say(" / output {} {}"), "_output_", "output_unit"),
+    )
+    formula = pl.when(_GIVEN).then(pl.format(say("reported {} {}"), "_value_", "unit")).otherwise(by_energy)
+    of_limit = pl.format(say(" ({} % of the limit's absolute value)"), "_excess_ratio_").fill_null(say(" (the limit is 0: no ratio)"))
+    corrected_by = pl.format(say(", corrected by {}"), f"_of_actual_{language}").fill_null("")
+    close = pl.when("within_uncertainty").then(pl.lit(say(": the limit lies inside it, to be verified before any case"))).otherwise(pl.lit(""))
+    pieces = [
+        pl.format("{} = {} {}{}", formula, "_uncorrected_", "_limit_unit", corrected_by),
+        f"_rule_{language}",
+        pl.concat_str(pl.format(say("actual - limit = {} {}"), "_excess_", "_limit_unit"), of_limit),
+        f"_divided_{language}",
+        pl.when("_ruled").then(pl.format(say("{} % covered, {} % estimated"), "_covered_", "_estimated_")),
+        pl.format(say("the measured part alone, {} {}, is above the limit"), "_measured_alone_", "_limit_unit"),
+        pl.format(say("missing: {}"), "missing" if language == "en" else "missing_zh"),
+        f"_unfinished_{language}",
+        pl.concat_str(pl.format(say("expanded uncertainty (k = 2) {} {}"), "_uncertainty_", "_limit_unit"), close),
+        f"_stands_{language}",
+        pl.concat_str(f"_beside_{language}", _word("benchmark_position", say)),
     ]
     return pl.concat_str(pieces, separator=say("; "), ignore_nulls=True)
 
 
+def _word(column: str, say: Callable[[str], str]) -> pl.Expr:
+    return pl.col(column).cast(pl.String()).replace({each: say(each) for each in _WORDS})
+
+
 def _percent(of: str) -> pl.Expr:
-    return number((100 * pl.col(of)).round(2))
+    return (100 * pl.col(of)).round(2)
+
+
+_PRINTED: Final[Mapping[str, pl.Expr]] = {  # numbers of a derivation
+    **{name: pl.col(name) for name in ("value", "energy", "output", "uncorrected", "excess", "uncertainty")},
+    "left_out": pl.col("_left_out"), "measured_alone": pl.col("_measured_alone"),
+    "excess_ratio": _percent("excess_ratio"), "covered": _percent("covered_ratio"), "estimated": _percent("estimated_ratio"),
+}

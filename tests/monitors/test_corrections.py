@@ -311,7 +311,7 @@ def test_what_is_impossible_for_a_parameter_is_a_misfit_by_row_and_column(cell: 
     found = [(row, column) for row, column, _, _ in misfits(rows, TABLE)]
     assert found == ([(1, "clinker_ratio")] if wrong else [])
     [asked] = [each for each in parameter_columns(TABLE.filter(product="cement")) if each.name == "clinker_ratio"]
-    assert impossible(rows["clinker_ratio"], asked).to_list() == [True, wrong]
+    assert impossible(rows, [asked])["clinker_ratio"].to_list() == [True, wrong]
     assert asked.told == "a number from 0 to 1 (a share, not a percentage)"
 
 
