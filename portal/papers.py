@@ -128,7 +128,9 @@ def title(site: Site, kind: Kind, enterprise: str, year: int) -> str:
 def write(one: Paper, file: Path | BytesIO, title: str = "") -> None:
     """Write a paper as a workbook: its sheets, then `sources`: for each cell under the head its value, source, or why it is empty."""
     tables: dict[str, tuple[Sequence[str], list[list[Any]]]] = {
-        _SHEETS[name]: ([_TITLES[column] for column in sheet.columns], [[_digits(row[column].value) for column in sheet.columns] for row in sheet.rows])
+        _SHEETS[name]: (
+            [_TITLES[column] for column in sheet.columns], [[_digits(row[column].value) for column in sheet.columns] for row in sheet.rows],
+        )
         for name, sheet in one.items()
     }
     rows = [
@@ -216,7 +218,8 @@ def _unit(site: Site, enterprise: str, year: int) -> Sheet:
     parks = {one["park"]: _text(one["name_zh"], one["name_en"]) for one in site.register.parks().to_dicts()}
     said = {
         "报告年度 year of the report": year, "统一社会信用代码 credit code": enterprise, "名称 name": _text(row["name_zh"], row["name_en"]),
-        "行业 industry": row["industry"], "园区 park": _text(parks.get(row["park"]), row["park"]), "装置状态 plant status": _both("plant", row["plant_status"]),
+        "行业 industry": row["industry"], "园区 park": _text(parks.get(row["park"]), row["park"]),
+        "装置状态 plant status": _both("plant", row["plant_status"]),
         "重点用能单位 key energy user": _YES_NO.get(row["key_unit"]),
     }
     items = [{"item": Cell(item), "value": _known(value, "登记 register: enterprise", "未登记 it is not entered")} for item, value in said.items()]
@@ -266,7 +269,8 @@ def _efficiency(site: Site, enterprise: str, year: int) -> Sheet:
     verdicts = site.derived.result("verdicts", schemas.VERDICT).filter(enterprise=enterprise).filter(pl.col("period_start").dt.year() == year)
     limits = site.limits()
     names, indicators = (
-        {row[kind]: _text(row[f"{kind}_zh"], row[f"{kind}_en"]) for row in limits.unique(kind, keep="last").to_dicts()} for kind in ("product", "indicator")
+        {row[kind]: _text(row[f"{kind}_zh"], row[f"{kind}_en"]) for row in limits.unique(kind, keep="last").to_dicts()}
+        for kind in ("product", "indicator")
     )
     for row in verdicts.to_dicts():
         why = row["missing"] or "无现行限额 no limit in force"

@@ -26,6 +26,7 @@ _SEEN_NEVER: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _MONGOLIAN_VOWEL_SEPARATOR: Final = "U+180E"  # invisible, but part of how Mongolian is written
 _A4: Final = 9
 _WIDEST: Final = 48
+_LONGEST_HEAD: Final = 120  # a workbook takes 255 characters, marks included
 EXACT_IN_FLOAT: Final = 1e15  # spreadsheets keep 15 digits of a number
 
 
@@ -116,7 +117,8 @@ def write_workbook(path: Path | BytesIO, tables: Mapping[str, tuple[Sequence[str
         title: what stands above each printed page.
     """
     with xlsxwriter.Workbook(path, {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}) as workbook:
-        bold, wrapped = workbook.add_format({"bold": True, "text_wrap": True, "valign": "top"}), workbook.add_format({"text_wrap": True, "valign": "top"})
+        wrapped = workbook.add_format({"text_wrap": True, "valign": "top"})
+        bold = workbook.add_format({"bold": True, "text_wrap": True, "valign": "top"})
         for name, (columns, given) in tables.items():
             sheet, rows = workbook.add_worksheet(name), [list(row) for row in given]
             sheet.freeze_panes(1, 0)
@@ -124,7 +126,7 @@ def write_workbook(path: Path | BytesIO, tables: Mapping[str, tuple[Sequence[str
             sheet.set_paper(_A4)
             sheet.fit_to_pages(1, 0)
             sheet.repeat_rows(0)
-            sheet.set_header(f"&L{title.replace('&', '&&')}&R&A &P/&N")
+            sheet.set_header(f"&L{title[:_LONGEST_HEAD].replace('&', '&&')}&R&A &P/&N")
             for column, head in enumerate(columns):
                 sheet.set_column(column, column, _width([head, *(row[column] for row in rows)]), wrapped)
                 sheet.write_string(0, column, head, bold)
