@@ -8,7 +8,7 @@ import polars as pl
 from config.calendar import local_day
 from config.schemas import WINDOW, conform
 from monitors.editing import unconfirmed
-from portal import views
+from portal import operation, views
 from portal.context import Portal
 from portal.scope import NotFoundError, Scope
 from store.edits import CONFIRM, EXCLUDE, REPLACE
@@ -58,7 +58,7 @@ def beside(portal: Portal, scope: Scope, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _readings(portal: Portal, key: int, start: datetime, end: datetime) -> dict[str, Any]:
-    if end - start > READINGS_WITHIN or not views.readings_are_here(portal):
+    if end - start > READINGS_WITHIN or not operation.readings_are_here(portal):
         return {}
     found = portal.site.readings().span([key], start, end).sort("read_at", "copy")
     values = found["value"]

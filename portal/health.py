@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from pipeline.site import Site
-from portal import views
+from portal import operation
 from portal.auth import Door, now
 from portal.context import HealthSource, Portal, PortalOf
 from portal.errors import answer_errors
@@ -21,15 +21,15 @@ router = APIRouter(tags=["health"])
 @router.get("/health/live", summary="Whether the process works: no service of it has died")
 def live(portal: PortalOf) -> JSONResponse:
     """200 where every service's thread runs, else 503: start the process again."""
-    return _answer({name: one.alive for name, one in views.running(portal).items()})
+    return _answer({name: one.alive for name, one in operation.running(portal).items()})
 
 
 @router.get("/health/ready", summary="Whether the stores answer and nothing keeps a service from its work")
 def ready(portal: PortalOf) -> JSONResponse:
     """200 where it can work, else 503 with what cannot ("low": disk space runs short); why is on the service page and in the log, not here."""
-    stores = {name: not trouble for name, trouble in views.stores(portal).items()}
+    stores = {name: not trouble for name, trouble in operation.stores(portal).items()}
     low = {"disk"} if stores["disk"] and portal.site.free_mb() < portal.site.settings.retention.warn_free_mb else set()
-    return _answer({**stores, **{name: one.ready for name, one in views.running(portal).items()}}, low)
+    return _answer({**stores, **{name: one.ready for name, one in operation.running(portal).items()}}, low)
 
 
 @router.get("/metrics", summary="Prometheus metrics", dependencies=[Depends(may_scrape)], response_class=Response)

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from config.errors import TcewatchError
 from pipeline import quality
-from portal import views
+from portal import operation
 from portal.context import NotLoggedInError, Portal, portal_of
 from portal.scope import ForbiddenError
 
@@ -93,7 +93,7 @@ class SiteCollector(Collector):
         alive = GaugeMetricFamily("tcewatch_service_alive", "1 where the service's thread runs", labels=["service"])
         ready = GaugeMetricFamily("tcewatch_service_ready", "1 where nothing keeps the service from its work", labels=["service"])
         dropped = GaugeMetricFamily("tcewatch_broker_messages_dropped", "Messages that the broker has dropped since its start, as it tells")
-        for one in views.running(self._portal).values():
+        for one in operation.running(self._portal).values():
             alive.add_metric([one.name], one.alive)
             ready.add_metric([one.name], one.ready)
             if "broker_messages_dropped" in one.figures:

@@ -84,3 +84,22 @@ def exchanges(portal: Portal, scope: Scope, first: date | None = None, last: dat
     day = pl.col("at").dt.convert_time_zone(portal.site.settings.site.zone).dt.date()
     rows = rows.filter(*([day >= first] if first else []), *([day <= last] if last else []))
     return rows.sort("at", "enterprise", "meter", "register", descending=[True, False, False, False])
+
+
+def data_quality(portal: Portal, scope: Scope, of: Literal["readings", "messages"], first: date, last: date) -> pl.DataFrame:
+    """Completeness by local day, first..last, both included: of registers by slots, or of gateways by their own count."""
+    site = portal.site
+    return scope.rows(quality.readings_by_day(site, first, last, portal.clock()) if of == "readings" else quality.messages(site, first, last))
+
+
+def summed_by_day(complete: pl.DataFrame) -> pl.DataFrame:
+    """enterprise, day, completeness_ratio of registers' completeness: slots that came of all that were due in an enterprise."""
+    summed = complete.group_by("enterprise", "day").agg(pl.col("received", "due").sum())
+    return summed.select("enterprise", "day", completeness_ratio=pl.col("received") / pl.col("due")).sort("enterprise", "day")
+
+
+def least_complete(complete: pl.DataFrame, below: float) -> pl.DataFrame:
+    """The registers of which less than that share of all slots came over these days: enterprise, meter, register, days, ratios, the worst first."""
+    by_register = complete.sort("day").group_by("enterprise", "meter", "register", maintain_order=True)
+    rows = by_register.agg(days="day", ratios="completeness_ratio", ratio=pl.col("received").sum() / pl.col("due").sum())
+    return rows.filter(pl.col("ratio") < below).sort("ratio", "enterprise", "meter", "register").drop("ratio")

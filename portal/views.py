@@ -4,8 +4,6 @@ No arithmetic on energy happens here: figures are the results that the evaluate 
 functions make of the derived tables. A frame leaves this module only through `Scope.rows`.
 """
 
-import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -14,7 +12,6 @@ from typing import Any, Final, Literal, cast
 import polars as pl
 
 from config import calendar
-from config.errors import StoreUnavailableError, TcewatchError
 from config.findings import OpenAlert
 from config.schemas import (
     EDIT,
@@ -35,16 +32,12 @@ from config.units import FIVE_MEDIA
 from monitors.editing import NEIGHBOURS, REPLACED, explained
 from monitors.energy import figures
 from monitors.quantities import quantities
-from pipeline import quality
 from pipeline.evaluate import assignments
-from pipeline.replay import sent
 from pipeline.site import Site
-from portal.context import Portal, ServiceHealth
-from portal.raw import RAW_SHOWN, readable
-from portal.scope import NotFoundError, Scope
+from portal import casework
+from portal.context import Portal
+from portal.scope import Scope
 from store.edits import REPLACE
-from store.ledger import Totals
-from store.quarantine import WHOLE_MESSAGE, Filters
 
 EFFECTS: Final = {REPLACED[True]: "counts", REPLACED[False]: "set_aside"}
 RESULTS: Final[Mapping[str, pl.Schema]] = {
@@ -63,12 +56,7 @@ CONSUMPTION: Final = pl.Schema({
     "quantity": pl.Float64(), "unit": pl.String(), "quality": pl.String(), "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(),
     "edits": pl.List(pl.Int64()),  # of the edits that count and touch it
 })
-LAST_READING: Final = pl.Schema({
-    "enterprise": pl.String(), "meter": pl.String(), "register": pl.String(), "medium": pl.String(), "unit": pl.String(), "kind": pl.String(),
-    "read_at": INSTANT, "value": pl.Float64(), "received_at": INSTANT,
-})
 PAGE_ROWS: Final = 50
-LATEST_FOR_S: Final = 2.0  # the last readings are asked for once in so many seconds, however many people look
 LATE_AFTER: Final = timedelta(hours=2)
 CHART_DAYS: Final = 60
 VERDICT_WEIGHT: Final = {"exceeds": 0, "exceeds_measured_alone": 1, "incomplete": 2, "no_rule": 3, "complies": 4}
@@ -144,155 +132,9 @@ def carrier_media(site: Site) -> pl.DataFrame:
     return assignments.join(media, on="register_key").group_by("carrier").agg(pl.col("medium").drop_nulls().sort().first())
 
 
-def last_readings(portal: Portal, scope: Scope) -> tuple[pl.DataFrame, bool]:
-    """LAST_READING rows, and whether they are readings (else: the ends of the last derived hours, without a value)."""
-    asked_at, latest = portal.cache.get("latest", (-LATEST_FOR_S, None))
-    if time.monotonic() - asked_at >= LATEST_FOR_S:
-        latest = _latest(portal)
-        portal.cache["latest"] = (time.monotonic(), latest)
-    from_readings = latest is not None
-    rows = registers(portal.site, scope).join(latest if latest is not None else _last_hours(portal), on="register_key", how="left")
-    return conform(rows.sort("enterprise", "meter", "register"), LAST_READING), from_readings
-
-
-def _latest(portal: Portal) -> pl.DataFrame | None:
-    if not readings_are_here(portal):
-        return None
-    try:
-        return portal.site.readings().latest().select("register_key", "read_at", "value", "received_at")
-    except StoreUnavailableError:
-        return None
-
-
-def _last_hours(portal: Portal) -> pl.DataFrame:
-    today = portal.today()
-    hours = portal.site.derived.read("hourly", today - timedelta(days=7), today)
-    return hours.filter(pl.col("covered_ratio") > 0).group_by("register_key").agg(read_at=pl.col("end").max()).collect()
-
-
-def readings_are_here(portal: Portal) -> bool:
-    """Whether this process may open the readings: a DuckDB file belongs to the process that settles and rolls up."""
-    return portal.site.settings.store.readings != "duckdb" or not {"settle", "roll"}.isdisjoint(running(portal))
-
-
-def running(portal: Portal) -> Mapping[str, ServiceHealth]:
-    """The services of this process."""
-    return portal.services.health() if portal.services else {}
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """How much has come in, and whether it still does."""
-
-    totals: Totals
-    waiting: int  # messages in the journal that are not settled yet
-    last_arrival: datetime | None
-    history: tuple[int, int] | None  # done, total of a history that is being loaded
-    open_alerts: int
-    open_cases: int
-
-
-def live(portal: Portal, scope: Scope, last: pl.DataFrame) -> Live:
-    """The figures that move."""
-    site = portal.site
-    arrivals = last["received_at"].drop_nulls()
-    return Live(
-        totals=site.ledger.totals(), waiting=site.waiting(),
-        last_arrival=arrivals.max() if arrivals.len() else None,  # type: ignore[arg-type]  # an instant
-        history=_progress(site.ledger.get_state("history_progress")),
-        open_alerts=len(open_alerts(site, scope)), open_cases=cases(site, scope).filter(pl.col("state") == "suspected").height,
-    )
-
-
-def _progress(text: str | None) -> tuple[int, int] | None:
-    if not text:
-        return None
-    state = json.loads(text)
-    done, total = int(state["done"]), int(state["total"])
-    return (done, total) if total > 0 and done < total else None
-
-
-def open_alerts(site: Site, scope: Scope) -> list[OpenAlert]:
-    """Open alerts of the visible enterprises."""
-    every = site.casebook.open_alerts()
-    seen = scope.rows(pl.DataFrame({"enterprise": [one.enterprise for one in every]}, schema={"enterprise": pl.String()}))
-    return [one for one in every if one.enterprise in set(seen["enterprise"])]
-
-
-def alerts(site: Site, scope: Scope, *, open_only: bool, limit: int, after: int | None = None) -> pl.DataFrame:
-    """Alerts of the visible enterprises, newest first, with `facts` as JSON; `after` is the last id of the page before."""
-    return scope.rows(site.casebook.alerts(open_only=open_only, limit=limit, after=after, enterprises=scope.only))
-
-
-def alert(site: Site, scope: Scope, number: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """An alert and its history.
-
-    Raises:
-        NotFoundError: there is no such alert within the scope.
-    """
-    return _with_facts(site.casebook.alert(number), scope)
-
-
-def cases(site: Site, scope: Scope, *, limit: int = 1000, after: int | None = None) -> pl.DataFrame:
-    """Cases of the visible enterprises, newest first, with `facts` as JSON."""
-    return scope.rows(site.casebook.cases(limit=limit, after=after, enterprises=scope.only))
-
-
-def case(site: Site, scope: Scope, number: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A case, with its evidence in `facts`, and its history.
-
-    Raises:
-        NotFoundError: there is no such case within the scope.
-    """
-    return _with_facts(site.casebook.case(number), scope)
-
-
-def _with_facts(
-    found: tuple[Mapping[str, Any], pl.DataFrame] | None, scope: Scope,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    if found is None:
-        raise NotFoundError
-    row, history = found
-    scope.check(row["enterprise"])
-    return {**row, "facts": json.loads(row["facts"])}, history.to_dicts()
-
-
 def names(site: Site, scope: Scope) -> dict[str, dict[str, Any]]:
     """Enterprise -> its row, for the names beside the codes."""
     return {row["enterprise"]: row for row in scope.rows(site.register.enterprises()).to_dicts()}
-
-
-def quarantine(
-    site: Site, scope: Scope, *, limit: int, after: tuple[int, int] | None = None, filters: Filters,
-) -> tuple[pl.DataFrame, tuple[int, int] | None]:
-    """Quarantined rows without their bytes, newest first, and (message, index) to go on after (None: that was all)."""
-    rows = scope.rows(site.quarantine.page(after=after, limit=limit + 1, filters=filters, enterprises=scope.only))
-    shown = rows.head(limit)
-    return shown, ((int(shown["message"][-1]), int(shown["index"][-1])) if rows.height > limit else None)
-
-
-def quarantine_counts(site: Site, scope: Scope) -> pl.DataFrame:
-    """kind, reason, rows of what the scope may see."""
-    return site.quarantine.counts(enterprises=scope.only)
-
-
-def quarantined(site: Site, scope: Scope, message: int, index: int) -> dict[str, Any]:
-    """One quarantined row with its bytes (`raw`), at most RAW_SHOWN of them as `text` where they are readable, else as `hex`.
-
-    The bytes are those of the reading, or of the whole message (`whole`).
-
-    Raises:
-        NotFoundError: there is no such row within the scope.
-    """
-    row = site.quarantine.get(message, index)
-    if row is None:
-        raise NotFoundError
-    scope.check(row["enterprise"])
-    raw = bytes(row["raw"] or b"")
-    whole = None if raw or index == WHOLE_MESSAGE else sent(site, message)  # a reading that broke a rule: the message that it came in
-    raw = raw if whole is None else whole.payload
-    of_message = whole is not None or index < 0
-    return {**row, "raw": raw, "whole": of_message, "size": len(raw), "shown": min(len(raw), RAW_SHOWN), **readable(raw[:RAW_SHOWN])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +175,7 @@ def overview(portal: Portal, scope: Scope, park: str, last: pl.DataFrame) -> Ove
     used: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for one in by_carrier(site, scope, day, day, "day", until=portal.clock()).filter(pl.col("flow").is_in(["consumed", "purchased"])).to_dicts():
         used.setdefault(one["enterprise"], {}).setdefault(one["medium"], []).append(one)
-    alerts = open_alerts(site, scope)
+    alerts = casework.open_alerts(site, scope)
     this_year, last_year = str(today.year), str(today.year - 1)
     readings = {row["enterprise"]: row["read_at"] for row in last.group_by("enterprise").agg(pl.col("read_at").max()).to_dicts()}
     lines = [
@@ -429,7 +271,7 @@ def enterprise(portal: Portal, scope: Scope, code: str, grain: Grain, last: pl.D
         intensities=result(site, scope, "intensity").filter(mine, yearly).sort("period", descending=True).to_dicts(),
         reconciled=result(site, scope, "reconciliation").filter(mine).sort("period", descending=True, maintain_order=True).head(PAGE_ROWS).to_dicts(),
         stocks=result(site, scope, "stock_balance").filter(mine).sort("period", descending=True, maintain_order=True).head(PAGE_ROWS).to_dicts(),
-        registers=last.filter(mine).to_dicts(), alerts=[one for one in open_alerts(site, scope) if one.enterprise == code],
+        registers=last.filter(mine).to_dicts(), alerts=[one for one in casework.open_alerts(site, scope) if one.enterprise == code],
         charts=charts(portal, scope, code, grain), edits=edits_since(portal, scope, code, portal.today() - timedelta(days=CHART_DAYS)),
     )
 
@@ -475,97 +317,3 @@ def charts(portal: Portal, scope: Scope, code: str, grain: Grain) -> list[dict[s
         ]
         drawn.append({"medium": medium, "periods": periods, "series": series})
     return drawn
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """How the platform itself is doing."""
-
-    totals: Totals
-    waiting: int
-    gateways: list[dict[str, Any]]
-    services: list[ServiceHealth]
-    apart: bool  # the services that collect and compute run in other processes
-    stores: dict[str, str]  # store -> "" where it answers, else a sentence
-    outbox: Mapping[str, int]
-
-    @property
-    def messages_close(self) -> bool:
-        """Received = decoded + undecodable."""
-        return self.totals.received == self.totals.decoded_messages + self.totals.undecodable
-
-    @property
-    def readings_close(self) -> bool:
-        """Decoded = stored + duplicate + conflicting + rejected."""
-        return self.totals.decoded == self.totals.stored + self.totals.duplicate + self.totals.conflicting + self.totals.rejected
-
-
-def operation(portal: Portal, scope: Scope) -> Operation:
-    """What the page of data and services shows."""
-    site = portal.site
-    return Operation(
-        totals=site.ledger.totals(), waiting=site.waiting(),
-        gateways=gateways(portal, scope).to_dicts(),
-        services=sorted(running(portal).values(), key=lambda one: one.name), apart=set(running(portal)) <= {"portal"},
-        stores=stores(portal), outbox=dict(site.outbox.counts()),
-    )
-
-
-def gateways(portal: Portal, scope: Scope) -> pl.DataFrame:
-    """Registered gateways, how each is now (STATUS), and the sequence of each of its epochs (SEQUENCE)."""
-    site, sender = portal.site, ["enterprise", "gateway"]
-    known = scope.rows(site.register.gateways()).select(*sender, "region", "name_zh", "name_en", registered_software="software")
-    told = scope.rows(quality.gateways(site, portal.clock())).drop("epoch")
-    software = pl.coalesce("software", "registered_software").alias("software")
-    counted = scope.rows(site.ledger.sequences()).drop("last_message")
-    rows = known.join(told, on=sender, how="left").with_columns(software).drop("registered_software").join(counted, on=sender, how="left")
-    return rows.sort(*sender, "epoch")
-
-
-def signs(portal: Portal, scope: Scope) -> pl.DataFrame:
-    """REGISTER_LIVENESS of the visible registers that are stale or frozen, the longest silent first."""
-    rows = scope.rows(quality.registers(portal.site, portal.clock()))
-    return rows.filter(pl.col("stale") | pl.col("frozen")).sort("stale", "last_at", descending=[True, False])
-
-
-def data_quality(portal: Portal, scope: Scope, of: Literal["readings", "messages"], first: date, last: date) -> pl.DataFrame:
-    """Completeness by local day, first..last, both included: of registers by slots, or of gateways by their own count."""
-    site = portal.site
-    return scope.rows(quality.readings_by_day(site, first, last, portal.clock()) if of == "readings" else quality.messages(site, first, last))
-
-
-def summed_by_day(complete: pl.DataFrame) -> pl.DataFrame:
-    """enterprise, day, completeness_ratio of registers' completeness: slots that came of all that were due in an enterprise."""
-    summed = complete.group_by("enterprise", "day").agg(pl.col("received", "due").sum())
-    return summed.select("enterprise", "day", completeness_ratio=pl.col("received") / pl.col("due")).sort("enterprise", "day")
-
-
-def least_complete(complete: pl.DataFrame, below: float) -> pl.DataFrame:
-    """The registers of which less than that share of all slots came over these days: enterprise, meter, register, days, ratios, the worst first."""
-    by_register = complete.sort("day").group_by("enterprise", "meter", "register", maintain_order=True)
-    rows = by_register.agg(days="day", ratios="completeness_ratio", ratio=pl.col("received").sum() / pl.col("due").sum())
-    return rows.filter(pl.col("ratio") < below).sort("ratio", "enterprise", "meter", "register").drop("ratio")
-
-
-def stores(portal: Portal) -> dict[str, str]:
-    """Each store, and what keeps it from answering ("" where nothing does)."""
-    names = ["database", "journal", "ledger", "disk", *(["readings"] if readings_are_here(portal) else [])]
-    return {name: _trouble(portal.site, name) for name in names}
-
-
-def _trouble(site: Site, store: str) -> str:
-    try:
-        match store:
-            case "database":
-                site.database.ready()
-            case "journal":
-                site.journal.last_id()
-            case "ledger":
-                site.ledger.cursor()
-            case "disk":
-                site.check_reserve()
-            case _:
-                site.readings().ready()
-    except TcewatchError as error:
-        return str(error)
-    return ""

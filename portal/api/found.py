@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime
 
-from portal import views
+from portal import casework, operation
 from portal.api.answers import MAX_BULK_ROWS, PagingOf, bulk, cursor_of, numbered, page, rows
 from portal.api.measured import Name
 from portal.context import ApiScope, PortalOf
@@ -25,9 +25,9 @@ def alerts(portal: PortalOf, scope: ApiScope, paging: PagingOf, open: bool = Fal
     """Alerts with their texts and facts; `open=true` leaves out the closed ones."""
     scope.require("alerts")
     if paging.bulk:
-        return bulk(views.alerts(portal.site, scope, open_only=open, limit=MAX_BULK_ROWS + 1), paging.format, "alerts")
+        return bulk(casework.alerts(portal.site, scope, open_only=open, limit=MAX_BULK_ROWS + 1), paging.format, "alerts")
     after = numbered(paging.after, 1)
-    frame = views.alerts(portal.site, scope, open_only=open, limit=paging.limit + 1, after=after[0] if after else None)
+    frame = casework.alerts(portal.site, scope, open_only=open, limit=paging.limit + 1, after=after[0] if after else None)
     return _page(frame, paging.limit)
 
 
@@ -35,7 +35,7 @@ def alerts(portal: PortalOf, scope: ApiScope, paging: PagingOf, open: bool = Fal
 def alert(portal: PortalOf, scope: ApiScope, number: Number) -> JSONResponse:
     """One alert."""
     scope.require("alerts")
-    return _with_history(*views.alert(portal.site, scope, number))
+    return _with_history(*casework.alert(portal.site, scope, number))
 
 
 @router.get("/cases", summary="Cases, newest first")
@@ -43,16 +43,16 @@ def cases(portal: PortalOf, scope: ApiScope, paging: PagingOf) -> Response:
     """Cases with the evidence that was frozen when they opened."""
     scope.require("cases")
     if paging.bulk:
-        return bulk(views.cases(portal.site, scope, limit=MAX_BULK_ROWS + 1), paging.format, "cases")
+        return bulk(casework.cases(portal.site, scope, limit=MAX_BULK_ROWS + 1), paging.format, "cases")
     after = numbered(paging.after, 1)
-    return _page(views.cases(portal.site, scope, limit=paging.limit + 1, after=after[0] if after else None), paging.limit)
+    return _page(casework.cases(portal.site, scope, limit=paging.limit + 1, after=after[0] if after else None), paging.limit)
 
 
 @router.get("/cases/{number}", summary="One case with its history")
 def case(portal: PortalOf, scope: ApiScope, number: Number) -> JSONResponse:
     """One case."""
     scope.require("cases")
-    return _with_history(*views.case(portal.site, scope, number))
+    return _with_history(*casework.case(portal.site, scope, number))
 
 
 @router.get("/quarantine", summary="What could not be stored, newest first")
@@ -72,10 +72,10 @@ def quarantine(
         since=since, until=until, replayed=replayed,
     )
     if paging.bulk:
-        frame, _ = views.quarantine(portal.site, scope, limit=MAX_BULK_ROWS + 1, filters=filters)
+        frame, _ = operation.quarantine(portal.site, scope, limit=MAX_BULK_ROWS + 1, filters=filters)
         return bulk(frame, paging.format, "quarantine")
     after = numbered(paging.after, 2)
-    frame, following = views.quarantine(portal.site, scope, limit=paging.limit, after=(after[0], after[1]) if after else None, filters=filters)
+    frame, following = operation.quarantine(portal.site, scope, limit=paging.limit, after=(after[0], after[1]) if after else None, filters=filters)
     return page(frame, cursor_of({"message": following[0], "index": following[1]}, ["message", "index"]) if following else None)
 
 
@@ -83,7 +83,7 @@ def quarantine(
 def quarantined(portal: PortalOf, scope: ApiScope, message: Number, index: Annotated[int, Path(ge=REST, lt=2**31)]) -> JSONResponse:
     """`raw` is base64 of the bytes as they came: of the whole message where `whole` says so, else of the one reading."""
     scope.require("quarantine")
-    row = views.quarantined(portal.site, scope, message, index)
+    row = operation.quarantined(portal.site, scope, message, index)
     plain = {name: value for name, value in row.items() if name not in {"raw", "text", "hex", "shown", "size", "reasons"}}
     return JSONResponse({**rows(pl.DataFrame([plain]))[0], "reasons": row["reasons"], "raw": base64.b64encode(row["raw"]).decode()})
 

@@ -14,7 +14,7 @@ from config.schemas import INSTANT, READING_QUALITY, conform
 from monitors.accounts import links
 from monitors.data_quality import Level
 from pipeline.as_of import Table
-from portal import quality, views
+from portal import operation, quality, views
 from portal.api.answers import MAX_BULK_ROWS, Paging, PagingOf, bulk, cursor_of, listed, numbered, page
 from portal.api.problems import ProblemError
 from portal.as_of import Asked
@@ -62,7 +62,7 @@ def readings(
 ) -> Response:
     """Readings in a half-open span, by register, instant and copy (copy > 0: a conflicting value for the same instant)."""
     scope.require("readings")
-    if not views.readings_are_here(portal):
+    if not operation.readings_are_here(portal):
         raise ProblemError(503, "readings-elsewhere", "The process that collects holds the DuckDB file. Ask its own portal, or use InfluxDB.")
     chosen = views.registers(portal.site, scope).filter(
         *(pl.col(column) == value for column, value in (("enterprise", enterprise), ("meter", meter), ("register", register)) if value is not None)
@@ -132,7 +132,7 @@ def data_quality(
         keys = [*(name for name in ("park", "enterprise", "meter") if name in frame.columns), "period"]
     else:
         _check_days(first, last, views.registers(portal.site, scope).height, MAX_REGISTER_DAYS["day"])
-        frame = views.data_quality(portal, scope, of, first, last)
+        frame = quality.data_quality(portal, scope, of, first, last)
         keys = ["enterprise", "meter", "register", "day"] if of == "readings" else ["enterprise", "gateway", "day"]
     return listed(frame if enterprise is None else frame.filter(pl.col("enterprise") == enterprise), keys, paging, "data-quality")
 
@@ -242,7 +242,7 @@ def enterprises_then(portal: Portal, scope: Scope, first: date, last: date, ente
 
 
 def _check_then(portal: Portal, first: date, last: date, registers: int) -> None:
-    if not views.readings_are_here(portal):
+    if not operation.readings_are_here(portal):
         raise ProblemError(503, "readings-elsewhere", "The process that collects holds the DuckDB file. Ask its own portal, or use InfluxDB.")
     _check_days(first, last, registers, MAX_REGISTER_DAYS_THEN)
 

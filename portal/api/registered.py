@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from config.lawbook import MODELS, rows_of
 from monitors.corrections import parameters
-from portal import quality, views
+from portal import operation, quality, views
 from portal.api.answers import PagingOf, listed, rows
 from portal.api.measured import Name
 from portal.context import ApiScope, PortalOf
@@ -60,7 +60,7 @@ def enterprise(portal: PortalOf, scope: ApiScope, enterprise: str) -> JSONRespon
 def gateways(portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: Name = None) -> Response:
     """Gateways with status, clock offset and rhythm, one row for each of their epochs with its sequence."""
     scope.require("register")
-    return listed(_of(views.gateways(portal, scope), enterprise), ["enterprise", "gateway", "epoch"], paging, "gateways")
+    return listed(_of(operation.gateways(portal, scope), enterprise), ["enterprise", "gateway", "epoch"], paging, "gateways")
 
 
 @router.get("/meters", summary="Meters")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from monitors.accounts import links
-from portal import budgets, views
+from portal import budgets, operation, views
 from portal.context import PageScope, PortalOf, SessionOf, language_of
 from portal.i18n import Language, term
 from portal.pages.render import named, page, unit_text
@@ -24,7 +24,7 @@ def enterprise_page(
     request: Request, portal: PortalOf, session: SessionOf, scope: PageScope, enterprise: str, grain: views.Grain = "day",
 ) -> HTMLResponse:
     """The page of an enterprise; charts by day or by month."""
-    last, from_readings = views.last_readings(portal, scope)
+    last, from_readings = operation.last_readings(portal, scope)
     shown = views.enterprise(portal, scope, enterprise, grain, last)
     language = language_of(request)
     for chart in shown.charts:
@@ -45,7 +45,7 @@ def enterprise_page(
 @router.get("/enterprises/{enterprise}/registers")
 def registers_part(request: Request, portal: PortalOf, session: SessionOf, scope: PageScope, enterprise: str) -> HTMLResponse:
     """The registers with their last readings, fetched again every few seconds."""
-    last, from_readings = views.last_readings(portal, scope)
+    last, from_readings = operation.last_readings(portal, scope)
     mine = [row for row in last.to_dicts() if row["enterprise"] == enterprise]
     if not mine:
         raise NotFoundError

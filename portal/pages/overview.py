@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from portal import views
+from portal import operation, views
 from portal.context import PageScope, Portal, PortalOf, SessionOf
 from portal.pages.render import page
 from portal.scope import NotFoundError, Scope
@@ -39,8 +39,8 @@ def _context(portal: Portal, scope: Scope, park: str) -> dict[str, Any]:
     row = next((one for one in parks if one["park"] == park), None)
     if row is None:
         raise NotFoundError
-    last, from_readings = views.last_readings(portal, scope)
+    last, from_readings = operation.last_readings(portal, scope)
     return {
         "scope": scope, "parks": parks, "park": row, "from_readings": from_readings, "today": portal.today(),
-        "live": views.live(portal, scope, last), "overview": views.overview(portal, scope, park, last),
+        "live": operation.live(portal, scope, last), "overview": views.overview(portal, scope, park, last),
     }

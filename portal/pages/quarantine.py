@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from portal import views
+from portal import operation, views
 from portal.context import PageScope, PortalOf, SessionOf
 from portal.pages.render import page
 from portal.scope import NotFoundError
@@ -37,13 +37,13 @@ def quarantine_page(
         reason=reason or None, enterprise=enterprise or None, gateway=gateway or None, meter=meter or None, register=register or None,
         topic=topic or None, text=text or None, since=_instant(since, zone), until=_instant(until, zone),
     )
-    rows, following = views.quarantine(
+    rows, following = operation.quarantine(
         portal.site, scope, limit=views.PAGE_ROWS, after=(int(message), int(index)) if after else None, filters=filters,
     )
     asked = {name: value for name, value in {"reason": reason, **said, "from": since, "to": until}.items() if value}
     context = {
         "scope": scope, "reason": reason, "rows": rows.to_dicts(), "following": following,
-        "counts": views.quarantine_counts(portal.site, scope).to_dicts(), "names": views.names(portal.site, scope),
+        "counts": operation.quarantine_counts(portal.site, scope).to_dicts(), "names": views.names(portal.site, scope),
         "said": said, "since": since, "until": until,
         "older": urlencode({**asked, "after": f"{following[0]}_{following[1]}"}) if following else "",
     }
@@ -54,7 +54,7 @@ def quarantine_page(
 def quarantined_page(request: Request, portal: PortalOf, session: SessionOf, scope: PageScope, message: int, index: int) -> HTMLResponse:
     """One row, with its raw bytes as text or as hexadecimal."""
     scope.require("quarantine")
-    row = views.quarantined(portal.site, scope, message, index)
+    row = operation.quarantined(portal.site, scope, message, index)
     return page(request, "quarantined.html", session, {"scope": scope, "row": row, "names": views.names(portal.site, scope)})
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from portal import views
+from portal import operation, views
 from portal.context import PageScope, Portal, PortalOf, SessionOf
 from portal.pages.render import page
 from portal.scope import Scope
@@ -26,4 +26,4 @@ def live_part(request: Request, portal: PortalOf, session: SessionOf, scope: Pag
 
 
 def _context(portal: Portal, scope: Scope) -> dict[str, Any]:
-    return {"scope": scope, "operation": views.operation(portal, scope), "names": views.names(portal.site, scope)}
+    return {"scope": scope, "operation": operation.operation(portal, scope), "names": views.names(portal.site, scope)}

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from fastapi import FastAPI
 
-from portal import views
+from portal import quality
 from portal.i18n import LANGUAGES, Language
 from tests.portal.conftest import TestClient
 from tests.portal.seeded import CARBIDE, FERRO, FOREIGN
@@ -63,7 +63,7 @@ def test_registers_with_less_than_their_share_come_the_worst_first_with_each_day
     came = [("E-1", 0, 2), ("E-1", 1, 4), ("E-2", 0, 0), ("E-2", 1, 1), ("E-3", 0, 4), ("E-3", 1, 4)]
     rows = [("e", meter, "r", days[day], 4, received, received / 4) for meter, day, received in came]
     complete = pl.DataFrame(rows, schema=["enterprise", "meter", "register", "day", "due", "received", "completeness_ratio"], orient="row")
-    found = views.least_complete(complete, below)
+    found = quality.least_complete(complete, below)
     assert found["meter"].to_list() == meters
     assert found.row(0) == ("e", "E-2", "r", days, [0.0, 0.25])
 

@@ -23,7 +23,7 @@ from config.settings import SiteSettings
 from ingest.reasons import REASONS
 from pipeline.conformity import recent, report
 from pipeline.site import Site
-from portal import views
+from portal import casework, operation, views
 from portal.app import create_app
 from portal.i18n import LANGUAGES, Language, term
 from portal.pages.render import age, full, moment, number, percent, sourced, static, unit_text
@@ -279,7 +279,7 @@ def test_an_application_without_parks_says_what_to_do(log_in: Callable[[str], An
 def test_without_the_readings_at_hand_the_derived_hours_are_shown_and_it_says_so(site: Site, clock: Clock) -> None:
     apart = create_app(site, services=Running(Health("portal")), clock=clock).state.portal
     everyone = scope_of(site, Principal("x", frozenset({"viewer"}), None))
-    rows, from_readings = views.last_readings(apart, everyone)
+    rows, from_readings = operation.last_readings(apart, everyone)
     assert not from_readings
     assert rows["read_at"].max() == datetime(2026, 3, 10, 0, 0, tzinfo=UTC)
     assert rows["value"].null_count() == rows.height
@@ -384,7 +384,7 @@ def test_every_reason_and_every_carrier_has_a_word(site: Site, language: Languag
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_fact_of_an_alert_and_a_case_has_a_word(site: Site, language: Language) -> None:
     everyone = scope_of(site, Principal("x", frozenset({"viewer"}), None))
-    facts = {name for found in (views.alert, views.case) for name in found(site, everyone, 1)[0]["facts"]}
+    facts = {name for found in (casework.alert, casework.case) for name in found(site, everyone, 1)[0]["facts"]}
     assert {name for name in facts if "_" in name and term(language, "fact", name) == name} == set()
 
 
