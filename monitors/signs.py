@@ -39,16 +39,20 @@ class Bounds(NamedTuple):
     source: str
 
 
+def rules_on(rules: pl.DataFrame, day: date) -> pl.DataFrame:
+    """SIGN_RULE in force on a day; of rows for one bound that hold then the last counts."""
+    return rules.filter(holding(day)).unique(["rule", "bound"], keep="last", maintain_order=True)
+
+
 def bounds_of(rules: pl.DataFrame, rule: str, day: date) -> Bounds | None:
     """The bounds of a rule on a day; None where it has none then, so that its sign is not looked for.
 
     Args:
-        rules: SIGN_RULE; of rows that hold on the day the last counts.
+        rules: SIGN_RULE.
         rule: its name.
         day: the day of looking.
     """
-    held = rules.filter(pl.col("rule") == rule, holding(day))
-    rows = held.unique("bound", keep="last", maintain_order=True)
+    rows = rules_on(rules, day).filter(pl.col("rule") == rule)
     if rows.is_empty() or set(rows["bound"]) != set(rules.filter(pl.col("rule") == rule)["bound"]):
         return None
     told = pl.format("{} = {}{}: {}", "bound", "value", pl.when(pl.col("unit") != "").then(pl.format(" {}", "unit")).otherwise(pl.lit("")), "source")

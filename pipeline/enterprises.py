@@ -1,7 +1,7 @@
 """The registers of enterprises of a site: key energy users, access by park and medium, projects with their quotas."""
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -95,9 +95,7 @@ def _places(site: Site, on: date) -> _Places:
     """The parks of the sites that an enterprise holds; where it holds none, its own (decisions.md 14: parks count sites)."""
     start, end = calendar.day_span(on, site.settings.site.zone)
     register = site.register
-    held = register.holdings().filter(
-        (pl.col("valid_from") < end).fill_null(value=True), (pl.col("valid_to") > start).fill_null(value=True)
-    ).unique(["enterprise", "site"], keep="last").select("enterprise", "site", held_by="owner", held_in="park")
+    held = register.holdings().filter(_valid(start, end)).unique(["enterprise", "site"], keep="last").select("enterprise", "site", held_by="owner", held_in="park")
     sites = register.sites().join(held, on=["enterprise", "site"], how="left").select(
         "enterprise", "site", owner=pl.coalesce("held_by", "enterprise"), park=pl.coalesce("held_in", "park"),
     )
@@ -124,10 +122,10 @@ def _meters(site: Site, on: date, came: pl.DataFrame) -> pl.DataFrame:
     Its assigned registers that are no sub-meters count (`plant`), else all of them. A derived register delivers where those in its formula do.
     """
     start, end = calendar.day_span(on, site.settings.site.zone)
-    valid = ((pl.col("valid_from") < end).fill_null(value=True), (pl.col("valid_to") > start).fill_null(value=True))
-    registers = site.register.registers().filter(*valid)
-    assigned = site.register.assignments().filter(*valid).select("register_key").unique()
-    parts = site.register.balances().filter(*valid, pl.col("kind") == "sub_meter").select(register_key="part_key").unique()
+    valid = _valid(start, end)
+    registers = site.register.registers().filter(valid)
+    assigned = site.register.assignments().filter(valid).select("register_key").unique()
+    parts = site.register.balances().filter(valid, pl.col("kind") == "sub_meter").select(register_key="part_key").unique()
     plant = assigned.join(parts, on="register_key", how="anti").with_columns(plant=pl.lit(value=True))
     came = came.select(*_REGISTER, "delivers")
     shown = registers.join(plant, on="register_key", how="left").with_columns(pl.col("plant").fill_null(value=False))
@@ -163,9 +161,7 @@ def _points(site: Site, meters: pl.DataFrame, places: _Places) -> pl.DataFrame:
 
 def _declared(site: Site, places: _Places, on: date) -> pl.DataFrame:
     """enterprise, park (null: in all its parks), medium: the declared lists in force on a day."""
-    used = site.register.media_used().filter(
-        (pl.col("valid_from") <= on).fill_null(value=True), (pl.col("valid_to") > on).fill_null(value=True)
-    ).join(places.sites, on=["enterprise", "site"], how="left")
+    used = site.register.media_used().filter(_valid(on, on + timedelta(days=1))).join(places.sites, on=["enterprise", "site"], how="left")
     return used.select("park", "medium", enterprise=pl.coalesce("owner", "enterprise")).unique()
 
 
@@ -173,3 +169,8 @@ def _delivered(site: Site, first: date, last: date, now: datetime) -> pl.DataFra
     """enterprise, meter, register, day, delivers: of the registers that send."""
     came = quality.readings_by_day(site, first, last, now)
     return came.select(*_REGISTER, "day", delivers=pl.col("completeness_ratio") >= DELIVERED)
+
+
+def _valid(start: date, end: date) -> pl.Expr:
+    """Whether a row of the register holds at some time of a span, its end not included."""
+    return (pl.col("valid_from") < end).fill_null(value=True) & (pl.col("valid_to") > start).fill_null(value=True)

@@ -27,7 +27,7 @@ def signs(site: Site, now: datetime) -> pl.DataFrame:
     since = f"{today.year - MONTHS // 12:04d}-{today.month:02d}"
     energy = site.derived.result("energy", pl.Schema({**_ENTERPRISE, "period": pl.String(), **schemas.ENERGY_SUM}))
     days = energy.filter(calendar.is_period("day")).with_columns(day=pl.col("period").str.to_date("%Y-%m-%d"))
-    over = pl.col("period").str.len_chars().eq(7) & pl.col("period").is_between(pl.lit(since), pl.lit(f"{today:%Y-%m}"), closed="left")
+    over = calendar.is_period("month") & pl.col("period").is_between(pl.lit(since), pl.lit(f"{today:%Y-%m}"), closed="left")
     carriers = site.derived.result("carriers", schemas.ENERGY).filter(over)
     outputs, money = site.figures.outputs(), site.figures.values()
     basis = pl.format("{}/{}", *(pl.col(name).cast(pl.String).fill_null("") for name in ("price_basis", "base_year")))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from config.errors import BadInputError
-from monitors.signs import RULES
+from monitors.signs import RULES, rules_on
 from pipeline.signs import signs
 from portal import views
 from portal.auth import Session
@@ -59,19 +59,11 @@ def _page(request: Request, portal: Portal, session: Session, scope: Scope, ente
     unknown = found.filter(pl.col("state") == "unknown")
     context = {
         "scope": scope, "names": views.names(portal.site, scope), "enterprise": enterprise, "rules": RULES, "problems": problems,
-        "bounds": _bounds(portal), "about": partial(_about, language_of(request), _named(portal, language_of(request))),
+        "bounds": rules_on(portal.site.sign_rules(), portal.today()).to_dicts(), "about": partial(_about, language_of(request), _named(portal, language_of(request))),
         "seen": seen.head(views.PAGE_ROWS).to_dicts(), "seen_count": seen.height,
         "unknown": unknown.head(views.PAGE_ROWS).to_dicts(), "unknown_count": unknown.height,
     }
     return page(request, "signs.html", session, context, status=422 if problems else 200)
-
-
-def _bounds(portal: Portal) -> list[dict[str, Any]]:
-    """SIGN_RULE in force today; of rows that hold the last counts, as for the signs."""
-    held = portal.site.sign_rules().filter(
-        pl.col("valid_from") <= portal.today(), (pl.col("valid_to") > portal.today()).fill_null(value=True)
-    )
-    return held.unique(["rule", "bound"], keep="last", maintain_order=True).to_dicts()
 
 
 def _named(portal: Portal, language: Language) -> dict[str, str]:
