@@ -76,6 +76,9 @@ _PHRASES: Final = {  # {} is a name, a number or another of these sentences
     "no calorific energy ({})": "没有当量值能耗（{}）", "no equivalent energy ({})": "没有等价值能耗（{}）",
     "day": "日", "month": "月", "year": "年",
     "no {} of {} ({} % of value added)": "缺少 {1} 的{0}（占增加值 {2} %）",
+    **{f"no {said} of {{}}": f"缺少 {{}} 的{zh}" for said, zh in (
+        ("calorific energy", "当量值能耗"), ("equivalent energy", "等价值能耗"), ("fresh water", "新水量"), ("water", "水量"),
+    )},
     # access
     "no declared list of the media used": "没有申报使用介质清单", "no meter": "无计量表",
     "no such enterprise uses it": "没有使用该介质的此类企业",

@@ -121,7 +121,8 @@ def _reasons(by: str, total: pl.Expr, bases: pl.Expr) -> Sequence[pl.Expr]:
         without = pl.col("_valued") & pl.col(source).is_null()
         if by == "park":
             share = (100 * (pl.col(VALUE).filter(without).sum() / total)).round(1)
-            reasons.append(pl.when(without.any()).then(pl.format("no {} of {} ({} % of value added)", pl.lit(name), listed(without), share)))
+            of_value = pl.when(total > 0).then(pl.format(" ({} % of value added)", share)).otherwise(pl.lit(""))
+            reasons.append(pl.when(without.any()).then(pl.format("no {} of {}{}", pl.lit(name), listed(without), of_value)))
         else:
             why = pl.when(source.endswith("_tce") & pl.col("missing").first().is_not_null()).then(pl.format(" ({})", pl.col("missing").first()))
             reasons.append(pl.when(without.any()).then(pl.concat_str(pl.lit(f"no {name}"), why.otherwise(pl.lit("")))))

@@ -1,6 +1,6 @@
 """`tcewatch calc quantities|energy|balance|intensity`: the accounts on files (GB/T 2589-2020)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
@@ -9,6 +9,7 @@ import polars as pl
 import typer
 
 from config import coal_equivalents, schemas
+from config.carbon import carbon_factors
 from config.energy_figures import energy_figures
 from config.errors import Problem
 from config.units import known_units
@@ -145,7 +146,7 @@ INTENSITIES: Final = columns_of(schemas.INTENSITY, {
 FIGURES: Final = (
     ENTERPRISE, Column("park", "text", "park of the enterprise", required=False), PERIOD,
     Column("value_added_10k_cny", "number", "industrial value added; empty: unknown", unit="10^4 CNY", nullable=True),
-    Column("output_value_10k_cny", "number", "output value", unit="10^4 CNY", required=False),
+    Column("output_value_10k_cny", "number", "output value", unit="10^4 CNY", required=False, low=0),
     Column("price_basis", "text", "current or constant prices", required=False),
     Column("base_year", "number", "year of the constant prices", required=False),
 )
@@ -177,7 +178,7 @@ def quantities_command(
         return [
             *above_one(measured, "covered_ratio", "estimated_ratio"), *above_one(assigned, "share_ratio"),
             *at(measured, pl.col("end") <= pl.col("start"), "end", "is not after start", "Write the end of the interval, which is not included"),
-            *_order(assigned), *_several_units(measured), *_keys(assigned, with_outputs=outputs is not None),
+            *_order(assigned), *_registers(measured, assigned), *_keys(assigned, with_outputs=outputs is not None),
             *(twice(read["outputs"], ["enterprise", "product", "period"], "Keep one row for each product and period") if outputs else ()),
             *((*_order(read["holdings"]), *_overlaps(read["holdings"])) if holdings else ()),
         ]
@@ -357,6 +358,7 @@ def intensity_command(
             *twice(sums, ["enterprise", "period"], "Sum the energy with `calc energy --sum enterprise,period`"),
             *twice(values, ["enterprise", "park", "period"], "Keep one row for each enterprise and period"),
             *at(values, no_park, "park", "the cell is empty", "Write the park of the enterprise, or use --by enterprise"),
+            *mixed_price_bases(values, [by, "period"]),
         ]
 
     read = read_tables({"energy": (energy, ENTERPRISE_SUMS), "figures": (figures, FIGURES)}, check=check)
@@ -370,10 +372,45 @@ def intensity_command(
     write_table(result, out)
 
 
-def _several_units(table: Table) -> list[Problem]:
+def _registers(measured: Table, assigned: Table) -> list[Problem]:
+    """Registers with intervals in several units, and assignments to a carrier that is misspelt or not measured in the register's unit."""
     keys = ["enterprise", "meter", "register"]
-    other = pl.col("unit") != pl.col("unit").first().over(keys)
-    return at(table, other, "unit", "differs from the register's unit in its first row", "Convert the quantities of a register to one unit")
+    units = measured.frame.group_by(keys).agg(pl.col("unit").first(), several=pl.col("unit").n_unique() > 1)
+    problems = []
+    if units["several"].any():
+        other = pl.col("unit") != pl.col("unit").first().over(keys)
+        remedy = "Convert the quantities of a register to one unit"
+        problems += at(measured, other, "unit", "differs from the register's unit in its first row", remedy)
+    if measured.frame["enterprise"].null_count() == measured.frame.height:
+        keys.remove("enterprise")
+    told = assigned.frame.select(*keys, "carrier").join(units.unique(keys), on=keys, how="left", nulls_equal=True, maintain_order="left")
+    for row, column, what, remedy in _unfit(told.with_columns(period=pl.lit("2025"))):
+        if column == "carrier" and remedy.startswith("Near"):
+            problems.append(Problem(assigned.where(row, "carrier"), what, remedy))
+        elif column == "carrier":  # one of the user's own, whose coefficient `calc energy --coefficients` brings
+            typer.echo(f"{assigned.where(row, column)}: {what}. Bring its coefficient to calc energy, or correct it: {remedy}", err=True)
+        elif told["unit"][row] in known_units():
+            why = f"{told['carrier'][row]} is not measured in {told['unit'][row]}, the unit of the register in {measured.name}"
+            problems.append(Problem(assigned.where(row, "carrier"), why, "Write the carrier that the register measures, or convert its intervals"))
+    return problems
+
+
+def _unfit(rows: pl.DataFrame) -> list[tuple[int, str, str, str]]:
+    """Misfits of rows with carrier, unit and period, where carriers that have a CO2 factor only are known too."""
+    others = set(carbon_factors(site_tables())["carrier"])
+    return [
+        misfit for misfit in core.misfits(rows, coal_equivalents.coefficients(site_tables()), carrier_names())
+        if rows["carrier"][misfit[0]] not in others or misfit[1] != "carrier"
+    ]
+
+
+def mixed_price_bases(table: Table, keys: Sequence[str]) -> list[Problem]:
+    """A problem for each row whose value added is of other prices than that of the first one with which it would be added."""
+    basis = pl.struct("price_basis", "base_year")
+    first = basis.filter(pl.col("value_added_10k_cny").is_not_null()).first().over(keys)
+    other = pl.col("value_added_10k_cny").is_not_null() & (basis != first)
+    return at(table, other, "price_basis", f"value added of several price bases for one {' and '.join(keys)} cannot be added",
+              "Give all of it at the same prices, with the same base_year")
 
 
 def _order(table: Table) -> list[Problem]:

@@ -61,6 +61,9 @@ def key_units_command(
                 no_year = ~is_period("year")
                 problems += at(read[name], no_year, "period", "is no year", "Sum the energy by years: the thresholds are those of a year")
                 problems += above_one(read[name], "covered_ratio", "estimated_ratio")
+        if "designations" in read:
+            ended = pl.col("valid_to") <= pl.col("valid_from")
+            problems += at(read["designations"], ended, "valid_to", "is not after valid_from", "Leave it empty or write a later day")
         return problems
 
     read = read_tables({"energy": (energy, ENERGY), "reported": (reported, ENERGY), "designations": (designations, DESIGNATIONS)}, check=check)
