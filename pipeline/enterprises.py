@@ -95,7 +95,9 @@ def _places(site: Site, on: date) -> _Places:
     """The parks of the sites that an enterprise holds; where it holds none, its own (decisions.md 14: parks count sites)."""
     start, end = calendar.day_span(on, site.settings.site.zone)
     register = site.register
-    held = register.holdings().filter(_valid(start, end)).unique(["enterprise", "site"], keep="last").select("enterprise", "site", held_by="owner", held_in="park")
+    held = register.holdings().filter(_valid(start, end)).unique(["enterprise", "site"], keep="last").select(
+        "enterprise", "site", held_by="owner", held_in="park",
+    )
     sites = register.sites().join(held, on=["enterprise", "site"], how="left").select(
         "enterprise", "site", owner=pl.coalesce("held_by", "enterprise"), park=pl.coalesce("held_in", "park"),
     )

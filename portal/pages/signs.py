@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import polars as pl
 from fastapi import APIRouter, Form, HTTPException, Query, Request
@@ -59,7 +59,8 @@ def _page(request: Request, portal: Portal, session: Session, scope: Scope, ente
     unknown = found.filter(pl.col("state") == "unknown")
     context = {
         "scope": scope, "names": views.names(portal.site, scope), "enterprise": enterprise, "rules": RULES, "problems": problems,
-        "bounds": rules_on(portal.site.sign_rules(), portal.today()).to_dicts(), "about": partial(_about, language_of(request), _named(portal, language_of(request))),
+        "bounds": rules_on(portal.site.sign_rules(), portal.today()).to_dicts(),
+        "about": partial(_about, language_of(request), _named(portal, language_of(request))),
         "seen": seen.head(views.PAGE_ROWS).to_dicts(), "seen_count": seen.height,
         "unknown": unknown.head(views.PAGE_ROWS).to_dicts(), "unknown_count": unknown.height,
     }
