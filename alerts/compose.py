@@ -215,7 +215,7 @@ def _quantity_texts(rule: AlertRule, observation: Observation) -> Texts:
     enterprise_zh, enterprise_en = subject_names({
         key: value for key, value in {"enterprise": observation.enterprise, **observation.facts}.items() if key.startswith("enterprise")
     })
-    value, bound, unit = display(observation.value, rule.above), display(rule.above), observation.unit
+    value, bound, unit = display(observation.value, rule.bound), display(rule.bound), observation.unit
     grain_zh, grain_en = ("小时", "hour") if rule.grain == "hour" else ("日", "day")
     return (
         f"{enterprise_zh} {place} {observation.period}：{grain_zh}用量 {value} {unit}，报警线 {bound} {unit}。",
@@ -229,7 +229,7 @@ def _limit_texts(rule: AlertRule, observation: Observation) -> Texts:
     names = subject_names({"enterprise": observation.enterprise, **facts})
     zh, en = _figures_zh(facts, actual, limit), _figures_en(facts, actual, limit)
     if limit > 0:  # a share of a limit at or below zero means nothing to a reader
-        ratio, bound = percent(observation.value, rule.above), percent(rule.above)
+        ratio, bound = percent(observation.value, rule.bound), percent(rule.bound)
         zh, en = f"{zh}为限额的 {ratio}，报警线 {bound}。", f"{en} That is {ratio} of the limit; the bound is {bound}."
     if not facts.get("closed"):  # decisions.md 1
         zh, en = f"{zh}统计年度未结束，仅作预警。", f"{en} The accounting year is not closed: a warning only."

@@ -52,8 +52,8 @@ def advance(
 ) -> list[AlertEvent]:
     """The events that new figures cause, at most one open alert for each (rule, subject).
 
-    An alert opens above `above` (an equal value does not exceed) and closes below `clear_below`; without a band between the
-    two it closes as soon as the bound is no longer exceeded. Figures of one subject are taken in the order of their periods,
+    An alert opens above `above` (an equal value does not exceed) or from `at_least` on, and closes below `clear_below`; without a band
+    between the two it closes as soon as it would no longer open. Figures of one subject are taken in the order of their periods,
     one older than the last judged period changes nothing, and a subject without a figure stays as it is: no data is not zero.
 
     Args:
@@ -310,11 +310,12 @@ def _is_open(state: _State | None) -> bool:
 
 
 def _step(rule: AlertRule, observation: Observation, state: _State | None) -> Literal["opened", "updated", "closed"] | None:
-    value, above = _even(observation.value), _even(rule.above)
-    clear_below = above if rule.clear_below is None else _even(rule.clear_below)
+    value, bound = _even(observation.value), _even(rule.bound)
+    clear_below = bound if rule.clear_below is None else _even(rule.clear_below)
+    reached = value > bound or (rule.at_least is not None and value == bound)
     if state is None or not state.open:
-        return "opened" if value > above else None
-    if value < clear_below or (clear_below == above and value == above):
+        return "opened" if reached else None
+    if value < clear_below or (clear_below == bound and not reached):
         return "closed"
     shown_alike = f"{observation.value:.4g}" == f"{state.value:.4g}"
     return None if shown_alike and observation.period == state.period else "updated"
@@ -324,7 +325,7 @@ def _event(kind: Literal["opened", "updated", "closed"], rule: AlertRule, observ
     text_zh, text_en = alert_texts(rule, observation, kind)
     return AlertEvent(
         kind=kind, rule=rule.name, subject=observation.subject, enterprise=observation.enterprise, severity=rule.severity,
-        value=observation.value, bound=rule.above, unit=observation.unit, period=observation.period, at=now,
+        value=observation.value, bound=rule.bound, unit=observation.unit, period=observation.period, at=now,
         text_zh=text_zh, text_en=text_en, facts=observation.facts,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -154,16 +154,23 @@ class AlertRule(_Section):
     register_name: Identifier | None = Field(None, alias="register")
     medium: Literal["coal", "water", "oil", "gas", "electricity", "heat", "other"] | None = None
     unit: str | None = None
-    # all
-    above: float  # a quantity in `unit`, a ratio: 0.95 = 95 % of the limit, or what a budget may be missed by: 0.1 = a tenth of the goal
-    clear_below: float | None = None  # hysteresis; default: `above`
+    # all; one of the two: a quantity in `unit`, a ratio: 0.95 = 95 % of the limit, or what a budget may be missed by: 0.1 = a tenth of the goal
+    above: float | None = None
+    at_least: float | None = None  # an equal value opens it too
+    clear_below: float | None = None  # hysteresis; default: the bound
     text_zh: str | None = None
     text_en: str | None = None
 
+    @property
+    def bound(self) -> float:
+        return self.above if self.above is not None else cast("float", self.at_least)
+
     @model_validator(mode="after")
     def _bounds_are_in_order(self) -> AlertRule:
-        if self.clear_below is not None and self.clear_below > self.above:
-            raise ValueError("clear_below is above the alert's own bound; choose a value at or under `above`")
+        if (self.above is None) == (self.at_least is None):
+            raise ValueError("a rule needs one bound: `above`, or `at_least` where an equal value counts")
+        if self.clear_below is not None and self.clear_below > self.bound:
+            raise ValueError("clear_below is above the alert's own bound; choose a value at or under it")
         if self.kind == "quantity" and self.unit is None:
             raise ValueError("a rule on a quantity needs its unit, for example unit = \"kWh\"")
         return self
@@ -181,8 +188,9 @@ class AlertSettings(_Section):
     """Which rules watch, and where their messages go."""
 
     rules: tuple[AlertRule, ...] = (
-        AlertRule(name="near-limit", kind="limit_ratio", above=0.95, severity="warning"),
+        AlertRule(name="near-limit", kind="limit_ratio", at_least=0.95, severity="warning"),  # decisions.md 5
         AlertRule(name="above-limit", kind="limit_ratio", above=1.0, severity="critical"),
+        AlertRule(name="forecast-near-limit", kind="forecast_ratio", at_least=0.95, severity="warning"),
         AlertRule(name="forecast-above-limit", kind="forecast_ratio", above=1.0, severity="warning"),
         AlertRule(name="budget-missed", kind="budget_gap", above=0.0, severity="warning"),
     )

@@ -73,7 +73,7 @@ readings = "duckdb"               # "duckdb" (one process) or "influxdb" (servic
 [[alerts.rules]]                  # ratio of a figure to its limit
 name = "near-limit"
 kind = "limit_ratio"
-above = 0.95
+at_least = 0.95                   # within 5 % of it, an equal value included; `above` leaves that one out
 severity = "warning"
 
 [[alerts.rules]]
@@ -83,6 +83,12 @@ above = 1.0
 severity = "critical"
 
 [[alerts.rules]]                  # forecast of the running year to its limit
+name = "forecast-near-limit"
+kind = "forecast_ratio"
+at_least = 0.95
+severity = "warning"
+
+[[alerts.rules]]
 name = "forecast-above-limit"
 kind = "forecast_ratio"
 above = 1.0

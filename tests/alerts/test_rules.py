@@ -24,7 +24,8 @@ NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
 ZONE = "Asia/Shanghai"
 LOAD = AlertRule(name="load", kind="quantity", grain="hour", unit="kWh", above=100.0, clear_below=90.0)
 NO_BAND = AlertRule(name="load", kind="quantity", grain="hour", unit="kWh", above=100.0)
-NEAR = AlertRule(name="near-limit", kind="limit_ratio", above=0.95)
+NEAR = AlertRule(name="near-limit", kind="limit_ratio", at_least=0.95)
+AHEAD = AlertRule(name="forecast-near-limit", kind="forecast_ratio", at_least=0.95)
 
 
 def seen(value: float, hour: int = 8, subject: str = "E/M/R") -> Observation:
@@ -170,6 +171,21 @@ def verdict(**given: object) -> pl.DataFrame:
 def test_a_limit_ratio_keeps_its_meaning_for_limits_at_and_below_zero(actual: float, limit: float, ratio: float) -> None:
     [observation] = observations_from_verdicts(NEAR, verdict(actual=actual, level_3=limit), zone=ZONE)
     assert observation.value == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("rule", [NEAR, AHEAD])
+@pytest.mark.parametrize(("actual", "limit", "opens"), [
+    (94.99, 100.0, False), (95.0, 100.0, True), (95.01, 100.0, True), (893.0, 940.0, True), (892.99, 940.0, False),
+    (-12.61, -12.0, False), (-12.6, -12.0, True), (-12.59, -12.0, True), (0.0, 0.0, True), (-0.001, 0.0, False),
+])
+def test_a_figure_or_forecast_with_exactly_five_percent_to_spare_is_near_its_limit(
+    rule: AlertRule, actual: float, limit: float, opens: bool
+) -> None:
+    seen_all = observations_from_verdicts(rule, verdict(actual=actual, level_3=limit), zone=ZONE)
+    events = advance([rule], seen_all, [], NOW)
+    assert kinds(events) == (["opened"] if opens else [])
+    is_open = OpenAlert(1, rule.name, seen_all[0].subject, "E", "warning", 0.99, "2025-01-01..2025-12-30", NOW)
+    assert kinds(advance([rule], seen_all, [is_open], NOW)) == (["updated"] if opens else ["closed"])
 
 
 def test_the_binding_level_decides_what_a_new_plant_is_compared_with() -> None:

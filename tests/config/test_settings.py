@@ -75,6 +75,14 @@ def test_a_rule_on_a_quantity_needs_its_unit_and_clears_at_or_below_its_bound() 
     assert settings.build({"alerts": {"rules": [rule | {"unit": "kWh", "clear_below": 1.0}]}}).alerts.rules[0].clear_below == 1.0
 
 
+def test_a_rule_has_one_bound_above_which_or_at_which_it_opens():
+    rule = {"name": "a", "kind": "limit_ratio"}
+    for bounds in ({}, {"above": 1.0, "at_least": 0.95}):
+        assert "one bound" in told({"alerts": {"rules": [rule | bounds]}})
+    for bounds in ({"above": 0.95}, {"at_least": 0.95}):
+        assert settings.build({"alerts": {"rules": [rule | bounds]}}).alerts.rules[0].bound == 0.95
+
+
 def test_a_missing_file_and_a_broken_one_are_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such file"):
         settings.load(tmp_path / "none.toml")

@@ -45,7 +45,9 @@ def test_the_demo_ends_by_itself_with_closed_balances_and_every_planted_event():
     assert -0.05 < verdicts[FERROALLOY, True]["excess_ratio"] < 0
     assert [case["enterprise"] for case in said["cases"]] == [CARBIDE]
     assert said["cases"][0]["state"] == "suspected"
-    assert {alert["rule"] for alert in said["alerts"]} == {"near-limit", "above-limit", "forecast-above-limit", "budget-missed"}
+    assert {alert["rule"] for alert in said["alerts"]} == {
+        "near-limit", "above-limit", "forecast-near-limit", "forecast-above-limit", "budget-missed",
+    }
 
 
 @pytest.mark.slow
