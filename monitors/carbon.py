@@ -13,6 +13,7 @@ from config.names import folded
 from config.phrases import with_chinese
 from config.units import KG_PER_T, dimension, factor, heating_value_in, to_base
 from monitors.energy import CONSUMED, FLOW_SIGNS, INPUT_FLOWS, WATER, anywhere, beside, is_inner
+from monitors.limits import MIN_COVERED_RATIO
 from monitors.numbers import SIGNIFICANT_DIGITS, number
 
 HEAT: Final = "heat"
@@ -54,6 +55,8 @@ def carbon(
     power may be negative; own primary electricity and heat carry no CO2. Water and consumed media carry none of their own. Fuel used as raw
     material has no combustion factor: its emission is to be part of `process_t`. Whatever is unknown leaves the sum empty, never the sum of
     the rest.
+
+    An intensity is that of the measured part where less than 90 % of the year is covered; `missing` says so.
 
     Args:
         quantities: CARBON_QUANTITY; rows of other years are left out.
@@ -181,7 +184,7 @@ def _emitted(rows: pl.DataFrame, factors: pl.DataFrame, year: int, media: Sequen
 
 def _factor(factors: pl.DataFrame, year: int, carrier: str, unit: str, region: str | None, lhv_unit: str | None) -> _Found:
     rows = factors.filter(pl.col("carrier") == carrier, pl.col("region").eq_missing(pl.lit(region, dtype=pl.String())) | pl.col("region").is_null())
-    where = carrier if region is None else f"{carrier} in {region}"
+    where = carrier if region is None else f"{carrier} ({region})"
     if rows.is_empty():
         return _Found(None, False, None, None, f"no CO2 factor of {where} is in the table: name the kind of fuel as `tcewatch tables carbon_factors` "
                       "lists it, or bring its factor (`tcewatch tables add`)")
@@ -279,7 +282,9 @@ def _with_intensity(sums: pl.DataFrame, figures: pl.DataFrame, *, given: bool) -
         _reasons=pl.when(pl.col("_any").is_null()).then(pl.lit(["no quantities of the enterprise"])).otherwise(pl.col("_reasons").fill_null([])),
     )
     usable = value.is_not_null() & (pl.col("_bases") == 1)
+    partly = pl.col("emissions_t").is_not_null() & (pl.col("covered_ratio") < MIN_COVERED_RATIO)
     why = pl.concat_list(
+        pl.when(partly).then(pl.format("the measured part only, {} % covered", (100 * pl.col("covered_ratio")).round(1))),
         pl.when(value.is_null() & (pl.col("_months") > 0)).then(pl.format("value added of {} of 12 months only", "_months"))
         .when(value.is_null()).then(pl.lit("no value added")),
         pl.when(pl.col("_bases") > 1).then(pl.lit("value added of different price bases")),

@@ -87,7 +87,7 @@ def test_the_newest_published_year_is_used_for_later_years_and_named(year: int, 
 def test_before_the_first_published_year_there_is_no_factor() -> None:
     found = of(used("electricity", 1.0, "kWh"), year=2020)
     assert found.select("emissions_t", "missing").row(0) == (
-        None, "no CO2 factor of electricity in national is published for 2020 or before; the first is of 2021",
+        None, "no CO2 factor of electricity (national) is published for 2020 or before; the first is of 2021",
     )
 
 
@@ -224,6 +224,16 @@ def test_without_value_added_sector_or_emissions_there_is_no_intensity_and_the_r
     }
     assert found["level"].to_list() == [None, None, "medium", None]
     assert found["grade"].null_count() == 4
+
+
+@pytest.mark.parametrize(("months", "missing"), [(11, None), (10, "the measured part only, 83.3 % covered")])  # 334 and 304 of 365 days
+def test_an_intensity_of_a_year_that_is_known_in_part_only_says_so(months: int, missing: str | None) -> None:
+    rows = [used("diesel", 10.0, enterprise="E", period=f"2026-{month:02}") for month in range(1, months + 1)]
+    figures = pl.DataFrame({"enterprise": ["E"], "period": ["2026"], "value_added_10k_cny": [100.0], "sector": ["s"]})
+    row = carbon(pl.DataFrame(rows), FACTORS, 2026, figures=figures, levels=LEVELS).row(0, named=True)
+    assert row["intensity"] == pytest.approx(months * 10 * 3.0994 / 100)
+    assert row["missing"] == missing
+    assert (row["missing_zh"] is None) == (missing is None)
 
 
 @pytest.mark.parametrize(("year", "superseded"), [(2023, False), (2024, True)])
