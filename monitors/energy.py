@@ -1,7 +1,8 @@
 """Physical quantities to coal equivalent on both bases, and sums of it (GB/T 2589-2020; decisions.md 7, 10-13)."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import polars as pl
@@ -43,13 +44,14 @@ def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame
     """Convert quantities to coal equivalent on the calorific (当量) and the equivalent (等价) basis (GB/T 2589-2020, clause 5).
 
     A measured lower heating value (`lhv`, `lhv_unit`) comes before any coefficient. A coefficient counts only if it is in force
-    on every day of the row's period: a year in which it changes has to be given by months or days. Fuels carry the same value
+    on every day of the row's period: a year in which it changes has to be given by months or days, or divided (`by_coefficients`).
+    Fuels carry the same value
     on both bases; electricity and heat have an equivalent value only where a dated one is in the table. Consumed media have one
     only where a list names it (decisions.md 7), and their `use` becomes `medium`. Water carriers have no energy.
 
     Args:
         quantities: QUANTITY in any unit of the carrier; optionally `lhv`, `lhv_unit` (kJ/kg, MJ/m3, GJ/t ...), `lhv_source`,
-            `lhv_missing` (why days have no heating value; added to `missing`), `renewable_ratio`.
+            `lhv_missing` (why days have no heating value; added to `missing`), `renewable_ratio`, `in_force` (of `by_coefficients`).
         coefficients: COEFFICIENT.
 
     Returns:
@@ -67,8 +69,9 @@ def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame
     rows = pl.concat([schemas.conform(quantities, schemas.QUANTITY), quantities.select(further)], how="horizontal")
     lhv = pl.col("lhv") if "lhv" in further else pl.lit(None, dtype=pl.Float64())
     lhv_unit = pl.col("lhv_unit") if "lhv_unit" in further else pl.lit(None, dtype=pl.String())
-    rows = rows.with_columns(_lhv=lhv, _lhv_unit=pl.when(lhv.is_not_null()).then(lhv_unit.fill_null("?")))
-    keys = ["carrier", "unit", "period", "_lhv_unit"]
+    asked = pl.coalesce("in_force", "period") if "in_force" in further else pl.col("period")
+    rows = rows.with_columns(_lhv=lhv, _lhv_unit=pl.when(lhv.is_not_null()).then(lhv_unit.fill_null("?")), _asked=asked)
+    keys = ["carrier", "unit", "_asked", "_lhv_unit"]
     answers = _answers(law, rows.select(keys).unique(maintain_order=True))
     rows = rows.join(answers, on=keys, how="left", nulls_equal=True, maintain_order="left")
     measured = pl.col("_lhv").is_not_null()
@@ -98,9 +101,69 @@ def coefficients_for(needs: pl.DataFrame, coefficients: pl.DataFrame) -> pl.Data
         coefficients: COEFFICIENT.
 
     Returns:
-        The needs with coefficient, source and, where there is none, the reason on both bases.
+        The needs with coefficient, source and, where there is none, the reason on both bases; so too the spans that `by_coefficients` makes.
     """
-    return _answers(_Law(coefficients), needs.select("carrier", "unit", "period", _lhv_unit=pl.lit(None, pl.String())))
+    law = _Law(coefficients)
+    spans = _spans(law, needs).join(needs.select("carrier", "unit").unique(maintain_order=True), on="carrier")
+    asked = pl.concat([needs.select("carrier", "unit", "period"), spans.select("carrier", "unit", period="in_force")])
+    return _answers(law, asked.with_columns(_lhv_unit=pl.lit(None, pl.String())))
+
+
+def by_coefficients(quantities: pl.DataFrame, days: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame:
+    """Divide quantities in whose period a coefficient of the carrier starts or ends into what was used before and after that day.
+
+    `energy` then converts each part by the coefficient of its days, and `in_one_row` puts them together.
+
+    Args:
+        quantities: QUANTITY by month or year, further columns kept. One with a heating value, or with `lhv_missing`, stays as it is.
+        days: the same by days. What has none here stays as it is.
+        coefficients: COEFFICIENT.
+
+    Returns:
+        The quantities, and `in_force`: the days of the part as "2025-07-01/2025-07-14"; null where the row is not divided.
+    """
+    spans = _spans(_Law(coefficients), quantities)
+    rows = quantities.with_row_index("_row").with_columns(in_force=pl.lit(None, pl.String()))
+    if spans.is_empty():
+        return rows.drop("_row")
+    keys = [name for name in schemas.QUANTITY if name not in {"period", "quantity", "covered_ratio", "estimated_ratio"}]
+    own = [name for name in rows.columns if name not in {"quantity", "estimated_ratio", "in_force"}]
+    bare = [pl.col(name).is_null() for name in ("lhv", "lhv_missing") if name in rows.columns]
+    weight = pl.col("quantity").abs()
+    used = schemas.conform(days, schemas.QUANTITY).select(*keys, "quantity", "estimated_ratio", day=pl.col("period").str.to_date())
+    parts = (
+        rows.filter(*bare).select(own)
+        .join(spans, on=["carrier", "period"])
+        .join(used.filter(pl.col("quantity").is_not_null()), on=keys, nulls_equal=True)
+        .filter(pl.col("day").is_between("first", "last"))
+        .group_by([*own, "in_force"], maintain_order=True)
+        .agg(pl.col("quantity").sum(),
+             estimated_ratio=pl.when(weight.sum() > 0).then((weight * pl.col("estimated_ratio").fill_null(0.0)).sum() / weight.sum()))
+    )
+    whole = rows.join(parts, on="_row", how="anti", maintain_order="left")
+    return pl.concat([whole, parts.select(whole.columns)]).sort("_row", "in_force", maintain_order=True).drop("_row")
+
+
+def changing_carriers(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> list[str]:
+    """Carriers of which a coefficient starts or ends inside the period of a quantity: those whose days `by_coefficients` needs."""
+    return _spans(_Law(coefficients), quantities)["carrier"].unique(maintain_order=True).to_list()
+
+
+def _spans(law: "_Law", quantities: pl.DataFrame) -> pl.DataFrame:
+    """Of carriers and periods in which a coefficient starts or ends: the spans of days between (`in_force`; `first` and `last`, both included)."""
+    found = [
+        (carrier, period, f"{first}/{last}", first, last)
+        for carrier, period in quantities.select("carrier", "period").unique(maintain_order=True).iter_rows()
+        for first, last in law.spans(carrier, *_days_of(period))
+    ]
+    columns = {"carrier": pl.String(), "period": pl.String(), "in_force": pl.String(), "first": pl.Date(), "last": pl.Date()}
+    return pl.DataFrame(found, schema=columns, orient="row")
+
+
+def _days_of(period: str) -> tuple[date, date]:
+    """First and last day of a period, or of a span as `by_coefficients` writes it."""
+    first, _, last = period.partition("/")
+    return (date.fromisoformat(first), date.fromisoformat(last)) if last else period_days(period)
 
 
 def _answers(law: "_Law", needs: pl.DataFrame) -> pl.DataFrame:
@@ -373,7 +436,7 @@ def coefficient_misfits(brought: pl.DataFrame, reference: pl.DataFrame, fluids: 
             found.append((at, "carrier", f"{carrier} carries no energy", "Leave the row out."))
         elif allowed is not None and unit is not None and _measure(unit) not in allowed:
             right = ", ".join(each for each in known_units() if _measure(each) in allowed)
-            found.append((at, "unit", f"{carrier} is not measured in {unit}", f"Write kgce for one of {right}."))
+            found.append((at, "unit", f"{carrier} is not measured in {unit}", f"It is measured in {right}."))
         elif contained is None or kgce is None:
             continue
         elif basis == CALORIFIC and not 0.99 * contained <= kgce <= 1.01 * contained:
@@ -468,6 +531,13 @@ class _Law:
         own = {row["unit"] for basis in (CALORIFIC, EQUIVALENT) for row in self._dated.get((carrier, basis), ())} | {self._units[carrier]}
         return any(factor(unit, to) is not None or (to in GAS_CONDITIONS and unit in GAS_CONDITIONS) for to in own)
 
+    def spans(self, carrier: str, first: date, last: date) -> Iterable[tuple[date, date]]:
+        """The days from first to last in parts within which no coefficient of the carrier starts or ends; none if it is one part."""
+        rows = [row for basis in (CALORIFIC, EQUIVALENT) for row in self._dated.get((carrier, basis), ())]
+        inside = {day for row in rows for day in (row["valid_from"], row["valid_to"]) if day is not None and first < day <= last}
+        begins = [first, *sorted(inside), last + timedelta(days=1)]
+        return [(begin, following - timedelta(days=1)) for begin, following in pairwise(begins)] if inside else []
+
     def find(self, basis: str, carrier: str | None, unit: str | None, period: str | None, lhv_unit: str | None) -> _Found:
         """The coefficient for one of `unit`; with a heating value, what turns that value into it."""
         if carrier in WATER:
@@ -482,7 +552,7 @@ class _Law:
             reason = None if per_unit else f"lhv_unit {lhv_unit} does not fit {carrier} in {unit}"
             return _Found(per_unit, None, reason)
         try:
-            first, last = period_days(str(period))
+            first, last = _days_of(str(period))
         except ValueError:
             return _Found(None, None, f"{period} is no period")
         if role == "fuel" and (carrier, EQUIVALENT) not in self._dated:
@@ -491,6 +561,9 @@ class _Law:
         for row in rows:
             if row["valid_from"] <= first and last < (row["valid_to"] or date.max):
                 scale = factor(unit, row["unit"])
+                if scale is None and not (unit in GAS_CONDITIONS and row["unit"] in GAS_CONDITIONS):
+                    return _Found(None, None, f"the coefficient of {carrier} that is in force is for {row['unit']}, the quantity is in {unit}: "
+                                  "give both in one unit, or a measured heating value")
                 if scale is None:
                     return _Found(None, None, f"the coefficient of {carrier} is for {row['unit']}, the quantity is in {unit}: between conditions "
                                   f"of a gas there is no fixed factor; give lhv in kJ/{unit}, or a coefficient for {unit}")

@@ -18,7 +18,7 @@ import polars as pl
 from config import calendar, schemas
 from monitors.accounts import balance
 from monitors.allocation import divided, held, placed, present
-from monitors.energy import coefficients_for, energy, in_one_row, sum_energy
+from monitors.energy import by_coefficients, changing_carriers, coefficients_for, energy, in_one_row, sum_energy
 from monitors.heating import heating_values, with_heating_values
 from monitors.intensity import intensity
 from monitors.limits import MIN_COVERED_RATIO, limits
@@ -265,10 +265,12 @@ def _carried(site: Site, known: _Known, today: date, part: _Part) -> Frames:
         until = min(end, night if grain == "day" else midnight)
         days = daily.filter(pl.col("start") < until)
         measured = quantities(days, known.registers, assigned, by=grain, zone=zone, until=until)
-        if fired.height:
-            fuelled = assigned.join(fired, on=["enterprise", "carrier"], how="semi")
-            by_day = quantities(days, known.registers, fuelled, by="day", zone=zone, until=until)
-            measured = with_heating_values(measured, by_day, fired)
+        fuelled = assigned.join(fired, on=["enterprise", "carrier"], how="semi")
+        changing = assigned.filter(pl.col("carrier").is_in(changing_carriers(measured, known.coefficients)))
+        if fuelled.height or changing.height:
+            of_days = pl.concat([fuelled, changing.join(fired, on=["enterprise", "carrier"], how="anti")])
+            by_day = quantities(days, known.registers, of_days, by="day", zone=zone, until=until)
+            measured = by_coefficients(with_heating_values(measured, by_day, fired), by_day, known.coefficients)
         rows[grain] = in_one_row(energy(measured, known.coefficients))
     sums = pl.concat([sum_energy(frame, ["enterprise", "period"]) for frame in rows.values()])
     by_day = rows.get("day", schemas.empty(schemas.ENERGY)).filter(pl.col("period") < str(today))
@@ -312,8 +314,9 @@ def _booked(known: _Known, months: pl.DataFrame, metered: pl.DataFrame, carriers
     )
     by_day = by_days(months, metered)
     rows = [
-        in_one_row(energy(with_heating_values(schemas.conform(one, schemas.QUANTITY), by_day, known.heating), known.coefficients))
-        for one in (months, years) if one.height
+        in_one_row(energy(by_coefficients(
+            with_heating_values(schemas.conform(one, schemas.QUANTITY), by_day, known.heating), by_day, known.coefficients,
+        ), known.coefficients)) for one in (months, years) if one.height
     ]
     return pl.concat([schemas.empty(schemas.ENERGY), *rows])
 

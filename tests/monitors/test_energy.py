@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from config import coal_equivalents, schemas
 from config.energy_figures import energy_figures
 from config.units import dimension, factor, known_units
-from monitors.energy import FLOW_SIGNS, GAS_CONDITIONS, energy, figures, misfits, sum_energy
+from monitors.energy import FLOW_SIGNS, GAS_CONDITIONS, by_coefficients, coefficients_for, energy, figures, in_one_row, misfits, sum_energy
 
 TABLE = coal_equivalents.coefficients()
 RATES = pl.DataFrame({  # an equivalent electricity coefficient for each of two years, as a site brings it
@@ -77,6 +77,57 @@ def test_a_coefficient_that_changes_within_the_period_is_not_averaged() -> None:
     assert (june["calorific_tce"], july["calorific_tce"]) == pytest.approx((0.302, 0.3))  # the earlier row ends where the later one starts
     assert year["calorific_tce"] is None
     assert "(2025-07-01" in year["missing"]
+
+
+def changing_in_july(second: float, at: date = date(2025, 7, 11)) -> pl.DataFrame:
+    """Raw coal at 0.7 kgce/kg, from 11 July on at the second value."""
+    dated = RATES.with_columns(carrier=pl.lit("raw_coal"), basis=pl.lit("calorific"), unit=pl.lit("kg"), valid_to=None)
+    return coal_equivalents.overlay(TABLE, dated.with_columns(kgce_per_unit=pl.Series([0.7, second]), valid_from=pl.Series([date(2024, 1, 1), at])))
+
+
+def test_a_month_in_which_a_coefficient_changes_is_converted_by_the_days_before_and_after() -> None:
+    table = changing_in_july(0.5)
+    of = {"carrier": "raw_coal", "unit": "t", "flow": "consumed", "use": "fuel"}
+    days = rows(*(of | {"period": f"2025-07-{day:02d}", "quantity": 2.0 if day < 11 else 1.0, "estimated_ratio": 0.0} for day in range(1, 32)))
+    month = rows(of | {"period": "2025-07", "quantity": 41.0, "covered_ratio": 0.9}, of | {"period": "2025-08", "quantity": 3.0})
+    parts = by_coefficients(schemas.conform(month, schemas.QUANTITY), days, table)
+    assert parts.select("period", "in_force", "quantity").rows() == [
+        ("2025-07", "2025-07-01/2025-07-10", 20.0), ("2025-07", "2025-07-11/2025-07-31", 21.0), ("2025-08", None, 3.0),
+    ]
+    july, august = in_one_row(energy(parts, table)).iter_rows(named=True)
+    assert july["calorific_tce"] == pytest.approx(20 * 0.7 + 21 * 0.5)
+    assert july["equivalent_tce"] == pytest.approx(july["calorific_tce"])
+    assert (july["quantity"], july["covered_ratio"], july["missing"]) == (41.0, 0.9, None)
+    assert july["calorific_kgce_per_unit"] == pytest.approx((20 * 700 + 21 * 500) / 41)
+    assert august["calorific_tce"] == pytest.approx(1.5)
+
+
+def test_a_part_of_a_month_without_a_coefficient_leaves_the_month_open() -> None:
+    of = {"carrier": "lng", "unit": "kg", "flow": "consumed", "use": "fuel"}
+    days = rows(*(of | {"period": f"2021-{month:02d}-01"} for month in range(1, 13)))
+    parts = by_coefficients(schemas.conform(rows(of | {"period": "2021", "quantity": 12.0}), schemas.QUANTITY), days, TABLE)
+    assert parts["in_force"].to_list() == ["2021-01-01/2021-03-31", "2021-04-01/2021-12-31"]
+    year = in_one_row(energy(parts, TABLE)).row(0, named=True)
+    assert (year["quantity"], year["calorific_tce"]) == (12.0, None)
+    assert "no calorific coefficient of lng is in force in 2021-01-01/2021-03-31" in year["missing"]
+
+
+def test_a_coefficient_from_the_first_day_of_a_period_divides_nothing() -> None:
+    month = schemas.conform(rows({"carrier": "raw_coal", "unit": "t", "period": "2025-07"}), schemas.QUANTITY)
+    days, table = month.with_columns(period=pl.lit("2025-07-01")), changing_in_july(0.5, date(2025, 7, 1))
+    assert by_coefficients(month, days, table)["in_force"].to_list() == [None]
+
+
+def test_a_measured_heating_value_is_not_divided_by_coefficients() -> None:
+    month = schemas.conform(rows({"carrier": "raw_coal", "unit": "t", "period": "2025-07"}), schemas.QUANTITY)
+    days, measured = month.with_columns(period=pl.lit("2025-07-01")), month.with_columns(lhv=20.0, lhv_unit=pl.lit("MJ/kg"))
+    assert by_coefficients(measured, days, changing_in_july(0.5))["in_force"].to_list() == [None]
+
+
+def test_what_is_asked_of_the_coefficients_changes_with_any_that_counts_inside_the_period() -> None:
+    needs = pl.DataFrame({"carrier": ["raw_coal"], "unit": ["t"], "period": ["2025-07"]})
+    assert coefficients_for(needs, changing_in_july(0.5)).equals(coefficients_for(needs, changing_in_july(0.5)))
+    assert not coefficients_for(needs, changing_in_july(0.5)).equals(coefficients_for(needs, changing_in_july(0.6)))
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("kg", 1.0), ("t", 1e3), ("10^4 t", 1e7)])

@@ -21,9 +21,16 @@ MOVED = date(2025, 2, 11)  # ten days of February before it
 
 
 @pytest.fixture
-def coal(tmp_path: Path) -> Iterator[Site]:
+def law(tmp_path: Path) -> Path:
+    """The folder of the site's own tables."""
+    (tmp_path / "law").mkdir()
+    return tmp_path / "law"
+
+
+@pytest.fixture
+def coal(tmp_path: Path, law: Path) -> Iterator[Site]:
     """A site with 10 t of coal a day at the yard and 20 kWh of power a day, for January and February 2025."""
-    site = Site(site_settings.build({"site": {"data_dir": tmp_path / "data"}}))
+    site = Site(site_settings.build({"site": {"data_dir": tmp_path / "data", "tables_dir": law}}))
     tables = register_tables()
     place = {"enterprise": ENTERPRISE, "meter": "C-1", "register": "feed", "carrier": "raw_coal", "site": "north"}
     power = {"enterprise": ENTERPRISE, "meter": "E-1", "register": "active_import", "carrier": "electricity"}
@@ -90,6 +97,24 @@ def test_a_park_counts_a_site_on_the_days_on_which_it_lies_there(coal: Site) -> 
         ("p1", None): 410 * 0.7143 + 59 * power, ("p2", None): 180 * 0.7143, ("p2", "east"): 180 * 0.7143,
     })
     assert used(coal, "2025-02") == {ENTERPRISE: 280.0}  # its owner stays
+
+
+def burnt(site: Site) -> dict[str, float | None]:
+    """Month and year -> tce of coal."""
+    found = site.derived.read_result("carriers")
+    assert found is not None
+    return dict(found.filter(carrier="raw_coal").select("period", "calorific_tce").iter_rows())
+
+
+def test_a_coefficient_that_changes_inside_a_month_counts_from_its_day_on(coal: Site, law: Path) -> None:
+    own = law / "coal_equivalent_own.csv"
+    head, row = "carrier,unit,kgce_per_unit,basis,valid_from,source", "raw_coal,kg,{},calorific,{},a list of the site for the tests"
+    own.write_text("\n".join([head, row.format(0.7, "2024-01-01"), row.format(0.5, MOVED)]), encoding="utf-8")
+    evaluate(coal)
+    assert burnt(coal) == pytest.approx({"2025-01": 217.0, "2025-02": 100 * 0.7 + 180 * 0.5, "2025": 410 * 0.7 + 180 * 0.5})
+    own.write_text("\n".join([head, row.format(0.7, "2024-01-01"), row.format(0.6, MOVED)]), encoding="utf-8")
+    assert evaluate(coal) == ("2025-02", "2025")  # what was kept of the year before is not taken over
+    assert burnt(coal)["2025"] == pytest.approx(410 * 0.7 + 180 * 0.6)
 
 
 def test_results_that_are_kept_are_those_that_would_be_worked_out_anew(coal: Site) -> None:
