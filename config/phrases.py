@@ -16,6 +16,8 @@ _PHRASES: Final = {  # {} is a name, a number or another of these sentences
     "{} is no period": "{} 不是统计期",
     "the coefficient of {} is for {}, the quantity is in {}: between conditions of a gas there is no fixed factor; give lhv in kJ/{}, "
     "or a coefficient for {}": "{} 的系数以 {} 计，而数量以 {} 计：气体不同状态之间没有固定换算；请给出 kJ/{} 的热值，或以 {} 计的系数",
+    "the coefficient of {} that is in force is for {}, the quantity is in {}: give both in one unit, or a measured heating value":
+        "{} 的现行系数以 {} 计，而数量以 {} 计：请用同一单位，或给出实测热值",
     "the {} coefficient of {} starts or ends within {} ({}): give the quantity by months or days":
         "{1} 的{0}系数在 {2} 期间变更（{3}）：请按月或按日给出数量",
     "no {} coefficient of {} is in force in {}, only {}": "{2} 期间没有 {1} 的现行{0}系数，仅有 {3}",

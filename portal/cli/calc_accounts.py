@@ -308,8 +308,7 @@ def carrier_names() -> dict[str, str]:
 def _no_coefficients(table: Table) -> list[Problem]:
     """Coefficients that cannot be meant: in a unit, basis or size that is not the carrier's."""
     reference = coal_equivalents.coefficients()
-    fluids = {row.carrier for row in coal_equivalents.coefficient_rows() if row.medium not in ("coal", "electricity", "heat")}
-    unfit = core.coefficient_misfits(table.frame, reference, fluids)
+    unfit = core.coefficient_misfits(table.frame, reference, _fluids())
     told = {row for row, *_ in unfit}
     far = [(row, "kgce_per_unit", what, remedy) for row, what, remedy in coal_equivalents.far_from_reference(table.frame, reference)
            if row not in told]
@@ -384,7 +383,7 @@ def _registers(measured: Table, assigned: Table) -> list[Problem]:
     if measured.frame["enterprise"].null_count() == measured.frame.height:
         keys.remove("enterprise")
     told = assigned.frame.select(*keys, "carrier").join(units.unique(keys), on=keys, how="left", nulls_equal=True, maintain_order="left")
-    for row, column, what, remedy in _unfit(told.with_columns(period=pl.lit("2025"))):
+    for row, column, what, remedy in unfit_carriers(told):
         if column == "carrier" and remedy.startswith("Near"):
             problems.append(Problem(assigned.where(row, "carrier"), what, remedy))
         elif column == "carrier":  # one of the user's own, whose coefficient `calc energy --coefficients` brings
@@ -395,13 +394,28 @@ def _registers(measured: Table, assigned: Table) -> list[Problem]:
     return problems
 
 
-def _unfit(rows: pl.DataFrame) -> list[tuple[int, str, str, str]]:
-    """Misfits of rows with carrier, unit and period, where carriers that have a CO2 factor only are known too."""
-    others = set(carbon_factors(site_tables())["carrier"])
-    return [
-        misfit for misfit in core.misfits(rows, coal_equivalents.coefficients(site_tables()), carrier_names())
-        if rows["carrier"][misfit[0]] not in others or misfit[1] != "carrier"
+def unfit_carriers(rows: pl.DataFrame) -> list[tuple[int, str, str, str]]:
+    """Carriers that are not known, and units in which none can be: a coefficient that is brought to `calc energy` may be for another unit.
+
+    Args:
+        rows: carrier and unit.
+
+    Returns:
+        Row (from 0), column, what is wrong, and what would be right.
+    """
+    law, others = coal_equivalents.coefficients(site_tables()), set(carbon_factors(site_tables())["carrier"])
+    unknown = [
+        misfit for misfit in core.misfits(rows.with_columns(period=pl.lit("2025")), law, carrier_names())
+        if (misfit[1] == "carrier" and rows["carrier"][misfit[0]] not in others) or (misfit[1] == "unit" and rows["carrier"][misfit[0]] in core.WATER)
     ]
+    as_coefficients = rows.with_columns(basis=pl.lit(None, pl.String()), kgce_per_unit=pl.lit(None, pl.Float64()))
+    units = [misfit for misfit in core.coefficient_misfits(as_coefficients, law, _fluids()) if misfit[1] == "unit"]
+    return sorted([*unknown, *units])
+
+
+def _fluids() -> set[str]:
+    """Carriers that have a mass and a volume."""
+    return {row.carrier for row in coal_equivalents.coefficient_rows(site_tables()) if row.medium not in ("coal", "electricity", "heat")}
 
 
 def mixed_price_bases(table: Table, keys: Sequence[str]) -> list[Problem]:

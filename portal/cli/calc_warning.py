@@ -8,11 +8,13 @@ import polars as pl
 import typer
 
 from config import budgets as law
-from config import schemas
+from config import limit_tables, schemas
 from config.errors import Problem
 from monitors import budgets as core
 from monitors import forecast as future
+from monitors.limits import misfits
 from monitors.running import what_if
+from portal.cli.calc_accounts import unfit_carriers
 from portal.cli.calc_energy import at, site_tables, twice
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
@@ -73,7 +75,8 @@ VERDICTS: Final = (
     Column("actual", "number", "unit consumption; rows without one are left out", unit="column unit", nullable=True),
     Column("unit", "text", "its unit", nullable=True),
     *(Column(f"level_{level}", "number", "the limit of that level", unit="column unit", nullable=True) for level in (1, 2, 3)),
-    Column("output", "number", "output of the period, for amounts", required=False), Column("output_unit", "text", "its unit", required=False),
+    Column("output", "number", "output of the period, for amounts", required=False, above=0),
+    Column("output_unit", "text", "its unit", required=False),
 )
 USED: Final = (
     *(Column(name, "text", "as `calc energy` says it", nullable=name == "product") for name in ("enterprise", "product")),
@@ -157,7 +160,22 @@ def what_if_command(
 ) -> None:
     """Say for each level that a limit has which saving, or which output at the same energy, brings it."""
     check_output(out)
-    read = read_tables({"verdicts": (verdicts, VERDICTS), "energy": (energy, USED)})
+    table = limit_tables.limits(site_tables())
+
+    def check(read: Mapping[str, Table]) -> list[Problem]:
+        judged = read["verdicts"]
+        figures = judged.frame.filter(pl.col("actual").is_not_null()).select("product", "indicator", "unit", value="actual")
+        places = judged.frame["actual"].is_not_null().arg_true()
+        backwards = pl.col("period_end") < pl.col("period_start")
+        carriers = () if energy is None else unfit_carriers(read["energy"].frame.select("carrier", "unit"))
+        return [
+            *at(judged, backwards, "period_end", "lies before period_start", "Write the last day of the period"),
+            *(Problem(judged.where(places[row], column), what, remedy) for row, column, what, remedy in misfits(figures, table)),
+            *(Problem(read["energy"].where(row, column), what, remedy) for row, column, what, remedy in carriers
+              if column == "unit" or remedy.startswith("Near")),  # else one of the user's own, whose coefficient was brought to `calc energy`
+        ]
+
+    read = read_tables({"verdicts": (verdicts, VERDICTS), "energy": (energy, USED)}, check=check)
     write_table(what_if(read["verdicts"].frame, read["energy"].frame if energy else None), out)
 
 
