@@ -14,7 +14,17 @@ from config.schemas import EVENT, READING, READING_QUALITY, REGISTER, conform
 from config.units import MEDIA, units_of
 from monitors import formulas as derivation
 from monitors import intervals as core
-from portal.cli import calc_accounts, calc_carbon, calc_energy, calc_estimate, calc_key_units, calc_price, calc_reconcile, calc_warning
+from portal.cli import (
+    calc_accounts,
+    calc_carbon,
+    calc_energy,
+    calc_enterprises,
+    calc_estimate,
+    calc_key_units,
+    calc_price,
+    calc_reconcile,
+    calc_warning,
+)
 from portal.cli.common import instant_of
 from portal.cli.files import LISTED_PER_COLUMN, Column, Table, check_output, read_tables, schema_option, write_table
 
@@ -354,7 +364,9 @@ def _named_intervals(
     return pl.DataFrame([*(names[name].gather(at) for name in named), *own, *(names[name].gather(at) for name in extras)])
 
 
-for _module in (calc_accounts, calc_carbon, calc_energy, calc_estimate, calc_key_units, calc_price, calc_reconcile, calc_warning):
+for _module in (
+    calc_accounts, calc_carbon, calc_energy, calc_enterprises, calc_estimate, calc_key_units, calc_price, calc_reconcile, calc_warning,
+):
     for _name, _command in _module.COMMANDS.items():
         app.command(_name)(cast(Callable[..., None], _command))  # commands of different signatures
 
