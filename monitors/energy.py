@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import polars as pl
 
@@ -212,6 +212,34 @@ def in_one_row(energy_rows: pl.DataFrame) -> pl.DataFrame:
         for basis in (CALORIFIC, EQUIVALENT)
     )
     return pl.concat([numbered.filter(~divided), joined.select(numbered.columns)]).sort("_row").drop("_row")
+
+
+def in_periods(energy_rows: pl.DataFrame, by: Literal["month", "year"]) -> pl.DataFrame:
+    """Put rows of days or months under the month or year in which they lie, for `sum_energy` to add up.
+
+    Args:
+        energy_rows: ENERGY, further columns kept. A row of a longer period stays as it is.
+        by: the longer period.
+
+    Returns:
+        The rows with that `period`. Days of it for which a carrier has no row at its place are not covered: `covered_ratio` is the smaller for it.
+    """
+    keys = [*(name for name in schemas.QUANTITY if name not in {"period", "quantity", "covered_ratio", "estimated_ratio"}), "_within"]
+    within = pl.col("period").str.head({"month": 7, "year": 4}[by])
+    days = {
+        period: float((last - first).days + 1)
+        for period in energy_rows.select(pl.concat([pl.col("period"), within]).unique()).to_series() for first, last in [period_days(period)]
+    }
+    length = pl.col("period").replace_strict(days, return_dtype=pl.Float64())
+    rows = energy_rows.with_columns(_within=within)
+    had = rows.select(*keys, "period").unique().group_by(keys).agg(_had=length.sum()).with_columns(
+        _share=(pl.col("_had") / pl.col("_within").replace_strict(days, return_dtype=pl.Float64())).clip(upper_bound=1.0)
+    )
+    found = rows.join(had, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    return found.with_columns(
+        period="_within", covered_ratio=pl.when(pl.col("_share") < 1).then(pl.col("covered_ratio").fill_null(1.0) * pl.col("_share"))
+        .otherwise("covered_ratio"),
+    ).select(energy_rows.columns)
 
 
 def sum_energy(energy_rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

@@ -178,7 +178,7 @@ def quantities_command(
         return [
             *above_one(measured, "covered_ratio", "estimated_ratio"), *above_one(assigned, "share_ratio"),
             *at(measured, pl.col("end") <= pl.col("start"), "end", "is not after start", "Write the end of the interval, which is not included"),
-            *_order(assigned), *_registers(measured, assigned), *_keys(assigned, with_outputs=outputs is not None),
+            *_order(assigned), *_registers(measured, assigned), *_keys(assigned, with_outputs=outputs is not None), *_more_than_whole(assigned),
             *(twice(read["outputs"], ["enterprise", "product", "period"], "Keep one row for each product and period") if outputs else ()),
             *((*_order(read["holdings"]), *_overlaps(read["holdings"])) if holdings else ()),
         ]
@@ -227,6 +227,7 @@ def energy_command(
     out: str = typer.Option(..., "--out", help="Output file, or - for CSV."),
     coefficients: str | None = typer.Option(None, "--coefficients", help="Further dated coefficients; they come before the shipped ones."),
     by: str | None = typer.Option(None, "--sum", help="Sum over groups of these columns, such as enterprise,period."),
+    periods: Literal["month", "year"] | None = typer.Option(None, "--periods", help="Of --sum: add up the rows of each month or year."),
     as_of: str | None = typer.Option(None, "--as-of", metavar="INSTANT", help="Only coefficients that were known then (known_from)."),
     schema: bool = schema_option({  # noqa: ARG001 - acts when it is read
         "--quantities": QUANTITIES, "--coefficients": COEFFICIENTS,
@@ -235,6 +236,8 @@ def energy_command(
 ) -> None:
     """Convert quantities to coal equivalent on both bases; with --sum, add them up by flow."""
     check_output(out)
+    if periods and by is None:
+        raise typer.BadParameter("asks for sums; give --sum enterprise,period", param_hint="--periods")
     rows, result = _converted(quantities, coefficients, as_of)
     if by is None:
         given = [name for name in rows.frame.columns if name in rows.given]
@@ -245,6 +248,7 @@ def energy_command(
         raise typer.BadParameter(f"{', '.join(unknown)} is no column; the rows have {', '.join(rows.frame.columns)}", param_hint="--sum")
     if summed := [name for name in groups if name in schemas.ENERGY_SUM]:
         raise typer.BadParameter(f"{', '.join(summed)} is what is summed; name what the sums are for, such as enterprise,period", param_hint="--sum")
+    result = core.in_periods(result, periods) if periods else result
     for row in _taken_off_twice(result):
         typer.echo(row, err=True)
     sums = core.sum_energy(result, groups)
@@ -418,13 +422,13 @@ def _fluids() -> set[str]:
     return {row.carrier for row in coal_equivalents.coefficient_rows(site_tables()) if row.medium not in ("coal", "electricity", "heat")}
 
 
-def mixed_price_bases(table: Table, keys: Sequence[str]) -> list[Problem]:
+def mixed_price_bases(table: Table, keys: Sequence[str | pl.Expr]) -> list[Problem]:
     """A problem for each row whose value added is of other prices than that of the first one with which it would be added."""
     basis = pl.struct("price_basis", "base_year")
     first = basis.filter(pl.col("value_added_10k_cny").is_not_null()).first().over(keys)
     other = pl.col("value_added_10k_cny").is_not_null() & (basis != first)
-    return at(table, other, "price_basis", f"value added of several price bases for one {' and '.join(keys)} cannot be added",
-              "Give all of it at the same prices, with the same base_year")
+    return at(table, other, "price_basis", f"is not that of the first value added of the same {keys[0]}, with which it would be added",
+              "Give both at the same prices, with the same base_year")
 
 
 def _order(table: Table) -> list[Problem]:
@@ -442,6 +446,24 @@ def _keys(assigned: Table, *, with_outputs: bool) -> list[Problem]:
         *at(assigned, by_register & pl.col("key_meter").is_null(), "key_meter", "the cell is empty", "Name the meter whose quantity is the key"),
         *(() if with_outputs else at(assigned, by_output, "allocation", "asks for outputs", "Give --outputs with the output of the products")),
         *at(assigned, several, "share_ratio", "differs among the rows of one key", "Give each of them what the key divides"),
+    ]
+
+
+def _more_than_whole(assigned: Table) -> list[Problem]:
+    """Rows on whose first day the shares of their register, carrier and flow add up to more than the register, which would count twice."""
+    group = ["enterprise", "meter", "register", "carrier", "flow"]
+    rows = assigned.frame.with_row_index("_row").with_columns(pl.col("flow").fill_null("consumed"))
+    rows = rows.filter(pl.len().over(group) > 1).select("_row", *group, "allocation", "share_ratio", "valid_from", "valid_to")
+    begins, begun, ended = pl.col("valid_from"), pl.col("valid_from_other"), pl.col("valid_to_other")
+    then = rows.join(rows, on=group, nulls_equal=True, suffix="_other").filter(
+        begun.is_null() | (begun <= begins).fill_null(value=False), ended.is_null() | begins.is_null() | (begins < ended),
+    )
+    share, keyed = pl.col("share_ratio_other"), pl.col("allocation_other").is_not_null()
+    by_key = pl.struct("allocation_other", "share_ratio_other").filter(keyed).unique().struct.field("share_ratio_other").sum()
+    found = then.group_by("_row").agg(together=share.filter(~keyed).sum() + by_key).filter(pl.col("together") > 1 + 1e-9).sort("_row")
+    return [
+        Problem(assigned.where(row, "share_ratio"), f"the shares of this register, carrier and flow add up to {together:.6g}",
+                "They may add up to 1 at most") for row, together in found.iter_rows()
     ]
 
 

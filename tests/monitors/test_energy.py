@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from config import coal_equivalents, schemas
 from config.energy_figures import energy_figures
 from config.units import dimension, factor, known_units
-from monitors.energy import FLOW_SIGNS, GAS_CONDITIONS, by_coefficients, coefficients_for, energy, figures, in_one_row, misfits, sum_energy
+from monitors.energy import (
+    FLOW_SIGNS,
+    GAS_CONDITIONS,
+    by_coefficients,
+    coefficients_for,
+    energy,
+    figures,
+    in_one_row,
+    in_periods,
+    misfits,
+    sum_energy,
+)
 
 TABLE = coal_equivalents.coefficients()
 RATES = pl.DataFrame({  # an equivalent electricity coefficient for each of two years, as a site brings it
@@ -128,6 +139,26 @@ def test_what_is_asked_of_the_coefficients_changes_with_any_that_counts_inside_t
     needs = pl.DataFrame({"carrier": ["raw_coal"], "unit": ["t"], "period": ["2025-07"]})
     assert coefficients_for(needs, changing_in_july(0.5)).equals(coefficients_for(needs, changing_in_july(0.5)))
     assert not coefficients_for(needs, changing_in_july(0.5)).equals(coefficients_for(needs, changing_in_july(0.6)))
+
+
+def test_months_add_up_to_their_year_each_by_its_coefficient() -> None:
+    months = rows(*({"carrier": "raw_coal", "unit": "t", "period": f"2025-{month:02d}"} for month in range(1, 13)))
+    found = sum_energy(in_periods(energy(months, changing_in_july(0.5, date(2025, 7, 1))), "year"), ["enterprise", "period"])
+    assert found.select("period", "calorific_tce", "covered_ratio").rows() == [("2025", pytest.approx(6 * 0.7 + 6 * 0.5), 1.0)]
+
+
+def test_a_year_without_one_of_its_months_is_not_covered_in_it() -> None:
+    there = [month for month in range(1, 13) if month != 7]
+    months = rows(*({"carrier": "raw_coal", "unit": "t", "period": f"2025-{month:02d}", "covered_ratio": 0.5} for month in there))
+    two_suppliers = pl.concat([months, months])
+    found = sum_energy(in_periods(energy(two_suppliers, TABLE), "year"), ["enterprise", "period"])
+    assert found["covered_ratio"].item() == pytest.approx(0.5 * 334 / 365)
+
+
+def test_a_carrier_in_months_and_one_by_the_year_are_both_of_the_year() -> None:
+    months = [{"carrier": "raw_coal", "unit": "t", "period": f"2025-{month:02d}"} for month in range(1, 13)]
+    found = sum_energy(in_periods(energy(rows(*months, {"carrier": "diesel", "unit": "t"}), TABLE), "year"), ["enterprise", "period"])
+    assert found.select("calorific_tce", "covered_ratio").rows() == [(pytest.approx(12 * 0.7143 + 1.4571), 1.0)]
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("kg", 1.0), ("t", 1e3), ("10^4 t", 1e7)])

@@ -391,6 +391,30 @@ def test_a_share_that_the_key_leaves_open_is_told_and_not_covered(tmp_path: Path
     assert read(out).select("quantity", "covered_ratio").rows() == [(None, 0.0)] * 2
 
 
+@pytest.mark.parametrize(("shares", "told"), [
+    ([{"share_ratio": 0.6}, {"share_ratio": 0.4}], {}),
+    ([{"share_ratio": 0.6}, {"share_ratio": 0.41}], {2: "1.01", 3: "1.01"}),
+    ([{}, {}], {2: "2", 3: "2"}),  # the same row twice
+    ([{"valid_to": "2025-07-01"}, {"valid_from": "2025-07-01"}], {}),
+    ([{"valid_to": "2025-07-01"}, {"valid_from": "2025-06-30"}], {3: "2"}),
+    ([{}, {"flow": "sold"}], {}), ([{}, {"flow": "consumed"}], {2: "2", 3: "2"}),
+    ([{"share_ratio": 0.5, "allocation": "output"}, {"share_ratio": 0.5, "allocation": "output", "product": "lime"}, {"share_ratio": 0.5}], {}),
+    ([{"allocation": "output"}, {"allocation": "output", "product": "lime"}, {"share_ratio": 0.5}], {2: "1.5", 3: "1.5", 4: "1.5"}),
+])
+def test_a_register_is_never_assigned_more_than_whole(tmp_path: Path, shares: list[dict[str, Any]], told: dict[int, str]) -> None:
+    blank = dict.fromkeys(["share_ratio", "valid_from", "valid_to", "flow", "allocation"])
+    arguments = [
+        "quantities", "--intervals", write(tmp_path / "i.parquet", day_rows("E-1", "kWh", 10.0, days=3)), "--assignments",
+        write(tmp_path / "a.csv", [ASSIGNED[0] | blank | row for row in shares]), "--outputs",
+        write(tmp_path / "o.csv", [{"enterprise": "E", "product": "lime", "period": "2025-01", "output": 3.0}]), "--out", tmp_path / "q.csv",
+    ]
+    if told:
+        text = "column share_ratio: the shares of this register, carrier and flow add up to"
+        assert [each.partition(". ")[0] for each in problems(*arguments)] == [f"a.csv row {n} {text} {x}" for n, x in told.items()]
+    else:
+        calc(*arguments)
+
+
 @pytest.mark.parametrize(("row", "column"), [
     ({"allocation": "output", "product": None}, "product"), ({"allocation": "output"}, "allocation"), ({"allocation": "register"}, "key_meter"),
     ({"allocation": "heat"}, "allocation"),
