@@ -31,7 +31,7 @@ OF_FLAG: Final = (
 )
 _EVIDENCE: Final = (
     "product", "indicator", "line", "actual", "unit", "basis", "standard", "edition", "binding_level", "level", "verdict", "standing",
-    "excess", "excess_ratio", "derivation", "clause", "source", "confidence", "covered_ratio", "estimated_ratio",
+    "excess", "excess_ratio", "derivation", "derivation_zh", "clause", "source", "confidence", "covered_ratio", "estimated_ratio",
 )
 
 

@@ -381,6 +381,15 @@ def test_every_reason_and_every_carrier_has_a_word(site: Site, language: Languag
     assert term(language, "reason", "a_reason_of_tomorrow") == "a_reason_of_tomorrow"
 
 
+def test_a_case_tells_how_its_figure_came_about_in_the_readers_language(browser: Any) -> None:
+    for path in ("/cases/1", "/alerts/1"):
+        for language, told, other in (("zh", "能耗 4723.3044 tce ÷ 产量 4000 t", "energy 4723.3044 tce"), ("en", "energy 4723.3044 tce", "能耗 4723.3044 tce")):
+            browser.cookies.set("tcewatch_language", language)
+            text = browser.get(path).text
+            assert told in text, (path, language)
+            assert other not in text, (path, language)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_fact_of_an_alert_and_a_case_has_a_word(site: Site, language: Language) -> None:
     everyone = scope_of(site, Principal("x", frozenset({"viewer"}), None))
