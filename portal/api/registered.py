@@ -1,7 +1,7 @@
 """What is registered and reported: regions, parks, enterprises, gateways, meters, registers, figures, and the tables of the law."""
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal
 
 import polars as pl
 from fastapi import APIRouter, Query
@@ -82,9 +82,16 @@ def registers(portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: N
 
 
 @router.get("/figures", summary="Reported and checked figures")
-def figures(portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: Name = None) -> Response:
-    """Value added and output value by enterprise and period; only what a second person has checked."""
+def figures(
+    portal: PortalOf, scope: ApiScope, paging: PagingOf, enterprise: Name = None, of: Literal["money", "renewable"] = "money",
+) -> Response:
+    """Only what a second person has checked: value added and output value by enterprise and period.
+
+    `of=renewable`: the renewable electricity that an enterprise states for a year or month, with its proof.
+    """
     scope.require("figures")
+    if of == "renewable":
+        return listed(_of(scope.rows(portal.site.figures.renewables()), enterprise), ["enterprise", "period"], paging, "renewable-electricity")
     return listed(_of(scope.rows(portal.site.figures.values()), enterprise), ["enterprise", "park", "period"], paging, "figures")
 
 

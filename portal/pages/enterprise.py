@@ -35,10 +35,11 @@ def enterprise_page(
     drawing = drawn(links(shown.balance).to_dicts(), partial(_node_name, language, shown.products))
     rules = portal.site.energy_figures().unique("figure", keep="last", maintain_order=True).to_dicts()
     running = budgets.running(portal.site, scope).filter(pl.col("enterprise") == enterprise)
+    stated = portal.site.figures.renewables().filter(pl.col("enterprise") == enterprise).sort("period", descending=True).head(views.PAGE_ROWS)
     return page(request, "enterprise.html", session, {
         "running": running.to_dicts(), "levels": budgets.levels(running),
         "scope": scope, "it": shown, "grain": grain, "from_readings": from_readings,
-        "balance": shown.balance.to_dicts(), "drawing": drawing, "rules": rules,
+        "balance": shown.balance.to_dicts(), "drawing": drawing, "rules": rules, "renewables": stated.to_dicts(),
     })
 
 

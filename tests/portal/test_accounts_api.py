@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import polars as pl
 import pytest
 
-from tests.portal.seeded import CARBIDE, FERRO, FOREIGN
+from pipeline.site import Site
+from tests.portal.seeded import CARBIDE, FERRO, FOREIGN, NOW, XSS
 
 
 def items(browser: Any, query: str) -> list[dict[str, Any]]:
@@ -41,3 +43,21 @@ def test_a_park_is_the_sum_of_what_lies_in_it(log_in: Callable[[str], Any]) -> N
     inside = [row for row in energy if row["enterprise"] in {CARBIDE, FERRO}]
     assert park["electricity_kwh"] == pytest.approx(sum(row["electricity_kwh"] for row in inside))
     assert park["fresh_water_m3"] == pytest.approx(sum(row["fresh_water_m3"] for row in inside))
+
+
+def test_stated_renewable_electricity_stands_with_its_proof_on_the_page_and_in_the_api(site: Site, log_in: Callable[[str], Any]) -> None:
+    said = {"enterprise": FOREIGN, "period": "2025-12", "source": XSS}
+    site.figures.apply(pl.DataFrame([
+        said | {"figure": "renewable_electricity_kwh", "value": 4321.0}, said | {"figure": "new_renewable_electricity_kwh", "value": 1234.0},
+    ]), maker="solar", at=NOW)
+    viewer, path = log_in("viewer"), "/api/v1/figures?of=renewable"
+    assert viewer.get(path).json()["items"] == []
+    site.figures.check_all(checker="checker", at=NOW, maker="solar")
+    assert viewer.get(path).json()["items"] == [
+        {"enterprise": FOREIGN, "period": "2025-12", "renewable_kwh": 4321.0, "new_renewable_kwh": 1234.0, "source": XSS},
+    ]
+    assert viewer.get(f"{path}&enterprise={FERRO}").json()["items"] == []
+    text = viewer.get(f"/enterprises/{FOREIGN}").text
+    assert "已申报并有凭证的可再生电力" in text
+    assert "1,234 kWh" in text
+    assert XSS not in text
