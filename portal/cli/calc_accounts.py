@@ -282,7 +282,9 @@ def _converted(quantities: str, coefficients: str | None, as_of: str | None) -> 
     def law_of(read: Mapping[str, Table]) -> pl.DataFrame:
         if "coefficients" not in read:
             return shipped
-        brought = read["coefficients"].frame.drop_nulls(["carrier", "unit"]).with_columns(  # wrong cells, which are told
+        rows = read["coefficients"].frame.with_row_index("_row")
+        unfit = [row for row, column, *_ in _unfit_coefficients(rows) if column == "unit"]
+        brought = rows.filter(~pl.col("_row").is_in(unfit)).drop("_row").drop_nulls(["carrier", "unit"]).with_columns(  # the rest is told
             pl.col("basis").fill_null(core.CALORIFIC), pl.col("valid_from").fill_null(date(2000, 1, 1)), pl.col("source").fill_null(""),
         )
         return coal_equivalents.overlay(shipped, coal_equivalents.with_rates_named(brought))
@@ -312,7 +314,7 @@ def carrier_names() -> dict[str, str]:
 def _no_coefficients(table: Table) -> list[Problem]:
     """Coefficients that cannot be meant: in a unit, basis or size that is not the carrier's."""
     reference = coal_equivalents.coefficients()
-    unfit = core.coefficient_misfits(table.frame, reference, _fluids())
+    unfit = _unfit_coefficients(table.frame)
     told = {row for row, *_ in unfit}
     far = [(row, "kgce_per_unit", what, remedy) for row, what, remedy in coal_equivalents.far_from_reference(table.frame, reference)
            if row not in told]
@@ -413,13 +415,13 @@ def unfit_carriers(rows: pl.DataFrame) -> list[tuple[int, str, str, str]]:
         if (misfit[1] == "carrier" and rows["carrier"][misfit[0]] not in others) or (misfit[1] == "unit" and rows["carrier"][misfit[0]] in core.WATER)
     ]
     as_coefficients = rows.with_columns(basis=pl.lit(None, pl.String()), kgce_per_unit=pl.lit(None, pl.Float64()))
-    units = [misfit for misfit in core.coefficient_misfits(as_coefficients, law, _fluids()) if misfit[1] == "unit"]
-    return sorted([*unknown, *units])
+    return sorted([*unknown, *(misfit for misfit in _unfit_coefficients(as_coefficients) if misfit[1] == "unit")])
 
 
-def _fluids() -> set[str]:
-    """Carriers that have a mass and a volume."""
-    return {row.carrier for row in coal_equivalents.coefficient_rows(site_tables()) if row.medium not in ("coal", "electricity", "heat")}
+def _unfit_coefficients(rows: pl.DataFrame) -> list[tuple[int, str, str, str]]:
+    listed = coal_equivalents.coefficient_rows(site_tables())
+    fluids = {row.carrier for row in listed if row.medium not in ("coal", "electricity", "heat")}
+    return core.coefficient_misfits(rows, coal_equivalents.coefficients(), fluids)
 
 
 def mixed_price_bases(table: Table, keys: Sequence[str | pl.Expr]) -> list[Problem]:

@@ -14,8 +14,8 @@ from config.errors import Problem
 from config.tables import load
 from monitors import carbon as core
 from monitors.energy import misfits
-from portal.cli.calc_accounts import FIGURES, QUANTITIES, carrier_names
-from portal.cli.calc_energy import above_one, site_tables
+from portal.cli.calc_accounts import FIGURES, QUANTITIES, carrier_names, mixed_price_bases
+from portal.cli.calc_energy import above_one, site_tables, twice
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
 USED: Final = (
@@ -68,6 +68,8 @@ def carbon_command(
             *(Problem(rows.where(numbers[row], column), what, remedy)
               for row, column, what, remedy in misfits(named.drop("_row"), law, carrier_names())),
             *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in core.misfits(rows.frame, factors, year)),
+            *((*twice(read["figures"], ["enterprise", "park", "period"], "Keep one row for each enterprise and period"),
+               *mixed_price_bases(read["figures"], ["enterprise", pl.col("period").str.slice(0, 4)])) if figures else ()),
         ]
 
     read = read_tables({"quantities": (quantities, USED), "figures": (figures, VALUED)}, check=check)
