@@ -1,8 +1,9 @@
 """Dual-control budgets: what can be budgeted, by which rule a goal is red, yellow or green, and what follows from it."""
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
 import polars as pl
 from pydantic import model_validator
@@ -58,6 +59,24 @@ class WarningRuleRow(DatedRow):
         if self.value < 0:
             raise ValueError(f"value {self.value} is below 0")
         return self
+
+
+class NotJudged(NamedTuple):
+    """An event that follows from no budget: what it is, and what would have to be known."""
+
+    en: str
+    zh: str
+
+
+_RANKING: Final = "needs the ranking of the parks", "需要园区综合评价排名"
+NOT_JUDGED: Final[Mapping[str, NotJudged]] = {  # events of consequences
+    "top_ten": NotJudged(f"among the first ten of the yearly evaluation ({_RANKING[0]})", f"综合评价排名前 10 位（{_RANKING[1]}）"),
+    "last_three": NotJudged(f"among the last three of the yearly evaluation ({_RANKING[0]})", f"综合评价排名后 3 位（{_RANKING[1]}）"),
+    "three_years_below_class": NotJudged(
+        "below the standard of its class three years in a row (needs the class standards of parks and three yearly evaluations)",
+        "连续三年达不到分类标准（需要园区分类标准和三个年度的评价结果）",
+    ),
+}
 
 
 class ConsequenceRow(DatedRow):

@@ -381,6 +381,7 @@ WARNING: Final = pl.Schema({  # a goal against what was used, as of a day
     "forecast": pl.Float64(), "forecast_low": pl.Float64(), "forecast_high": pl.Float64(), "forecast_colour": pl.String(),
     "forecast_reason": pl.String(), "forecast_reason_zh": pl.String(),
     "consequence": pl.String(), "consequence_zh": pl.String(),  # of the colour, where a document names one
+    "not_judged": pl.String(), "not_judged_zh": pl.String(),  # consequences that no colour tells, each with what it would need
     "missing": pl.String(), "missing_zh": pl.String(), "source": pl.String(), "derivation": pl.String(), "derivation_zh": pl.String(),
 })
 BUDGET_MONTH: Final = pl.Schema({  # a month of the running year of what a budget measures: known, then forecast

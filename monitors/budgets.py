@@ -17,7 +17,7 @@ from typing import Final
 import polars as pl
 
 from config import schemas
-from config.budgets import KINDS, LEVEL_PATTERN, parsed_shares
+from config.budgets import KINDS, LEVEL_PATTERN, NOT_JUDGED, parsed_shares
 from config.calendar import is_period, period_days
 from config.phrases import with_chinese
 from config.tables import holding
@@ -57,7 +57,8 @@ def early_warnings(
         actuals: ACTUAL, one row for each subject, measure and period; months of former years are what a forecast is made from.
         rules: WARNING_RULE.
         on: the day as of which, included.
-        consequences: CONSEQUENCE; what a colour brings is told where the goal says whose it is (`level`).
+        consequences: CONSEQUENCE; what a colour brings is told where the goal says whose it is (`level`), and what a rank brings, with what
+            would have to be known for it.
         reported_reductions: where a reduction has no base anywhere, `actual` is the reduction that was reached, as a ratio.
 
     Returns:
@@ -288,7 +289,13 @@ def _with_consequences(rows: pl.DataFrame, table: pl.DataFrame | None) -> pl.Dat
     told = held.group_by("_b", maintain_order=True).agg(
         consequence=pl.col("consequence_en").str.join("; "), consequence_zh=pl.col("consequence_zh").str.join("；"),
     )
-    return rows.join(told, on="_b", how="left")
+    events = pl.DataFrame([(event, each.en, each.zh) for event, each in NOT_JUDGED.items()], schema=["event", "_en", "_zh"], orient="row")
+    unknown = rows.select("_b", "level", "_upto").join(law.join(events, on="event"), on="level").filter(holding(pl.col("_upto")))
+    listed = unknown.group_by("_b", maintain_order=True).agg(
+        not_judged=pl.format("{}: {}", "_en", "consequence_en").str.join("; "),
+        not_judged_zh=pl.format("{}：{}", "_zh", "consequence_zh").str.join("；"),
+    ).with_columns(not_judged=pl.format("not judged here: {}", "not_judged"), not_judged_zh=pl.format("此处未判定：{}", "not_judged_zh"))
+    return rows.join(told, on="_b", how="left").join(listed, on="_b", how="left")
 
 
 def _derivation(*, zh: bool) -> pl.Expr:

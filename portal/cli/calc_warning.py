@@ -53,7 +53,9 @@ _OF_WARNING: Final = {
     "needed_rate": "what is needed for the rest of the period",
     "needed_of": "what that is: an amount a_day, or a level or reduction at the same amounts",
     "rate": "what it was so far, as needed_rate", "forecast": "of the year; forecast_reason says how, or why there is none",
-    "consequence": "what a document says follows from the colour", "missing": "why there is no colour", "missing_zh": "the same in Chinese",
+    "consequence": "what a document says follows from the colour",
+    "not_judged": "what a document says follows from a rank or class, and what would have to be known to judge it",
+    "missing": "why there is no colour", "missing_zh": "the same in Chinese",
     "source": "of the goal and of the rule",
     "derivation": "the judgement in one line",
 }

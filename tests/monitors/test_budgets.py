@@ -178,6 +178,19 @@ def test_what_a_document_says_of_red_is_told_for_a_region_and_an_intensity() -> 
     assert judged(goal(level="region"), used(2000.0))["consequence"] is None
 
 
+def test_what_needs_the_ranking_of_parks_is_listed_as_not_judged_for_a_park_alone() -> None:
+    park = judged(goal(level="park"), used(2000.0))
+    assert park["consequence"] is None
+    assert park["not_judged"].startswith("not judged here: among the first ten of the yearly evaluation (needs the ranking of the parks): plaque")
+    both = ("last three", "排名后 3 位（需要园区综合评价排名）：下年度"), ("three years in a row", "连续三年达不到分类标准（需要园区分类标准")
+    for english, chinese in both:
+        assert english in park["not_judged"]
+        assert chinese in park["not_judged_zh"]
+    assert judged(goal(level="park", period="2020"), used(2000.0, "2020"), date(2020, 12, 31))["not_judged"] is None
+    for level in ("region", "enterprise"):
+        assert judged(goal(level=level), used(2000.0))["not_judged"] is None
+
+
 @settings(max_examples=20)
 @given(st.lists(st.tuples(st.floats(1.0, 1e9), st.floats(0.0, 3.0), st.floats(0.001, 1000.0)), min_size=1, max_size=20))
 def test_colour_and_gap_do_not_depend_on_the_unit(cases: list[tuple[float, float, float]]) -> None:
@@ -198,7 +211,7 @@ def test_every_row_of_the_tables_says_from_when_it_holds_and_where_it_stands() -
     for table in (law.warning_rules(), law.consequences()):
         assert table.filter(pl.col("valid_from").is_null() | (pl.col("source").str.len_chars() < 8)).is_empty()
         assert table.filter(pl.col("valid_to") <= pl.col("valid_from")).is_empty()
-    assert set(law.consequences()["event"]) == {"red", "top_ten", "last_three", "three_years_below_class"}
+    assert set(law.consequences()["event"]) == {"red", *law.NOT_JUDGED}
 
 
 def test_a_sum_of_which_one_member_is_not_known_is_not_known_and_names_it() -> None:

@@ -32,6 +32,7 @@ def test_the_page_shows_each_goal_with_its_colour_in_words_and_its_derivation(lo
     assert "已用完" in text  # 100 kWh a year, and 2,937,600 are gone
     assert "目标尚无数值" in text
     assert "<b>of the city</b>" not in text  # what people wrote is never markup
+    assert text.count("此处未判定：综合评价排名前 10 位（需要园区综合评价排名）") == 1
 
 
 def test_a_closed_year_has_its_page_and_a_subject_its_own(log_in: Enter) -> None:
