@@ -180,7 +180,7 @@ def test_months_are_those_of_the_running_year(browser: Any) -> None:
 
 def test_where_the_bases_lack_a_coefficient_the_page_says_so_instead_of_zero(browser: Any) -> None:
     text = browser.get(f"/enterprises/{CARBIDE}").text
-    assert "electricity has no fixed equivalent coefficient" in text
+    assert "电力 没有固定的等价值系数" in text
     assert 'class="figure lacking"' in text
 
 
