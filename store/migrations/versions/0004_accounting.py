@@ -188,13 +188,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('budget', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_budget_key'), ['key'], unique=False)
-    with op.batch_alter_table('park', schema=None) as batch_op:
-        batch_op.add_column(sa.Column('grid_region', sa.String(length=64), nullable=True))
 
 
 def downgrade() -> None:
-    with op.batch_alter_table('park', schema=None) as batch_op:
-        batch_op.drop_column('grid_region')
     with op.batch_alter_table('assignment', schema=None) as batch_op:
         for column in ('key_register', 'key_meter', 'allocation'):
             batch_op.drop_column(column)
