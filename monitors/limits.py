@@ -78,7 +78,7 @@ _USABLE_OUTPUT: Final = pl.col("output") > 0
 
 def limits(
     products: pl.DataFrame, table: pl.DataFrame, confirmations: pl.DataFrame, energy_sum: pl.DataFrame | None = None,
-    *, benchmarks: pl.DataFrame | None = None,
+    *, benchmarks: pl.DataFrame | None = None, reported: str | None = None,
 ) -> pl.DataFrame:
     """Judge products by the edition in force on the days of their period, one row for each edition that it touches.
 
@@ -100,6 +100,7 @@ def limits(
             picks the column, less `feedstock_tce` where the limit excludes raw material; only indicators of a product's whole
             energy or electricity can be taken from it.
         benchmarks: BENCHMARK; shown beside, no part of the verdict.
+        reported: a further column that says whether a `value` is a reported one (true) or, say, a forecast; without it all are.
 
     Returns:
         VERDICT and the further columns, in the order of the rows and of their days. `standing`: `binding` where a confirmation
@@ -126,7 +127,7 @@ def limits(
     judged = rows.hstack(products.select(pl.col(further).gather(rows["_row"]))).join(
         cases.drop(*_CASE, *(name for name in _OF_CASE if name != "_at")), on="_at", how="left", maintain_order="left",
     )
-    return _with_derivations(judged).select(*schemas.VERDICT, *further)
+    return _with_derivations(judged, reported).select(*schemas.VERDICT, *further)
 
 
 def with_days(products: pl.DataFrame) -> pl.DataFrame:
@@ -336,7 +337,7 @@ def _why_no_rule(
     table: pl.DataFrame, say: Callable[[str], str], product: str | None, indicator: str | None, feedstock: str | None
 ) -> tuple[bool, str]:
     """Whether the question is ambiguous (not: unanswered by the law), and the reason."""
-    rows = table.filter(pl.col("product") == product)
+    rows = table.filter(pl.col("product").eq_missing(pl.lit(product, dtype=pl.String())))
     if rows.is_empty():
         return False, say("product {} is in no limit table").format(product)
     if indicator is None:
@@ -566,14 +567,14 @@ def _said_of_case(language: str) -> dict[str, pl.Expr]:
     }
 
 
-def _with_derivations(rows: pl.DataFrame) -> pl.DataFrame:
+def _with_derivations(rows: pl.DataFrame, reported: str | None) -> pl.DataFrame:
     return rows.with_columns(
         **{f"_{name}_": number(of) for name, of in _PRINTED.items()},
         **{f"_rule_{language}": pl.coalesce(f"_own_rule_{language}", f"_rule_{language}") for language in LANGUAGES},
-    ).with_columns(unit="_limit_unit", derivation=_derivation("en"), derivation_zh=_derivation("zh"))
+    ).with_columns(unit="_limit_unit", derivation=_derivation("en", reported), derivation_zh=_derivation("zh", reported))
 
 
-def _derivation(language: str) -> pl.Expr:
+def _derivation(language: str, reported: str | None) -> pl.Expr:
     """The verdict as one readable line: formula, inputs, edition, level, clause, completeness, standing. Numbers stand printed as `_NAME_`."""
     say = LANGUAGES[language]
     by_energy = pl.concat_str(
@@ -581,7 +582,10 @@ def _derivation(language: str) -> pl.Expr:
         pl.format(say(" ({} tce used as raw material left out)"), "_left_out_").fill_null(""),
         pl.format(say(" / output {} {}"), "_output_", "output_unit"),
     )
-    formula = pl.when(_GIVEN).then(pl.format(say("reported {} {}"), "_value_", "unit")).otherwise(by_energy)
+    as_given = pl.format(say("reported {} {}"), "_value_", "unit")
+    if reported is not None:
+        as_given = pl.when(reported).then(as_given).otherwise(pl.format("{} {}", "_value_", "unit"))
+    formula = pl.when(_GIVEN).then(as_given).otherwise(by_energy)
     of_limit = pl.format(say(" ({} % of the limit's absolute value)"), "_excess_ratio_").fill_null(say(" (the limit is 0: no ratio)"))
     corrected_by = pl.format(say(", corrected by {}"), f"_of_actual_{language}").fill_null("")
     close = pl.when("within_uncertainty").then(pl.lit(say(": the limit lies inside it, to be verified before any case"))).otherwise(pl.lit(""))

@@ -186,15 +186,18 @@ def running_verdicts(
     latest = periods.filter(pl.col("period_end") == pl.col("period_end").max().over(SUBJECT)).sort("period_start").unique(SUBJECT, keep="first")
     ahead = ahead.join(latest.select(*SUBJECT, *parameters), on=list(SUBJECT), how="left", nulls_equal=True)
     given = [pl.col(name).alias(f"_{name}") for name in ("output", "output_unit", "value")]
-    products = pl.concat([periods, ahead], how="diagonal").with_columns(given)
-    judged = limits(products, table, confirmations, running_energy(carriers, periods)).rename({"_output": "output", "_output_unit": "output_unit"})
+    is_forecast = pl.col("period_kind") == "year_forecast"
+    products = pl.concat([periods, ahead], how="diagonal").with_columns(*given, _reported=~is_forecast)
+    judged = limits(products, table, confirmations, running_energy(carriers, periods), reported="_reported").rename(
+        {"_output": "output", "_output_unit": "output_unit"}
+    )
     rows = schemas.conform(judged, pl.Schema({**schemas.RUNNING, "_value": pl.Float64()}))
     limit = pl.coalesce(pl.when(pl.col("binding_level") == level).then(pl.col(f"level_{level}")) for level in (1, 2, 3))
-    is_forecast, complies = pl.col("period_kind") == "year_forecast", pl.col("verdict") == "complies"
+    complies = pl.col("verdict") == "complies"
     near = (limit - pl.col("actual")).round_sig_figs(SIGNIFICANT_DIGITS) <= (NEAR_RATIO * limit.abs()).round_sig_figs(SIGNIFICANT_DIGITS)
     to_unit = pl.when(pl.col("_value") != 0).then(pl.col("actual") / pl.col("_value"))
     rows = rows.with_columns((pl.col(name) * to_unit).alias(name) for name in ("low", "high"))
-    said = {"derivation": ("forecast of the year ({}): {}", "reason", "reported "), "derivation_zh": ("全年预测（{}）：{}", "reason_zh", "填报值 ")}
+    said = {"derivation": ("forecast of the year ({}): {}", "reason"), "derivation_zh": ("全年预测（{}）：{}", "reason_zh")}
     return rows.with_columns(
         limit=limit, near_limit=(complies & (near | (is_forecast & (pl.col("high") > limit)))).fill_null(value=False),
         **{
@@ -202,8 +205,7 @@ def running_verdicts(
             for name, reason in (("missing", "reason"), ("missing_zh", "reason_zh"))
         },
         **{
-            name: pl.when(is_forecast).then(pl.format(text, reason, pl.col(name).str.replace(word, "", literal=True))).otherwise(name)
-            for name, (text, reason, word) in said.items()
+            name: pl.when(is_forecast).then(pl.format(text, reason, name)).otherwise(name) for name, (text, reason) in said.items()
         },
     ).select(*schemas.RUNNING)
 

@@ -93,6 +93,8 @@ def test_running_verdicts_warn_and_the_forecast_of_the_year_is_judged_beside_the
     assert (ahead["period_end"], ahead["may_find"]) == (date(2025, 12, 31), False)
     assert ahead["derivation"].startswith("forecast of the year (like months of one to three years before x the level")
     assert ahead["derivation_zh"].startswith("全年预测（")
+    assert "reported" not in ahead["derivation"]
+    assert "填报值" not in ahead["derivation_zh"]
 
 
 @pytest.mark.parametrize(("tce", "near"), [(0.9499, False), (0.95, True), (1.0, True), (1.0001, False)])
