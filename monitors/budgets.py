@@ -59,7 +59,7 @@ def early_warnings(
         on: the day as of which, included.
         consequences: CONSEQUENCE; what a colour brings is told where the goal says whose it is (`level`), and what a rank brings, with what
             would have to be known for it.
-        reported_reductions: where a reduction has no base anywhere, `actual` is the reduction that was reached, as a ratio.
+        reported_reductions: where a reduction has no base anywhere, `actual` is the reduction that was reached, as a ratio below 1.
 
     Returns:
         WARNING, in the order of the budgets.
@@ -147,7 +147,9 @@ def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions:
     found = inside.group_by("_b").agg(
         actual=pl.when(has_per).then(whole_sum("actual") / whole_sum("per")).otherwise(whole_sum("actual")),
         _then=pl.when(has_per).then(whole_sum("_then") / whole_sum("_then_per")).otherwise(whole_sum("_then")),
-        _a_base=pl.when(pl.len() == 1).then(pl.col("_a_base").first()).when(~has_per).then(whole_sum("_a_base")),
+        _a_base=pl.when(pl.col("_a_base").n_unique() == 1, has_per | (pl.len() == 1)).then(pl.col("_a_base").first())
+        .when(~has_per).then(whole_sum("_a_base")),
+        _is_reduction=~has_per & pl.col("_a_base").is_null().all() & (pl.col("actual") < 1).all(),  # a reduction as a ratio, where no base is given
         _summed=(pl.col("_grain").first() > 0) & ~has_per, through=pl.col("_a_upto").max(), _days=days.sum(),
         covered_ratio=(pl.col("covered_ratio").fill_null(1.0) * days).sum() / days.sum(),
         _a_missing=pl.col("_a_missing").drop_nulls().unique(maintain_order=True).head(REASONS).str.join("; "),
@@ -161,8 +163,9 @@ def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions:
     rows = rows.with_columns(base=pl.coalesce("_a_base", scaled, "_then"))
     reduction = pl.col("kind") == "reduction_ratio"
     from_base = pl.when(pl.col("base") > 0).then(1 - pl.col("actual") / pl.col("base"))
-    reached = pl.when(pl.col("base").is_null() & reported_reductions).then("actual").otherwise(from_base)
-    needs_base = reduction & pl.col("base").is_null() & (not reported_reductions)
+    reported = pl.col("base").is_null() & pl.col("_is_reduction").fill_null(value=True) & reported_reductions
+    reached = pl.when(reported).then("actual").otherwise(from_base)
+    needs_base = reduction & pl.col("base").is_null() & ~reported
     expected = (pl.col("through") - pl.col("_first")).dt.total_days() + 1
     missing = pl.concat_list(
         pl.when(pl.col("_upto") < pl.col("_first")).then(pl.format("the period begins on {}", "_first")),
@@ -180,6 +183,7 @@ def _with_figure(rows: pl.DataFrame, used: pl.DataFrame, *, reported_reductions:
     ).list.drop_nulls()
     goal = pl.when(reduction | pl.col("_is_level")).then("target").otherwise(pl.col("target") * pl.col("progress_ratio"))
     return rows.with_columns(
+        actual=pl.when((pl.col("_summed") & pl.col("_is_level")).fill_null(value=False)).then(None).otherwise("actual"),
         missing=pl.when(missing.list.len() > 0).then(missing.list.join("; ")), progress_target=goal,
         reduction_ratio=pl.when(reduction).then(reached), _figure=pl.when(reduction).then(reached).otherwise("actual"),
     )

@@ -159,6 +159,29 @@ def test_a_reduction_may_be_reported_as_such() -> None:
     assert judged(goal("reduction_ratio", 0.03), used(0.028), reported_reductions=True)["colour"] == "yellow"
 
 
+@pytest.mark.parametrize(("rows", "reduction", "missing"), [
+    ([{"actual": 0.999}], 0.999, None), ([{"actual": 1.0}], None, "the base of the reduction"),  # no reduction: what was used
+    ([{"period": "2025-01", "actual": 48.0, "per": 100.0}, {"period": "2025-02", "actual": 49.0, "per": 100.0}], None, "the base of the reduction"),
+    ([{"period": f"2025-0{m}", "actual": 47.0 + m, "per": 100.0, "base": 0.5} for m in (1, 2)], 0.03, None),
+    ([{"period": f"2025-0{m}", "actual": 47.0 + m, "per": 100.0, "base": m / 4} for m in (1, 2)], None, "the base of the reduction"),
+])
+def test_what_cannot_be_a_reduction_is_not_taken_as_a_reported_one(
+    rows: list[dict[str, object]], reduction: float | None, missing: str | None,
+) -> None:
+    actuals = pl.DataFrame([{"subject": "P", "measure": "energy_intensity", "period": "2025"} | row for row in rows])
+    on = date(2025, 2, 28) if len(rows) == 2 else date(2025, 12, 31)
+    found = judged(goal("reduction_ratio", 0.03, measure="energy_intensity"), actuals, on, reported_reductions=True)
+    assert (found["reduction_ratio"], found["missing"]) == (reduction if reduction is None else pytest.approx(reduction), missing)
+    assert (found["colour"] is None) == (missing is not None)
+
+
+def test_months_of_a_level_that_nothing_divides_give_no_figure_at_all() -> None:
+    months = pl.concat([used(0.5, "2025-01"), used(0.6, "2025-02")]).with_columns(measure=pl.lit("energy_intensity"))
+    found = judged(goal(target=0.5, measure="energy_intensity"), months, date(2025, 2, 28))
+    assert (found["actual"], found["colour"]) == (None, None)
+    assert "cannot be added" in found["missing"]
+
+
 def test_a_goal_without_a_number_and_one_that_has_not_begun_have_no_colour() -> None:
     assert judged(goal(target=None), used(900.0))["missing"] == "the goal has no number yet"
     assert judged(goal(period="2026"), used(900.0))["missing"] == "the period begins on 2026-01-01"
