@@ -54,10 +54,18 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_j
     if as_json:
         show_json(list(rows))
         return
-    table = Table(*columns, title=title)
+    table = Table(title=title)
+    for column in columns:
+        numbers = any(isinstance(row.get(column), int | float) and not isinstance(row[column], bool) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left")
     for row in rows:
-        table.add_row(*("" if row.get(column) is None else str(row[column]) for column in columns))
+        table.add_row(*(_cell(row.get(column)) for column in columns))
     Console(width=None if sys.stdout.isatty() else 240).print(table)
+
+
+def _cell(value: Any) -> str:
+    """A value for a person: a number at the digits that mean something."""
+    return "" if value is None else f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def show_json(document: Any) -> None:

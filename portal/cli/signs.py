@@ -38,7 +38,8 @@ def list_(
     rows = local(chosen, site.settings.site.zone).to_dicts()
     if as_json:
         rows = [row | {f"innocent_{language}": term(language, "sign-innocent", row["rule"]) for language in ("zh", "en")} for row in rows]
-    show_rows(rows, _SHOWN, as_json=as_json)
+    rows.sort(key=lambda row: row["state"] != "seen")
+    show_rows(rows, _SHOWN, as_json=as_json, title="Signs to look at. A sign asks, it never judges; evidence and what could explain it: --json")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from config import coal_equivalents, lawbook, limit_tables, schemas
 from config import settings as site_settings
 from config.errors import BadInputError, Problem
 from config.lawbook import MODELS
-from config.tables import TableRow, load
+from config.tables import DatedRow, TableRow, load
 from monitors.corrections import parameters
 from monitors.limits import with_standing
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
@@ -95,7 +95,7 @@ def _shows(name: str) -> Callable[..., None]:
         if as_json:
             show_json(rows)
         else:
-            columns = [*MODELS[name].model_fields, *(["standing"] if "confidence" in MODELS[name].model_fields else []), "origin"]
+            columns = [*sorted(MODELS[name].model_fields, key=lambda field: field in DatedRow.model_fields), *(["standing"] if "confidence" in MODELS[name].model_fields else []), "origin"]
             _echo_aligned([columns, *([_shown(row.get(column)) for column in columns] for row in rows)])
 
     return show
