@@ -286,7 +286,8 @@ def _with_forecast(rows: pl.DataFrame, used: pl.DataFrame, on: date) -> pl.DataF
 
 def _with_consequences(rows: pl.DataFrame, table: pl.DataFrame | None) -> pl.DataFrame:
     law = schemas.conform(table if table is not None else schemas.empty(schemas.CONSEQUENCE), schemas.CONSEQUENCE).drop("source", "confidence")
-    kind = pl.when("_is_level").then(pl.lit("intensity")).otherwise(pl.lit("total"))
+    intensity = pl.col("_is_level") & (pl.col("kind") != "floor")  # a share of renewable power to be reached is none
+    kind = pl.when(intensity).then(pl.lit("intensity")).otherwise(pl.lit("total"))
     held = rows.select("_b", "level", "_upto", event="colour", _kind=kind).join(law, on=["event", "level"]).filter(
         pl.col("measure_kind").is_null() | (pl.col("measure_kind") == pl.col("_kind")), holding(pl.col("_upto")),
     )

@@ -199,6 +199,8 @@ def test_what_a_document_says_of_red_is_told_for_a_region_and_an_intensity() -> 
                     used(101.0, base=100.0).with_columns(measure=pl.lit("energy_intensity")))
     assert region["consequence"] == "energy reviews of high-consumption projects are suspended"
     assert judged(goal(level="region"), used(2000.0))["consequence"] is None
+    share = judged(goal("floor", 0.2, level="region", measure="renewable_ratio"), used(0.1).with_columns(measure=pl.lit("renewable_ratio")))
+    assert (share["colour"], share["consequence"]) == ("red", None)
 
 
 def test_what_needs_the_ranking_of_parks_is_listed_as_not_judged_for_a_park_alone() -> None:
