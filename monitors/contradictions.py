@@ -56,8 +56,9 @@ def _other_days(rows: pl.DataFrame) -> Iterator[tuple[int, str, str, str]]:
 
 def _rounding(name: str) -> pl.Expr:
     """Half of the last decimal place with which a number is written."""
-    places = pl.col(name).cast(pl.String()).str.strip_suffix(".0").str.extract(r"\.(\d+)$").str.len_chars().fill_null(0)
-    return 0.5 * pl.lit(10.0).pow(-places.cast(pl.Float64()))
+    written = pl.col(name).cast(pl.String()).str.strip_suffix(".0")
+    places = written.str.extract(r"\.(\d+)$").str.len_chars().fill_null(0).cast(pl.Float64())
+    return pl.when(written.str.contains("e")).then(0.0).otherwise(0.5 * pl.lit(10.0).pow(-places))
 
 
 def _other_figures(rows: pl.DataFrame) -> Iterator[tuple[int, str, str, str]]:

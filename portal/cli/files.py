@@ -293,6 +293,12 @@ def _raw(path: str, problems: list[Problem]) -> tuple[str, pl.DataFrame, int] | 
                 return name, pl.read_parquet(path), 1
             case ".xlsx":
                 frame = pl.read_excel(path, engine="calamine", drop_empty_rows=False, read_options={"dtypes": "string"})
+                again = [column.rpartition("_")[0] for column in frame.columns if column.rpartition("_")[2].isdecimal()]
+                if any(column in frame.columns for column in again):  # so the reader names a column that is there twice
+                    head = pl.read_excel(path, engine="calamine", has_header=False, read_options={"dtypes": "string", "n_rows": 1}).row(0)
+                    if repeated := sorted({column for column in head if column is not None and head.count(column) > 1}):
+                        problems.extend(_repeated(name, repeated))
+                        return None
                 return name, frame, 2
             case ".csv" | ".csv.gz" | ".csv.zst":
                 content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
@@ -321,10 +327,7 @@ def _raw_csv(name: str, content: bytes, problems: list[Problem]) -> tuple[str, p
             problems.append(Problem(name, "the file is empty", "Write a header line with the column names, then the rows"))
         elif len(header) == 1 and header[0].count(";") + header[0].count("\t") > 1:
             problems.append(Problem(f"{name} row 1", "the columns are not separated by commas", "Save the file as CSV with commas"))
-        problems.extend(
-            Problem(f"{name} row 1 column {column}", "the column is there twice", "Rename or remove one of them")
-            for column in sorted({column for column in header if header.count(column) > 1})
-        )
+        problems.extend(_repeated(name, sorted({column for column in header if header.count(column) > 1})))
         if len(problems) > known:
             return None
         return name, pl.read_csv(io.BytesIO(content), infer_schema=False), 2
@@ -335,6 +338,10 @@ def _raw_csv(name: str, content: bytes, problems: list[Problem]) -> tuple[str, p
             Problem(name, f"it is no well-formed CSV ({str(error).splitlines()[0]})", "Check the quotes, and save the file as CSV UTF-8"),
         ])
     return None
+
+
+def _repeated(name: str, columns: Iterable[str]) -> list[Problem]:
+    return [Problem(f"{name} row 1 column {column}", "the column is there twice", "Rename or remove one of them") for column in columns]
 
 
 def _ragged(name: str, content: bytes) -> list[Problem]:
