@@ -11,6 +11,7 @@ from config.calendar import period_days
 from config.errors import BadInputError, Problem
 from config.schemas import BATCH as BATCH_SHAPE
 from config.schemas import MONTHLY_FIGURE as MONTHLY_SHAPE
+from config.supplies import BASES, KINDS, LONGEST_DAYS, ORIGINS, STOCK_FLOWS, USUAL_FLOW
 from config.units import heating_value_in, known_units
 from store import sheets
 from store.budgets import Budgets
@@ -22,14 +23,6 @@ from store.register_shapes import FLOWS, credit_code
 from store.reports import Reports
 from store.sheets import Field, Sheet
 
-KINDS: Final = ("bill", "weighbridge", "receipt", "stock_taking", "report")
-STOCK_FLOWS: Final = ("opening_stock", "closing_stock")
-USUAL_FLOW: Final[Mapping[str, str]] = {  # what a figure of a kind says where it does not name the flow
-    "bill": "consumed", "weighbridge": "purchased", "receipt": "purchased", "stock_taking": "closing_stock", "report": "consumed",
-}
-ORIGINS: Final = ("laboratory", "supplier")
-BASES: Final = ("as_received", "dry")
-LONGEST_DAYS: Final = 366  # of a figure or a batch: a longer one has a wrong year
 _TOLD_BY: Final = {"batches": "lhv", "monthly": "quantity", "budgets": "target"}
 _NUMERIC: Final = frozenset({"value", "base_year", "quantity", "lhv", "moisture_ratio", "mass_t", "target", "base"})
 

@@ -9,6 +9,7 @@ import typer
 from config import data_rules, schemas
 from config.calendar import period_days
 from config.errors import Problem
+from config.supplies import BASES, KINDS, LONGEST_DAYS, ORIGINS, USUAL_FLOW
 from config.units import heating_value_in, known_units
 from monitors import heating
 from monitors import reconcile as core
@@ -16,7 +17,6 @@ from monitors.energy import FLOW_SIGNS
 from portal.cli.calc_accounts import QUANTITIES
 from portal.cli.calc_energy import ENTERPRISE, PLACES, above_one, at, site_tables, without_empty
 from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
-from store.supplies import BASES, KINDS, LONGEST_DAYS, ORIGINS, USUAL_FLOW
 
 CARRIER: Final = Column("carrier", "text", "code of the coefficient table")
 FIGURES: Final = (
