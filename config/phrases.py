@@ -37,6 +37,10 @@ _PHRASES: Final = {  # {} is a name, a number or another of these sentences
     "no rule of this figure is in force in all of {}": "{} 期间没有始终有效的口径规则",
     "{} tce less than the supply: the sum takes off what own conversion made and no meter saw used, or what was sold of it besides":
         "比供应量少 {} tce：合计扣除了自加工转换产出而无计量用量的部分，或另行外供的部分",
+    # key energy users
+    "no threshold in force on {}-12-31, the first begins on {}": "{} 年末没有现行门槛，最早自 {} 起",
+    "{} is not over": "{} 年尚未结束", "no energy on the basis of the threshold": "没有按门槛口径的能耗",
+    "no energy on the other basis": "没有另一口径的能耗", "{} % of the energy covered, {} % estimated": "能耗覆盖 {} %，估算 {} %",
     # price
     "{} is no scheme": "没有加价方案 {}",
     "{} has no date and is never in force: bring the edition of the place with its date": "{} 没有日期，从未施行：请引入当地注明日期的版本",
@@ -95,6 +99,7 @@ _PHRASES: Final = {  # {} is a name, a number or another of these sentences
     "{} has no indicator {}": "{} 没有指标 {}", "{} has no row with feedstock {}": "{} 没有原料口径为 {} 的行",
     "no approved energy on the equivalent basis": "没有批准的等价值能源消费量",
     # budgets
+    "{} is no grid region of the CO2 factors": "CO2 排放因子表没有电网区域 {}",
     "CO2 of grid electricity by the factor of {} ({})": "网电二氧化碳按 {} 因子（{}）",
     "renewable electricity of {} kWh is stated, and {} kWh were bought: it is not taken": "申报可再生电力 {} kWh，而购入 {} kWh：不予采用",
     "the period begins on {}": "统计期自 {} 开始", "the goal has no number yet": "目标尚无数值",

@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from config import budgets, carbon, coal_equivalents, energy_figures, schemas
+from config.calendar import is_period
 from monitors.budget_figures import PLACE, actuals, subjects
 from monitors.budgets import early_warnings
 from monitors.carbon import carbon as emissions
 from monitors.energy import sum_energy
 from monitors.forecast import forecast_months
 from pipeline.site import Site
-
-MONTH: Final = len("2025-01")  # of a period
 
 
 class Budgeted(NamedTuple):
@@ -63,7 +62,7 @@ def budget_results(
     if known.budgets.is_empty():
         return {"budgets": schemas.empty(schemas.WARNING), "budget_months": schemas.empty(schemas.BUDGET_MONTH)}
     nowhere, on = pl.lit(None, dtype=pl.String()).alias("park"), today - timedelta(days=1)
-    by_month = pl.col("period").str.len_chars() == MONTH
+    by_month = is_period("month")
     parts, rows = [sums.filter(by_month).with_columns(nowhere)], [carriers.filter(by_month).with_columns(nowhere)]
     if not known.budgets.filter(pl.col("level") != "enterprise").is_empty():
         parts.append(sum_energy(located, PLACE))
@@ -92,10 +91,15 @@ def _carbon(known: Budgeted, located: pl.DataFrame) -> pl.DataFrame:
     whole = rows.with_columns(park=pl.lit(None, dtype=pl.String()))
     keyed = pl.concat([whole, rows]).with_columns(_key=pl.struct(PLACE).rank("dense").cast(pl.String()))
     region = pl.when(pl.col("carrier") == carbon.GRID).then(pl.col("grid_region").fill_null(carbon.NATIONAL))
-    places = keyed.group_by("_key").agg(pl.col(PLACE).first(), _regions=region.drop_nulls().unique().sort().str.join(", "))
+    strange = ~region.is_in(pl.concat([known.factors["region"], known.factors["region_zh"]]).drop_nulls().implode())
+    places = keyed.group_by("_key").agg(
+        pl.col(PLACE).first(), _regions=region.drop_nulls().unique().sort().str.join(", "),
+        _strange=pl.format("{} is no grid region of the CO2 factors", region.filter(strange).drop_nulls().unique().sort().first()),
+    )
     keyed = keyed.with_columns(enterprise="_key")
     years = sorted({int(period[:4]) for period in located["period"]})
     found = [emissions(keyed, known.factors, year, media=known.media) for year in years]
     said = pl.when(pl.col("factor_year").is_not_null()).then(pl.format("CO2 of grid electricity by the factor of {} ({})", "_regions", "factor_year"))
-    named = (one.rename({"enterprise": "_key"}).join(places, on="_key").with_columns(source=said) for one in found)
-    return pl.concat([schemas.empty(shape), *(one.select(shape.names()) for one in named)])
+    named = (one.rename({"enterprise": "_key"}).join(places, on="_key") for one in found)
+    told = (one.with_columns(source=said, missing=pl.coalesce("_strange", "missing")) for one in named)
+    return pl.concat([schemas.empty(shape), *(one.select(shape.names()) for one in told)])

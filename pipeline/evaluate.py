@@ -26,7 +26,7 @@ from monitors.quantities import assigned_in, quantities
 from monitors.reconcile import by_days, corrections, reconcile, stock_balance
 from monitors.renewable import with_renewable
 from monitors.running import running_verdicts
-from pipeline.budgets import MONTH, Budgeted, budget_results, budgeted, tables_of
+from pipeline.budgets import Budgeted, budget_results, budgeted, tables_of
 from pipeline.site import Site
 
 FINGERPRINT = "evaluated"
@@ -173,7 +173,7 @@ def _results(known: _Known, today: date, carried: Callable[[_Part], Frames], day
     outputs = _with_counted(known, pl.concat([schemas.empty(schemas.QUANTITY), *(part["made"] for part in done)]), today)
     products = _judged_periods(outputs, today)
     located = with_renewable(_located(known, carriers, moving, zone), known.renewables)
-    months = [month for month in sums["period"].unique() if len(month) == MONTH]
+    months = sums.filter(calendar.is_period("month"))["period"].unique() if known.budgets.budgets.height else ()
     lying = present(known.holdings, known.homes, months, zone=zone)
     return {
         "energy": sums,

@@ -261,6 +261,13 @@ def test_carbon_of_a_park_takes_the_factor_of_its_grid_region_and_says_so(coal: 
         assert "网电二氧化碳按 inner_mongolia 因子（2023）" in str(row["derivation_zh"])
 
 
+def test_a_grid_region_that_no_factor_has_leaves_the_carbon_open(coal: Site) -> None:
+    coal.register.apply({"park": pl.DataFrame({"park": ["p1"], "region": ["159901"], "grid_region": ["moon"]})}, by="test", known_from=KNOWN_FROM)
+    (row,) = budget(coal, {"measure": "carbon_tco2", "park": "p1"}).values()
+    assert (row["actual"], row["colour"]) == (None, None)
+    assert "moon is no grid region of the CO2 factors" in str(row["missing"])
+
+
 def test_renewable_power_that_is_stated_and_checked_is_no_part_of_the_assessment(coal: Site) -> None:
     said = {"enterprise": ENTERPRISE, "period": "2025-01", "source": "green certificates 1 to 300"}
     coal.figures.apply(pl.DataFrame([
