@@ -568,7 +568,7 @@ KEY_UNIT: Final = pl.Schema({  # what an enterprise is by its energy of a year
     "other_status": pl.String(), "bases_differ": pl.Boolean(),  # the status on the other basis
     "watch": pl.Boolean(), "watched_tce": pl.Float64(), "margin_ratio": pl.Float64(),  # the threshold that is near; how far above it
     "covered_ratio": pl.Float64(), "estimated_ratio": pl.Float64(),
-    "missing": pl.String(), "reason": pl.String(), "reason_zh": pl.String(), "source": pl.String(),
+    "missing": pl.String(), "missing_zh": pl.String(), "reason": pl.String(), "reason_zh": pl.String(), "source": pl.String(),
 })
 MEDIUM_USE: Final = pl.Schema({  # a medium that an enterprise declares to use; site null: at all of its sites
     "enterprise": pl.String(), "site": pl.String(), "medium": pl.String(), "source": pl.String(), "valid_from": pl.Date(), "valid_to": pl.Date(),

@@ -9,6 +9,7 @@ from typing import Final, Literal
 import polars as pl
 
 from config import schemas
+from config.phrases import with_chinese
 from config.tables import holding
 from monitors.limits import MAX_ESTIMATED_RATIO, MIN_COVERED_RATIO
 from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum
@@ -58,8 +59,9 @@ def key_units(
     known = (pl.col("status") != "unknown") & (pl.col("other_status") != "unknown")
     rows = rows.with_columns(bases_differ=pl.when(known).then(pl.col("status") != pl.col("other_status")))
     rows = _with_watch(_with_changes(rows, on))
+    rows = with_chinese(rows.with_columns(missing=_missing(thresholds["valid_from"].min())))
     rows = rows.with_columns(
-        missing=_missing(), reason=_reason("en"), reason_zh=_reason("zh"),
+        reason=_reason("en"), reason_zh=_reason("zh"),
         source=pl.concat_str(["_law", pl.when(pl.col("status") == "designated").then("_designated_by")], separator="; ", ignore_nulls=True),
     )
     return schemas.conform(rows.sort("enterprise", "year"), schemas.KEY_UNIT)
@@ -180,12 +182,12 @@ def _with_watch(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _missing() -> pl.Expr:
+def _missing(first: object) -> pl.Expr:
     """Why the status, or that on the other basis, is unknown."""
     share = pl.format("{} % of the energy covered, {} % estimated", (100 * pl.col("_metered_covered").fill_null(1.0)).round(1),
                       (100 * pl.col("_metered_estimated").fill_null(0.0)).round(1))
     own = (
-        pl.when(pl.col("_general").is_null()).then(pl.format("no threshold in force on {}-12-31", "year"))
+        pl.when(pl.col("_general").is_null()).then(pl.format("no threshold in force on {}-12-31, the first begins on {}", "year", pl.lit(str(first))))
         .when(~pl.col("_closed")).then(pl.format("{} is not over", "year"))
         .when(pl.col("_own").is_null() & pl.col("_metered_missing").is_not_null()).then(pl.col("_metered_missing"))
         .when(pl.col("_own").is_null()).then(pl.lit("no energy on the basis of the threshold"))
@@ -225,7 +227,7 @@ def _reason(language: Literal["en", "zh"]) -> pl.Expr:
         "designable": pl.format(text("{}: from {} to below {} tce, not designated", "{}，在{}至{}吨标准煤之间，未被指定"), figure, lower, general),
         "below": pl.format(text("{}: below {} tce", "{}，低于{}吨标准煤"), figure, lower),
     }
-    reason = pl.lit(text("not known: ", "未知：")) + _missing()
+    reason = pl.lit(text("not known: ", "未知：")) + pl.col(text("missing", "missing_zh"))
     for status, sentence in said.items():
         reason = pl.when(pl.col("status") == status).then(sentence).otherwise(reason)
     differs = pl.format(

@@ -37,7 +37,8 @@ _MEANINGS: Final = {
     "decided_on": "from when the status can hold; empty while the year runs", "since_year": "first year of `listed` without a break",
     "figure": "which one counts: metered, reported", "basis": "of the threshold", "other_status": "the status on the other basis",
     "watch": "within the share of a threshold that the table says", "watched_tce": "that threshold", "margin_ratio": "how far above it",
-    "missing": "why something is not known", "reason": "the sentence that says why", "source": "of the thresholds, and of a designation",
+    "missing": "why something is not known", "missing_zh": "the same in Chinese",
+    "reason": "the sentence that says why", "source": "of the thresholds, and of a designation",
 }
 
 

@@ -125,7 +125,7 @@ def test_sites_of_a_legal_person_are_added_and_one_that_is_unknown_makes_the_who
 
 def test_a_year_before_all_thresholds_has_no_status() -> None:
     (row,) = judged(years({"year": 2007, "calorific_tce": 1e6}))
-    assert (row["status"], row["missing"]) == ("unknown", "no threshold in force on 2007-12-31")
+    assert (row["status"], row["missing"]) == ("unknown", "no threshold in force on 2007-12-31, the first begins on 2008-04-01")
 
 
 def test_entry_exit_and_what_an_unknown_year_leaves_open() -> None:
