@@ -95,7 +95,8 @@ def _shows(name: str) -> Callable[..., None]:
         if as_json:
             show_json(rows)
         else:
-            columns = [*sorted(MODELS[name].model_fields, key=lambda field: field in DatedRow.model_fields), *(["standing"] if "confidence" in MODELS[name].model_fields else []), "origin"]
+            fields = MODELS[name].model_fields
+            columns = [*sorted(fields, key=lambda field: field in DatedRow.model_fields), *(["standing"] if "confidence" in fields else []), "origin"]
             _echo_aligned([columns, *([_shown(row.get(column)) for column in columns] for row in rows)])
 
     return show
