@@ -410,6 +410,11 @@ def parse_column(table: Table, column: Column, problems: list[Problem], zone: st
         outside = ~values.is_between(EARLIEST, LATEST, closed="left").fill_null(True)
         _complain(table, column, cells, outside, "is no time of a reading", f"write a time from {EARLIEST.year} to {LATEST.year - 1}", problems)
         values = values.set(outside, None) if outside.any() else values
+    if column.type == "period" and wrong.any():  # a sheet makes a date of 2026-11: whether the month or its first day was meant is not known
+        dates = wrong & cells.str.ends_with(" 00:00:00").fill_null(value=False)
+        right = "format the cell as text and write a month (2026-11) or a day (2026-11-01)"
+        _complain(table, column, cells, dates, "is a date by the cell's format, and may mean a month or a day", right, problems)
+        wrong &= ~dates
     _complain(table, column, cells, wrong, f"is no {column.type}", _RIGHT[column.type], problems)
     if column.allowed:
         unknown = values.is_not_null() & ~values.is_in(column.allowed)

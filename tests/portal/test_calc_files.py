@@ -204,6 +204,20 @@ def test_parquet_keeps_its_types_and_counts_rows_from_one(tmp_path: Path) -> Non
 EIGHT = pl.Series([date(2026, 1, 1)] * 2).cast(pl.Datetime("us")).dt.offset_by(pl.Series(["8h", "8h15m"]))
 
 
+def test_a_date_that_the_sheet_made_of_a_month_is_told_and_neither_taken_as_month_nor_as_day(tmp_path: Path) -> None:
+    periods = {"date": [date(2026, 11, 1)], "text": ["2026-11"]}
+    column = Column("period", "period", "month")
+    for name, cells in periods.items():
+        pl.DataFrame({"period": cells}).write_excel(tmp_path / f"{name}.xlsx")
+    problems: list[Problem] = []
+    assert (table := read_table(str(tmp_path / "text.xlsx"), (column,), problems)) is not None
+    assert (table.frame["period"].to_list(), problems) == (["2026-11"], [])
+    read_table(str(tmp_path / "date.xlsx"), (column,), problems)
+    [told] = map(str, problems)
+    assert told.startswith("date.xlsx row 2 column period: '2026-11-01 00:00:00' is a date by the cell's format, and may mean a month or a day")
+    assert "Format the cell as text and write a month (2026-11)" in told
+
+
 def test_a_spreadsheet_is_read_with_its_dates_and_whole_numbers(tmp_path: Path) -> None:
     pl.DataFrame({
         "meter": [1001, 1002], "read_at": EIGHT, "value": [1.0, 2.5], "net": [True, False],
