@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final, Literal, assert_never
 
+from config.budgets import MEASURE_NAMES
 from config.findings import AlertEvent, CaseOpened, Notice, Observation
 from config.settings import AlertRule
 
@@ -60,8 +61,7 @@ def alert_texts(rule: AlertRule, observation: Observation, kind: Literal["opened
             zh, en = _limit_texts(rule, observation)
             zh, en = f"全年预测。{zh}", f"Forecast of the year. {en}"
         case "budget_gap":
-            names = subject_names({"enterprise": observation.enterprise, **observation.facts})
-            zh, en = (f"{name}: {observation.facts[text]}" for name, text in zip(names, ("derivation_zh", "derivation_en"), strict=True))
+            zh, en = _budget_texts(observation)
         case _:
             assert_never(rule.kind)
     if kind == "closed":
@@ -157,6 +157,15 @@ def case_texts(facts: Facts) -> Texts:
         f"{names[0]} {period}：{figures['zh']}{zh_alone}疑似超限额用能，待节能监察机构核查，尚非认定。",
         f"{names[1]} {period}: {figures['en']} {en_alone}Suspected only; an inspection has to find it before it counts.",
     )
+
+
+def _budget_texts(observation: Observation) -> Texts:
+    """Whose budget, of what, and its derivation, which begins with the codes of both."""
+    _, subject, measure, *_ = observation.subject.split("/")
+    zh, en = subject_names({"enterprise": observation.enterprise, **observation.facts})
+    of_zh, of_en = MEASURE_NAMES.get(measure, (measure, measure))
+    said_zh, said_en = (str(observation.facts[name]).removeprefix(f"{subject} {measure} ") for name in ("derivation_zh", "derivation_en"))
+    return f"{zh} {of_zh} {said_zh}", f"{en}, {of_en}: {said_en}"
 
 
 def subject_names(facts: Facts) -> Texts:

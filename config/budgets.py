@@ -22,6 +22,22 @@ MEASURES: Final = {  # what a site's own results tell, with the unit
     "water_m3_per_10k_cny": "m3/10^4 CNY",
     "renewable_electricity_ratio": "kWh/kWh",
 }
+MEASURE_NAMES: Final = {  # Chinese, English
+    "calorific_tce": ("综合能耗（当量值）", "energy, calorific basis"),
+    "equivalent_tce": ("综合能耗（等价值）", "energy, equivalent basis"),
+    "coal_tce": ("煤炭消费", "coal"),
+    "electricity_kwh": ("用电量", "electricity"),
+    "fresh_water_m3": ("新水取水量", "fresh water"),
+    "carbon_tco2": ("二氧化碳排放", "CO2"),
+    "calorific_tce_per_10k_cny": ("单位增加值能耗（当量值）", "energy by value added, calorific basis"),
+    "equivalent_tce_per_10k_cny": ("单位增加值能耗（等价值）", "energy by value added, equivalent basis"),
+    "water_m3_per_10k_cny": ("单位增加值用水量", "fresh water by value added"),
+    "assessment_calorific_tce": ("考核口径能耗（当量值）", "energy as assessed, calorific basis"),
+    "assessment_equivalent_tce": ("考核口径能耗（等价值）", "energy as assessed, equivalent basis"),
+    "assessment_calorific_tce_per_10k_cny": ("考核口径单位增加值能耗（当量值）", "energy as assessed by value added, calorific basis"),
+    "assessment_equivalent_tce_per_10k_cny": ("考核口径单位增加值能耗（等价值）", "energy as assessed by value added, equivalent basis"),
+    "renewable_electricity_ratio": ("可再生电力占比", "share of renewable electricity"),
+}
 LEVEL_PATTERN: Final = r"_per_|intensity|_ratio$|强度|单位"  # in the name of a measure: a level, of which months cannot be added
 
 

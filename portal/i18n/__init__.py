@@ -10,6 +10,7 @@ from babel.messages.pofile import read_po
 from babel.support import Translations
 
 from config import coal_equivalents
+from config.budgets import MEASURE_NAMES
 from ingest.reasons import REASONS
 
 Language = Literal["zh", "en"]
@@ -36,8 +37,8 @@ def term(language: Language, kind: str, code: str | None) -> str:
     if code is None:
         return ""
     found = str(translations(language).upgettext(kind, code))
-    if found == code and kind in {"carrier", "reason"}:
-        texts = _carriers().get(code) if kind == "carrier" else REASONS.get(code)
+    if found == code and kind in {"carrier", "reason", "measure"}:
+        texts = (_carriers() if kind == "carrier" else REASONS if kind == "reason" else MEASURE_NAMES).get(code)
         return code if texts is None else texts[LANGUAGES.index(language)]
     return found
 

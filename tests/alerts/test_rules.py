@@ -325,7 +325,7 @@ def test_the_order_of_flags_makes_no_difference(order: list[int]) -> None:
 def _warned(**others: object) -> pl.DataFrame:
     row = {
         "level": "park", "subject": "P1", "measure": "calorific_tce", "kind": "ceiling", "period": "2026", "actual": 110.0, "target": 100.0,
-        "progress_target": 100.0, "gap_ratio": 0.1, "colour": "yellow", "through": date(2026, 3, 9), "derivation": "said", "derivation_zh": "说明",
+        "progress_target": 100.0, "gap_ratio": 0.1, "colour": "yellow", "through": date(2026, 3, 9), "derivation": "P1 calorific_tce said", "derivation_zh": "P1 calorific_tce 说明",
         "enterprise_zh": "甲园区", "enterprise_en": "Park A",
     }
     return pl.DataFrame([row | others])
@@ -338,7 +338,7 @@ def test_an_alert_opens_where_a_budget_is_missed_and_not_where_it_is_just_met(ga
     assert [event.kind for event in events] == ["opened"] * opens
     for event in events:
         assert (event.enterprise, event.subject, event.period) == ("", "park/P1/calorific_tce/ceiling/2026", "2026-01-01..2026-03-09")
-        assert (event.text_zh, event.text_en) == ("甲园区: 说明", "Park A: said")
+        assert (event.text_zh, event.text_en) == ("甲园区 综合能耗（当量值） 说明", "Park A, energy, calorific basis: said")
 
 
 def test_a_budget_without_a_gap_says_nothing_and_a_rule_of_an_enterprise_takes_its_own_only() -> None:
