@@ -108,7 +108,7 @@ _PHRASES: Final = {  # {} is a name, a number or another of these sentences
     "data: {} % covered, 90 % needed": "数据覆盖率 {} %，须达 90 %",
     "no figure of {} in {}": "{1} 没有 {0} 的数值", "no figure of {} ({})": "{} 没有数值（{}）", "no figure of {}": "{} 没有数值",
     "figures for {} of the {} days to {} only": "至 {2} 的 {1} 天中仅有 {0} 天的数值",
-    "a rule of the colours in force on {}": "{} 没有现行的预警颜色规则",
+    "a rule of the colours in force on {} ({})": "{} 没有现行的预警颜色规则（{}）", "the first begins on {}": "最早自 {} 起",
 }
 
 

@@ -219,7 +219,8 @@ def _bounds(rows: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
     )}
     bound = of_rule["red_above_missed_ratio"].rename({"value": "_bound", "_source": "_bound_source"})
     rise = of_rule["rise_is_red"].rename({"value": "_rise", "_source": "_rise_source"})
-    return rows.select("_b").join(bound, on="_b", how="left").join(rise, on="_b", how="left")
+    first = law.filter(pl.col("rule") == "red_above_missed_ratio")["valid_from"].min()
+    return rows.select("_b", _rules_from=pl.lit(str(first))).join(bound, on="_b", how="left").join(rise, on="_b", how="left")
 
 
 def _missed(figure: str, goal: str) -> pl.Expr:
@@ -242,7 +243,7 @@ def _judged(rows: pl.DataFrame, bounds: pl.DataFrame) -> pl.DataFrame:
     """Add gap, colour, the rate needed and the sources."""
     rows = rows.join(bounds, on="_b", how="left").with_columns(_missed=_missed("_figure", "progress_target"))
     unruled = pl.col("_bound").is_null() & (pl.col("_upto") >= pl.col("_first"))
-    no_rule = pl.when(unruled).then(pl.format("a rule of the colours in force on {}", "_upto"))
+    no_rule = pl.when(unruled).then(pl.format("a rule of the colours in force on {} (the first begins on {})", "_upto", "_rules_from"))
     rows = rows.with_columns(missing=pl.concat_str("missing", no_rule, separator="; ", ignore_nulls=True).replace("", None))
     known = pl.col("missing").is_null()
     left = (pl.col("_last") - pl.col("through")).dt.total_days()
