@@ -9,7 +9,8 @@ BENCH = Path(__file__).parent / "benchmarks" / "bench_core.py"
 
 
 def test_a_quick_run_tells_speed_processor_time_and_ratios_to_the_references():
-    done = subprocess.run([sys.executable, BENCH, "--quick", "hours", "window", "screening", "rollup"], capture_output=True, text=True, check=False)
+    parts = ("hours", "window", "screening", "rollup", "verdicts")
+    done = subprocess.run([sys.executable, BENCH, "--quick", *parts], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(r"all rules +\d+ ms, [\d.]+ M/s \(aim 12\), [\d.]+ CPU-s a million \(aim 0.13\)", done.stdout)
     assert re.search(r"plain Python .* ours is \d+ x \(aim 40\)", done.stdout)
@@ -18,3 +19,5 @@ def test_a_quick_run_tells_speed_processor_time_and_ratios_to_the_references():
     assert re.search(r"hours to days: 1,752,000 rows .* -> 73,000: .* peak \d+ MB", done.stdout)
     assert re.search(r"dirty window, the rules alone: 20 registers x 1 day", done.stdout)
     assert re.search(r"screening: 57,600 readings", done.stdout)
+    assert re.search(r"verdicts: 3,600 rows of \d+ products -> .*'complies': \d+.* in process [\d.]+ s \(aim 3\), CPU [\d.]+ s;", done.stdout)
+    assert re.search(r"Parquet to Parquet, [\d.]+ s, CPU [\d.]+ s, peak \d+ MB; DuckDB, value <= limit alone", done.stdout)
