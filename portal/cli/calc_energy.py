@@ -193,7 +193,11 @@ def _further(rows: Table, table: pl.DataFrame) -> tuple[list[str], list[str]]:
 def _without_a_verdict(verdicts: pl.DataFrame, rows: Table) -> list[str]:
     """Where the rows stand that have no verdict, each with its reason, of many the first."""
     still = verdicts.filter(pl.col("verdict").is_in(["no_rule", "incomplete"])).select("given row", "verdict", "missing")
-    listed = [f"{rows.where(row)}: {verdict}: {missing}" for row, verdict, missing in still.head(LISTED).iter_rows()]
+    dated = "period" if "period" in rows.given else "period_start"
+    listed = [
+        f"{rows.where(row, dated if verdict == 'no_rule' else None)}: {verdict}: {missing}"
+        for row, verdict, missing in still.head(LISTED).iter_rows()
+    ]
     return [*listed, f"and {still.height - LISTED} more rows without a verdict: column missing says why"] if still.height > LISTED else listed
 
 

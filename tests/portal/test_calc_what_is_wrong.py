@@ -222,7 +222,7 @@ def test_what_the_law_does_not_answer_stays_a_row_and_is_told_by_its_row() -> No
         "judged", "judged", "incomplete", "judged", "incomplete", "incomplete", "no_rule",
     ]
     lines = told.splitlines()
-    assert [line.partition(": ")[0] for line in lines] == ["p.csv row 4", "p.csv row 6", "p.csv row 7", "p.csv row 8"]
+    assert [line.partition(": ")[0] for line in lines] == ["p.csv row 4", "p.csv row 6", "p.csv row 7", "p.csv row 8 column period"]
     assert "volatile_matter_ratio 0.2499 has no value in the table, which has 0.25 to 0.32" in lines[0]
     assert "oven_age_years" in lines[2]
     assert "GB 21342-2025 from 2026-05-01" in lines[3]
