@@ -140,8 +140,19 @@ def register_tables() -> dict[str, pl.DataFrame]:
         "medium_use": own.filter(pl.col("medium").is_in(FIVE_MEDIA)).select("enterprise", "medium", source=pl.lit("示例清单 example list")).unique(
             maintain_order=True
         ),
+        "metering_point": _points(own),
         **_project(),
     }
+
+
+def _points(own: pl.DataFrame) -> pl.DataFrame:
+    """A metering point of the whole plant for each meter, and one of an equipment that has none."""
+    fitted = own.select("enterprise", "meter", "medium", "name_zh", "name_en").unique("meter", maintain_order=True).with_columns(
+        point="P-" + pl.col("meter"), level=pl.lit("unit")
+    )
+    lacking = {"enterprise": ENTERPRISES["carbide"].code, "point": "P-409", "level": "equipment", "medium": "electricity",
+               "name_zh": "空压机", "name_en": "air compressor"}
+    return pl.concat([fitted, pl.DataFrame([lacking])], how="diagonal")
 
 
 def _project() -> dict[str, pl.DataFrame]:

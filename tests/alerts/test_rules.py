@@ -325,7 +325,8 @@ def test_the_order_of_flags_makes_no_difference(order: list[int]) -> None:
 def _warned(**others: object) -> pl.DataFrame:
     row = {
         "level": "park", "subject": "P1", "measure": "calorific_tce", "kind": "ceiling", "period": "2026", "actual": 110.0, "target": 100.0,
-        "progress_target": 100.0, "gap_ratio": 0.1, "colour": "yellow", "through": date(2026, 3, 9), "derivation": "P1 calorific_tce said", "derivation_zh": "P1 calorific_tce 说明",
+        "progress_target": 100.0, "gap_ratio": 0.1, "colour": "yellow", "through": date(2026, 3, 9),
+        "derivation": "P1 calorific_tce said", "derivation_zh": "P1 calorific_tce 说明",
         "enterprise_zh": "甲园区", "enterprise_en": "Park A",
     }
     return pl.DataFrame([row | others])
