@@ -249,7 +249,7 @@ def energy_command(
     if summed := [name for name in groups if name in schemas.ENERGY_SUM]:
         raise typer.BadParameter(f"{', '.join(summed)} is what is summed; name what the sums are for, such as enterprise,period", param_hint="--sum")
     result = core.in_periods(result, periods) if periods else result
-    for row in _taken_off_twice(result):
+    for row in (*_taken_off_twice(result), *(() if {"process", "product"} & set(groups) else _more_than_used(result))):
         typer.echo(row, err=True)
     sums = core.sum_energy(result, groups)
     write_table(core.figures(sums, energy_figures(site_tables())) if "period" in groups else sums, out)
@@ -323,6 +323,20 @@ def _no_coefficients(table: Table) -> list[Problem]:
 
 def _two_coefficients(table: Table) -> list[Problem]:
     return twice(table, ["carrier", "basis", "known_from", "valid_from"], "Keep one: of two coefficients from the same day on none can be chosen")
+
+
+def _more_than_used(energy_rows: pl.DataFrame) -> list[str]:
+    """Sentences on carriers of which more was made than is said to be used, and nothing is said of the gate: the rest counts as passed on."""
+    flow, inside = pl.col("flow").fill_null("consumed"), pl.col("process").is_not_null() | pl.col("product").is_not_null()
+    made, used = flow == "converted_out", flow.is_in(core.CONSUMED)
+    rest = pl.col("calorific_tce").filter(made).sum() - pl.col("calorific_tce").filter(used).sum()
+    found = energy_rows.group_by("enterprise", "period", "carrier", maintain_order=True).agg(
+        rest=rest, both=made.any() & used.any(), gate=(~inside & ~made & ~used).any(), _made=pl.col("calorific_tce").filter(made).sum(),
+    ).filter("both", ~pl.col("gate"), pl.col("rest") > 1e-9 * pl.col("_made"))
+    return [
+        f"{enterprise} {period}: {rest:.6g} tce more of {carrier} was made than is said to be used, and counts as passed on; "
+        "what was lost inside is use: give it as consumed" for enterprise, period, carrier, rest, *_ in found.iter_rows()
+    ]
 
 
 def _taken_off_twice(energy_rows: pl.DataFrame) -> list[str]:

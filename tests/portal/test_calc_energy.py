@@ -363,6 +363,21 @@ def test_own_output_beside_its_use_and_its_sale_is_told_unless_its_process_is_na
     assert read(tmp_path / "s.csv")["calorific_tce"].item() == pytest.approx(223_440.7 * 0.7143 - 5 * 0.03412)
 
 
+@pytest.mark.parametrize(("used_gj", "lost_gj", "group", "told"), [
+    (10.0, None, "enterprise", False), (9.0, None, "enterprise", True), (9.0, 1.0, "enterprise", False), (9.0, None, "enterprise,process", False),
+])
+def test_own_output_that_nobody_is_said_to_use_is_told_as_passed_on(
+    tmp_path: Path, used_gj: float, lost_gj: float | None, group: str, told: bool,
+) -> None:
+    heat = {"enterprise": "E", "period": "2025", "carrier": "heat", "unit": "GJ"}
+    rows = [USED[1] | {"flow": "purchased", "process": None}, heat | {"flow": "converted_out", "quantity": 10.0, "process": "boiler"},
+            heat | {"flow": "consumed", "quantity": used_gj, "process": "shop"}]
+    rows += [] if lost_gj is None else [heat | {"flow": "consumed", "quantity": lost_gj, "process": "network"}]
+    given = write(tmp_path / "q.csv", [{"note": None} | row for row in rows])
+    result = CliRunner().invoke(app, ["energy", "--quantities", str(given), "--sum", group, "--out", str(tmp_path / "s.csv")])
+    assert ("E 2025: 0.03412 tce more of heat was made than is said to be used, and counts as passed on" in result.output) == told
+
+
 SHARED_ROWS = [ASSIGNED[0] | {"site": "north", "product": product, "allocation": "output"} for product in ("calcium_carbide", "lime")]
 
 
