@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI") == "true"
@@ -271,6 +273,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for node in item.listchain():
             node.own_markers[:] = [marker for marker in node.own_markers if marker.name != "enable_socket"]
         item.add_marker(pytest.mark.allow_hosts(LOOPBACK))  # sockets, but to this machine only
+
+
+class _ByFile(LoadFileScheduling):
+    """Each test file whole in one process, and all that talk to servers in the same one: what measures waiting has one busy neighbour at most."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "sockets" if nodeid.startswith(tuple(f"tests/{folder}/" for folder in WITH_SOCKETS)) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return _ByFile(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -50,7 +50,7 @@ def journal_after_kills(port: int, folder: Path, protocol: str, mode: str) -> Co
             process.wait()
             process = start(port, folder, protocol, mode)
         sending.join()
-        wait_for_rest(journal)
+        wait_for_rest(journal, 3.0 if mode else 30.0)
         return Counter(int(one.payload) for one in journal.read(0, 2 * MESSAGES) if one.payload != b"first")
     finally:
         process.kill()
@@ -61,12 +61,12 @@ def journal_after_kills(port: int, folder: Path, protocol: str, mode: str) -> Co
         journal.close()
 
 
-def wait_for_rest(journal: Journal) -> None:
-    """Until nothing more comes: then all that will ever be there is there, doubles too."""
+def wait_for_rest(journal: Journal, patience_s: float) -> None:
+    """Until nothing more comes, or nothing for so long while some are missing: then all that will ever be there is there, doubles too."""
     last = 0
     while last < journal.last_id():
         last = journal.last_id()
-        until(lambda known=last: journal.last_id() > known, 1.0 if last > MESSAGES else 3.0)
+        until(lambda known=last: journal.last_id() > known, 1.0 if last > MESSAGES else patience_s)
 
 
 def _has_session(port: int, journal: Journal, publisher: Publisher) -> bool:
