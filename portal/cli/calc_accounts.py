@@ -240,8 +240,9 @@ def energy_command(
         raise typer.BadParameter("asks for sums; give --sum enterprise,period", param_hint="--periods")
     rows, result = _converted(quantities, coefficients, as_of)
     if by is None:
-        given = [name for name in rows.frame.columns if name in rows.given]
-        write_table(result.select(*given, *(column.name for column in ENERGY_OUT)), out)
+        computed = [column.name for column in ENERGY_OUT]
+        given = [name for name in rows.frame.columns if name in rows.given and name not in computed]
+        write_table(result.select(*given, *computed), out)
         return
     groups = list(dict.fromkeys(name.strip() for name in by.split(",") if name.strip()))
     if unknown := [name for name in groups if name not in result.columns] or ([by] if not groups else []):

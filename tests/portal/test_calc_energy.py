@@ -71,6 +71,12 @@ def test_the_same_example_through_the_installed_command_and_standard_streams(tmp
     assert "row 2 column unit" in bad.stderr.decode()
 
 
+def test_energy_of_what_has_its_energy_already_is_the_same(tmp_path: Path) -> None:
+    calc("energy", "--quantities", write(tmp_path / "q.csv", USED), "--out", tmp_path / "e.csv")
+    calc("energy", "--quantities", tmp_path / "e.csv", "--out", tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "e.csv").read_bytes()
+
+
 def test_brought_coefficients_fill_the_equivalent_basis(tmp_path: Path) -> None:
     rates = write(tmp_path / "c.csv", [{
         "carrier": "electricity", "basis": "equivalent", "unit": "kWh", "kgce_per_unit": 0.3, "valid_from": "2025-01-01", "valid_to": "2026-01-01",
