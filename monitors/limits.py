@@ -43,6 +43,8 @@ _ZH: Final[Mapping[str, str]] = {  # pieces of a derivation; the order of what i
     "feedstock: the standard's rows of {} have {}": "原料口径（feedstock）：标准中 {} 有 {}", "no feedstock boundary": "无原料口径",
     "no edition with rows of {} is in force on these days; the table has {}": "这些日期没有 {} 的现行版本；表中有 {}",
     "{} from {}": "{} 自 {} 起", " to {}": "至 {}", "{} without a date of effect": "{} 无施行日期",
+    "energy of the product in this period: its sums stand for longer or shorter ones, sum them by the product's":
+        "本期该产品的能耗：合计为更长或更短的统计期，请按产品的统计期汇总",
     "energy of the product in this period": "本期该产品的能耗", "output of the product in this period": "本期该产品的产量",
     "a figure of its own for {}: the product's energy sum does not tell it": "{} 的单独数值：产品的能耗合计不含此项",
     "energy: {}": "能耗：{}", "the sum has no value on this basis": "合计在此口径下无值", "an output above 0 (it is {})": "大于 0 的产量（现为 {}）",
@@ -280,12 +282,20 @@ def default_indicators(table: pl.DataFrame) -> dict[str, str]:
 def _with_energy(rows: pl.DataFrame, energy_sum: pl.DataFrame | None) -> pl.DataFrame:
     names = ["calorific_tce", "equivalent_tce", "feedstock_tce", "electricity_kwh", "covered_ratio", "estimated_ratio", "missing"]
     if energy_sum is None:
-        return rows.with_columns(*(pl.lit(None, dtype=schemas.ENERGY_SUM[name]).alias(f"_e_{name}") for name in names), _e_found=pl.lit(value=False))
+        no = pl.lit(value=False)
+        nothing = (pl.lit(None, dtype=schemas.ENERGY_SUM[name]).alias(f"_e_{name}") for name in names)
+        return rows.with_columns(*nothing, _e_found=no, _e_other_period=no)
     keys = ["enterprise", "product", "period_start", "period_end"]
     sums = with_days(energy_sum)
     sums = schemas.conform(sums, pl.Schema({**{key: sums.schema[key] for key in keys}, **{name: schemas.ENERGY_SUM[name] for name in names}}))
     sums = sums.rename({name: f"_e_{name}" for name in names}).with_columns(_e_found=pl.lit(value=True))
-    return rows.join(sums, on=keys, how="left", nulls_equal=True, maintain_order="left").with_columns(pl.col("_e_found").fill_null(value=False))
+    rows = rows.join(sums, on=keys, how="left", nulls_equal=True, maintain_order="left").with_columns(pl.col("_e_found").fill_null(value=False))
+    apart = rows.filter(~pl.col("_e_found")).select(keys).unique().join(sums.select(keys), on=keys[:2], suffix="_sum").filter(
+        pl.col("period_start") <= pl.col("period_end_sum"), pl.col("period_start_sum") <= pl.col("period_end"),
+    ).select(keys).unique().with_columns(_e_other_period=pl.lit(value=True))
+    if apart.is_empty():
+        return rows.with_columns(_e_other_period=pl.lit(value=False))
+    return rows.join(apart, on=keys, how="left", maintain_order="left").with_columns(pl.col("_e_other_period").fill_null(value=False))
 
 
 def _cases(cases: pl.DataFrame, table: pl.DataFrame, confirmations: pl.DataFrame, benchmarks: pl.DataFrame | None) -> pl.DataFrame:
@@ -388,9 +398,12 @@ def _lacking(language: str) -> pl.Expr:
     say = LANGUAGES[language]
     no_unit = pl.when(_GIVEN).then(pl.lit(say("unit of the value"))).otherwise(pl.lit(say("units of energy and output")))
     no_energy = pl.col("_e_missing").fill_null(say("the sum has no value on this basis"))
+    no_sum = ~_GIVEN & ~pl.col("_from_sum") & pl.col("energy").is_null()
     return (
         pl.when(pl.col("_reason_en").is_not_null()).then(f"_reason_{language}")
-        .when(~_GIVEN & ~pl.col("_from_sum") & pl.col("energy").is_null()).then(pl.lit(say("energy of the product in this period")))
+        .when(no_sum & pl.col("_e_other_period"))
+        .then(pl.lit(say("energy of the product in this period: its sums stand for longer or shorter ones, sum them by the product's")))
+        .when(no_sum).then(pl.lit(say("energy of the product in this period")))
         .when(~_GIVEN & ~_ELECTRIC & ~_TOTAL & pl.col("_from_sum"))
         .then(pl.format(say("a figure of its own for {}: the product's energy sum does not tell it"), "indicator"))
         .when(~_GIVEN & pl.col("energy").is_null()).then(pl.format(say("energy: {}"), no_energy))

@@ -301,6 +301,13 @@ def test_an_energy_sum_without_the_product_or_the_basis_is_told() -> None:
     assert one(sums=empty, **MADE)["missing"] == "energy: naphtha: give lhv"
 
 
+@pytest.mark.parametrize(("summed", "asked", "told"), [("2025-03", "2025", True), ("2025", "2025-03", True), ("2024-12", "2025", False)])
+def test_an_energy_sum_for_longer_or_shorter_periods_is_told(summed: str, asked: str, told: bool) -> None:
+    found = one(sums=SUMS.with_columns(period=pl.lit(summed)), **MADE | {"period": asked})
+    assert (found["verdict"], "its sums stand for longer or shorter ones" in found["missing"]) == ("incomplete", told)
+    assert ("合计为更长或更短的统计期" in found["missing_zh"]) == told
+
+
 def test_an_energy_sum_may_name_its_period_by_days() -> None:
     by_days = SUMS.drop("period").with_columns(period_start=date(2025, 1, 1), period_end=date(2025, 6, 30))
     found = one(sums=by_days, **MADE | {"period": None, "period_start": date(2025, 1, 1), "period_end": date(2025, 6, 30)})
