@@ -95,7 +95,8 @@ def parameters(corrections: Iterable[Mapping[str, Any]]) -> list[Parameter]:
 
 def impossible(rows: pl.DataFrame, asked: Sequence[Parameter]) -> pl.DataFrame:
     """Which cells of the parameters' columns cannot be meant: no number, outside what is possible, or none of its values."""
-    return _with_cells(rows, asked).select((_given(each.name) & ~_possible(each)).alias(each.name) for each in asked)
+    cells = rows.lazy().with_columns(_cells(rows.schema, asked))
+    return cells.select((_given(each.name) & ~_possible(each)).alias(each.name) for each in asked).collect()
 
 
 def corrected(rows: pl.DataFrame, corrections: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
@@ -112,17 +113,18 @@ def corrected(rows: pl.DataFrame, corrections: Sequence[Mapping[str, Any]]) -> p
         The rows with levels and `actual` corrected, and further in both languages (`_en`, `_zh`) the texts `_lacks` (which parameters),
         `_of_limit` and `_of_actual` (each correction of the binding level or of the figure, with its arithmetic); null: none.
     """
-    prepared = rows.with_columns(pl.col(level).alias(f"_printed_{level}") for level in LEVELS)
-    done = reduce(_apply, enumerate(corrections), _with_cells(prepared, parameters(corrections)))
-    texts = [_together(done, name, "；" if name.endswith("zh") else "; ") for name in _TEXTS]
+    printed = [pl.col(level).alias(f"_printed_{level}") for level in LEVELS]
+    prepared = rows.lazy().with_columns(*printed, *_cells(rows.schema, parameters(corrections)))
+    done = reduce(_apply, enumerate(corrections), prepared)
+    texts = [_together(corrections, name, "；" if name.endswith("zh") else "; ") for name in _TEXTS]
     changed = {"actual" if row["applies_to"] == "actual" else f"level_{level}" for row in corrections for level in (row["levels"] or "0").split()}
     done = done.with_columns(pl.col(sorted(changed)).round_sig_figs(SIGNIFICANT_DIGITS))  # what floating point adds to a sum is no part of a level
-    return done.select(*rows.columns, *texts)
+    return done.select(*rows.columns, *texts).collect()
 
 
-def _together(rows: pl.DataFrame, name: str, separator: str) -> pl.Expr:
+def _together(corrections: Sequence[Mapping[str, Any]], name: str, separator: str) -> pl.Expr:
     """What all corrections say, the same only once."""
-    said = [column for column in rows.columns if column.startswith(f"{name}#")]
+    said = [f"{name}#{place}" for place, row in enumerate(corrections) if name.startswith(("_lacks", f"_of_{row['applies_to']}"))]
     if not said:
         return pl.lit(None, dtype=pl.String()).alias(name)
     once = [
@@ -132,20 +134,20 @@ def _together(rows: pl.DataFrame, name: str, separator: str) -> pl.Expr:
     return pl.when(pl.any_horizontal(pl.col(said).is_not_null())).then(pl.concat_str(once, separator=separator, ignore_nulls=True)).alias(name)
 
 
-def _with_cells(rows: pl.DataFrame, asked: Sequence[Parameter]) -> pl.DataFrame:
-    """Add each parameter as it was written (`_text_NAME`) and as number or value (`_cell_NAME`), null where it is neither."""
+def _cells(given: pl.Schema, asked: Sequence[Parameter]) -> list[pl.Expr]:
+    """Each parameter as it was written (`_text_NAME`) and as number or value (`_cell_NAME`), null where it is neither."""
     cells = []
     for parameter in asked:
-        written = pl.col(parameter.name) if parameter.name in rows.columns else pl.lit(None, dtype=pl.String())
+        written = pl.col(parameter.name) if parameter.name in given else pl.lit(None, dtype=pl.String())
         text = written.cast(pl.String()).str.strip_chars()
         if parameter.allowed:
             same = dict(_SAME) if {"yes", "no"} & set(parameter.allowed) else {}
             cell = text.str.to_lowercase().replace(same | dict(zip(parameter.allowed_zh, parameter.allowed, strict=True)))
         else:
-            is_text = rows.schema.get(parameter.name, pl.String()) == pl.String()
+            is_text = given.get(parameter.name, pl.String()) == pl.String()
             cell = text.cast(pl.Float64(), strict=False) if is_text else written.cast(pl.Float64())
         cells += [pl.when(text != "").then(text).alias(f"_text_{parameter.name}"), cell.alias(f"_cell_{parameter.name}")]
-    return rows.with_columns(cells)
+    return cells
 
 
 def _cell(name: str) -> pl.Expr:
@@ -164,7 +166,7 @@ def _possible(parameter: Parameter) -> pl.Expr:
     return x.is_finite().fill_null(value=False) & (x >= low).fill_null(value=True) & (x <= high).fill_null(value=True)
 
 
-def _apply(rows: pl.DataFrame, numbered: tuple[int, Mapping[str, Any]]) -> pl.DataFrame:
+def _apply(rows: pl.LazyFrame, numbered: tuple[int, Mapping[str, Any]]) -> pl.LazyFrame:
     place, row = numbered
     *conditions, parameter = parameters([row])
     optional = row["when_empty"] == "not_applied"
