@@ -16,6 +16,7 @@ from monitors.numbers import SIGNIFICANT_DIGITS, number
 MIN_COVERED_RATIO: Final = 0.9  # decisions.md 6
 MAX_ESTIMATED_RATIO: Final = 0.05
 BINDING_LEVELS: Final[Mapping[str, int]] = {"existing": 3, "new": 2}  # decisions.md 4
+WRITTEN_AT_ONCE: Final = 50_000
 DEFAULT_INDICATOR: Final = "comprehensive_energy"
 TOTAL_INDICATORS: Final = ("comprehensive_energy", "process_energy")  # what the whole energy of a product answers
 ELECTRICITY_INDICATORS: Final = ("electricity", "comprehensive_ac_electricity")  # what its whole electricity answers
@@ -126,10 +127,14 @@ def limits(
     cases = _cases(rows.select(_CASE).unique(maintain_order=True), table, confirmations, benchmarks)
     rows = rows.join(cases.select(*_CASE, *_OF_CASE), on=_CASE, how="inner", nulls_equal=True, maintain_order="left_right").with_row_index("_order")
     rows = _compared(_corrected(_actual(rows), cases, table, products), cases)
-    judged = rows.hstack(products.select(pl.col(further).gather(rows["_row"]))).join(
-        cases.drop(*_CASE, *(name for name in _OF_CASE if name != "_at")), on="_at", how="left", maintain_order="left",
+    same_rows = rows.height == products.height and bool((rows["_row"] == rows["_order"]).all())
+    judged = rows.hstack(products.select(further) if same_rows else products.select(pl.col(further).gather(rows["_row"])))
+    said = cases.drop(*_CASE, *(name for name in _OF_CASE if name != "_at"))
+    # The pieces of a text take several times its room: only of so many rows at a time.
+    parts = [judged.slice(at, WRITTEN_AT_ONCE) for at in range(0, max(judged.height, 1), WRITTEN_AT_ONCE)]
+    return pl.concat(
+        _with_derivations(part.join(said, on="_at", how="left", maintain_order="left"), reported).select(*schemas.VERDICT, *further) for part in parts
     )
-    return _with_derivations(judged, reported).select(*schemas.VERDICT, *further)
 
 
 def with_days(products: pl.DataFrame) -> pl.DataFrame:

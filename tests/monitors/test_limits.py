@@ -412,3 +412,17 @@ def test_what_is_missing_is_told_in_both_languages(given: dict[str, Any]) -> Non
     assert found["missing"]
     assert re.search("[\u4e00-\u9fff]", found["missing_zh"])
     assert found["missing_zh"] in found["derivation_zh"]
+
+
+def test_a_row_is_judged_alike_alone_and_among_others_of_its_case_and_of_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = products(
+        CARBIDE, CARBIDE | {"value": 950.0}, CARBIDE | {"period": "2020"}, CARBIDE | {"plant_status": "new"}, CARBIDE | {"covered_ratio": 0.5},
+        CARBIDE | {"period": None, "period_start": date(2023, 1, 1), "period_end": date(2025, 12, 31)}, {"product": "nothing"},
+        {"product": "cement", "period": "2025", "value": 90.0, "unit": "kgce/t", "clinker_ratio": 0.6, "altitude_m": 1500.0},
+        {"product": "cement", "period": "2025", "value": 90.0, "unit": "kgce/t"}, CARBIDE | {"uncertainty_ratio": 0.1},
+    )
+    together = limits(given, TABLE, NOBODY)
+    assert together.equals(pl.concat([limits(given[at:at + 1], TABLE, NOBODY) for at in range(given.height)]))
+    monkeypatch.setattr("monitors.limits.WRITTEN_AT_ONCE", 3)
+    assert limits(given, TABLE, NOBODY).equals(together)
+    assert limits(given.clear(), TABLE, NOBODY).equals(together.clear())
