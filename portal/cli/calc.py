@@ -17,10 +17,10 @@ from monitors import intervals as core
 from portal.cli import (
     calc_accounts,
     calc_carbon,
-    calc_energy,
     calc_enterprises,
     calc_estimate,
     calc_key_units,
+    calc_limits,
     calc_price,
     calc_reconcile,
     calc_warning,
@@ -365,7 +365,7 @@ def _named_intervals(
 
 
 for _module in (
-    calc_accounts, calc_carbon, calc_energy, calc_enterprises, calc_estimate, calc_key_units, calc_price, calc_reconcile, calc_warning,
+    calc_accounts, calc_carbon, calc_enterprises, calc_estimate, calc_key_units, calc_limits, calc_price, calc_reconcile, calc_warning,
 ):
     for _name, _command in _module.COMMANDS.items():
         app.command(_name)(cast(Callable[..., None], _command))  # commands of different signatures

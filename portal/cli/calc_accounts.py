@@ -18,7 +18,7 @@ from monitors import energy as core
 from monitors.allocation import UNKNOWN, divided, held
 from monitors.intensity import intensity
 from monitors.quantities import quantities
-from portal.cli.calc_energy import ENTERPRISE, PERIOD, PLACES, RATIOS, SUMS, above_one, at, site_tables, twice, without_empty
+from portal.cli.calc_columns import ENTERPRISE, PERIOD, PLACES, RATIOS, SUMS, above_one, at, site_tables, twice, without_empty
 from portal.cli.common import instant_of
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 

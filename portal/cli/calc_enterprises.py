@@ -14,7 +14,7 @@ from config.units import FIVE_MEDIA
 from monitors.access import MEMBERS as KINDS
 from monitors.access import access, shares
 from monitors.projects import expected_energy, project_states
-from portal.cli.calc_energy import at, site_tables, twice
+from portal.cli.calc_columns import at, site_tables, twice
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
 OnOption = Annotated[datetime, typer.Option("--on", formats=["%Y-%m-%d"], help="The day as of which.")]

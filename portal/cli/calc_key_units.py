@@ -12,7 +12,7 @@ from config import schemas
 from config.calendar import is_period
 from config.errors import Problem
 from monitors.key_units import key_units
-from portal.cli.calc_energy import above_one, at, site_tables
+from portal.cli.calc_columns import above_one, at, site_tables
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
 ENERGY: Final = (

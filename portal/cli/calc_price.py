@@ -11,7 +11,7 @@ from config.errors import Problem
 from config.price_schemes import price_schemes
 from monitors.limits import with_days
 from monitors.price import CONSUMPTION_UNIT, misfits, price
-from portal.cli.calc_energy import above_one, at, site_tables
+from portal.cli.calc_columns import above_one, at, site_tables
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
 PRICED: Final = (

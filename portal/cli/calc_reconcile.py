@@ -15,7 +15,7 @@ from monitors import heating
 from monitors import reconcile as core
 from monitors.energy import FLOW_SIGNS
 from portal.cli.calc_accounts import QUANTITIES
-from portal.cli.calc_energy import ENTERPRISE, PLACES, above_one, at, site_tables, without_empty
+from portal.cli.calc_columns import ENTERPRISE, PLACES, above_one, at, site_tables, without_empty
 from portal.cli.files import Column, Table, check_output, read_tables, schema_option, write_table
 
 CARRIER: Final = Column("carrier", "text", "code of the coefficient table")

@@ -15,7 +15,7 @@ from monitors import forecast as future
 from monitors.limits import misfits
 from monitors.running import what_if
 from portal.cli.calc_accounts import unfit_carriers
-from portal.cli.calc_energy import at, site_tables, twice
+from portal.cli.calc_columns import at, site_tables, twice
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
 SUBJECT: Final = (
