@@ -5,6 +5,7 @@ from typing import Final
 import polars as pl
 
 from config import schemas
+from config.calendar import is_period
 from monitors.energy import sum_energy
 
 _POWER: Final = "electricity"
@@ -56,7 +57,7 @@ def with_renewable(energy_rows: pl.DataFrame, stated: pl.DataFrame) -> pl.DataFr
 def _of_periods(stated: pl.DataFrame) -> pl.DataFrame:
     """RENEWABLE with the years that only their months state; a year of which a month does not say what is new does not either."""
     rows = schemas.conform(stated, schemas.RENEWABLE)
-    months = rows.filter(pl.col("period").str.len_chars() == len("2025-01"))
+    months = rows.filter(is_period("month"))
     new, said = pl.col("new_renewable_kwh"), pl.col("renewable_kwh").fill_null(0.0)
     years = months.group_by("enterprise", pl.col("period").str.slice(0, 4)).agg(
         said.sum(), pl.when((new.is_not_null() | (said == 0)).all()).then(new.sum()),

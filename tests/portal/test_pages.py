@@ -383,7 +383,9 @@ def test_every_reason_and_every_carrier_has_a_word(site: Site, language: Languag
 
 def test_a_case_tells_how_its_figure_came_about_in_the_readers_language(browser: Any) -> None:
     for path in ("/cases/1", "/alerts/1"):
-        for language, told, other in (("zh", "能耗 4723.3044 tce ÷ 产量 4000 t", "energy 4723.3044 tce"), ("en", "energy 4723.3044 tce", "能耗 4723.3044 tce")):
+        for language, told, other in (
+            ("zh", "能耗 4723.3044 tce ÷ 产量 4000 t", "energy 4723.3044 tce"), ("en", "energy 4723.3044 tce", "能耗 4723.3044 tce"),
+        ):
             browser.cookies.set("tcewatch_language", language)
             text = browser.get(path).text
             assert told in text, (path, language)
