@@ -97,7 +97,9 @@ def placed(rows: pl.DataFrame, holdings: pl.DataFrame, homes: pl.DataFrame, *, z
 
 
 def present(holdings: pl.DataFrame, homes: pl.DataFrame, months: Iterable[str], *, zone: str) -> pl.DataFrame:
-    """Say in which parks each enterprise lies in each month: those of the sites that it holds on a day of it; without a site its own.
+    """Say in which parks each enterprise lies in each month: those of the sites that it holds on a day of it.
+
+    An enterprise of which no site is registered lies in its own park; one that has handed over all of its sites lies nowhere.
 
     Args:
         holdings: HOLDING.
@@ -122,7 +124,8 @@ def present(holdings: pl.DataFrame, homes: pl.DataFrame, months: Iterable[str], 
     lying = sites.join(inside.select("_row", "owner", "_in").unique("_row"), on="_row", how="left").select(
         pl.coalesce("owner", "enterprise").alias("enterprise"), pl.coalesce("_in", "park").alias("park"), "period",
     )
-    whole = homes.filter(pl.col("site").is_null()).join(known, how="cross").select("enterprise", "park", "period")
+    bare = homes.filter(pl.col("site").is_null()).join(sites, on="enterprise", how="anti")
+    whole = bare.join(known, how="cross").select("enterprise", "park", "period")
     return pl.concat([lying, whole.join(lying, on=["enterprise", "period"], how="anti")]).unique().sort("enterprise", "park", "period")
 
 

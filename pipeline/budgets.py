@@ -68,8 +68,9 @@ def budget_results(
         parts.append(sum_energy(located, PLACE))
         rows.append(located)
     emitted = _carbon(known, located)
+    there = pl.concat([lying, located.select(lying.columns)]).unique()  # what was measured of no site lies at home
     used = actuals(
-        known.budgets, subjects(known.budgets, lying, known.parks), pl.concat(parts, how="diagonal"), pl.concat(rows, how="diagonal"), figures,
+        known.budgets, subjects(known.budgets, there, known.parks), pl.concat(parts, how="diagonal"), pl.concat(rows, how="diagonal"), figures,
         known.coal, emitted, known.energy_figures,
     )
     return {

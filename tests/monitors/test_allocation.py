@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import schemas
-from monitors.allocation import UNKNOWN, divided, held
+from monitors.allocation import UNKNOWN, divided, held, present
 from monitors.quantities import quantities
 
 ZONE = "Asia/Shanghai"
@@ -175,3 +175,47 @@ def test_the_parts_of_a_key_add_up_to_what_it_divides(parts: list[float]) -> Non
     found = used(divided(rows, measured, made, zone=ZONE), measured)
     total = sum(value or 0.0 for value in found.values())
     assert total == pytest.approx(186.0 if sum(parts) > 0 else 0.0)
+
+
+HOMES = pl.DataFrame(
+    [("A", None, "p1"), ("B", None, "p2"), ("C", None, "p3"), ("A", "north", "p1"), ("B", "south", "p2")],
+    orient="row", schema=["enterprise", "site", "park"],
+)
+MONTHS = ["2025-01", "2025-02", "2025-03"]
+
+
+def lies(*holdings: dict[str, Any]) -> dict[str, dict[str, set[str]]]:
+    """month -> enterprise -> parks."""
+    usual = {"enterprise": "A", "site": "north", "park": "p2"}
+    rows = pl.DataFrame([usual | row for row in holdings], schema=schemas.HOLDING) if holdings else schemas.empty(schemas.HOLDING)
+    found: dict[str, dict[str, set[str]]] = {month: {} for month in MONTHS}
+    for enterprise, park, month in present(rows, HOMES, MONTHS, zone=ZONE).iter_rows():
+        found[month].setdefault(enterprise, set()).add(park)
+    return found
+
+
+def test_without_holdings_an_enterprise_lies_where_its_sites_or_it_itself_are_registered() -> None:
+    assert lies() == {month: {"A": {"p1"}, "B": {"p2"}, "C": {"p3"}} for month in MONTHS}
+
+
+def test_a_site_lies_with_its_holder_from_the_day_on_and_who_has_handed_over_all_lies_nowhere() -> None:
+    inside = FEBRUARY + timedelta(days=10)
+    assert lies({"owner": "B", "valid_from": inside}) == {
+        "2025-01": {"A": {"p1"}, "B": {"p2"}, "C": {"p3"}},
+        "2025-02": {"A": {"p1"}, "B": {"p2"}, "C": {"p3"}},  # both held it on a day of the month
+        "2025-03": {"B": {"p2"}, "C": {"p3"}},
+    }
+    moved = lies({"owner": "A", "valid_from": inside})
+    assert [moved[month]["A"] for month in MONTHS] == [{"p1"}, {"p1", "p2"}, {"p2"}]
+    back = lies({"owner": "C", "valid_from": JANUARY, "valid_to": FEBRUARY})
+    assert [back[month].get("A") for month in MONTHS] == [None, {"p1"}, {"p1"}]
+    assert [back[month]["C"] for month in MONTHS] == [{"p2"}, {"p3"}, {"p3"}]
+
+
+@pytest.mark.parametrize(("start", "months"), [
+    (FEBRUARY - timedelta(days=1), ["2025-01", "2025-02", "2025-03"]), (FEBRUARY, ["2025-02", "2025-03"]),
+    (MARCH - timedelta(days=1), ["2025-02", "2025-03"]), (MARCH, ["2025-03"]),
+])
+def test_the_month_of_the_first_day_counts_and_the_one_before_does_not(start: datetime, months: list[str]) -> None:
+    found = lies({"owner": "C", "valid_from": start})
+    assert [month for month in MONTHS if "p2" in found[month]["C"]] == months

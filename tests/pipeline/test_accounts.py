@@ -247,6 +247,13 @@ def test_a_budget_of_a_park_counts_what_lay_in_it_day_by_day(coal: Site) -> None
     assert tce == pytest.approx({"p1": 410 * 0.7143, "p2": 180 * 0.7143, ENTERPRISE: 590 * 0.7143, "159900": 590 * 0.7143})
 
 
+def test_what_no_site_has_is_counted_at_home_though_the_site_has_left(coal: Site) -> None:
+    hold(coal, valid_from="2025-01-01")
+    of = {"measure": "electricity_kwh"}
+    found = budget(coal, of | {"park": "p1"}, of | {"park": "p2"})
+    assert {subject: row["actual"] for (subject, _), row in found.items()} == pytest.approx({"p1": 59 * 20.0, "p2": 0.0})
+
+
 def test_carbon_of_a_park_takes_the_factor_of_its_grid_region_and_says_so(coal: Site) -> None:
     coal.register.apply({
         "park": pl.DataFrame({"park": ["p1"], "region": ["159901"], "grid_region": ["inner_mongolia"]}),
