@@ -441,7 +441,7 @@ def _unfit_coefficients(rows: pl.DataFrame) -> list[tuple[int, str, str, str]]:
 
 def mixed_price_bases(table: Table, keys: Sequence[str | pl.Expr]) -> list[Problem]:
     """A problem for each row whose value added is of other prices than that of the first one with which it would be added."""
-    basis = pl.struct("price_basis", "base_year")
+    basis = pl.format("{} {}", pl.col("price_basis").fill_null(""), pl.col("base_year").cast(pl.String()).fill_null(""))
     first = basis.filter(pl.col("value_added_10k_cny").is_not_null()).first().over(keys)
     other = pl.col("value_added_10k_cny").is_not_null() & (basis != first)
     return at(table, other, "price_basis", f"is not that of the first value added of the same {keys[0]}, with which it would be added",

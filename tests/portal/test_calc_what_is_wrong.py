@@ -102,6 +102,7 @@ CHAPTERS: dict[str, dict[str, File]] = {
         "--figures": File(VALUED, [
             Wrong({"enterprise": "F", "price_basis": "constant", "base_year": "2020"}, {"price_basis": "Give both at the same prices"}),
             Wrong({"enterprise": "G", "park": ""}, {"park": "Write the park of the enterprise"}),
+            Wrong({"enterprise": "I", "park": "Q", "value_added_10k_cny": "n/a"}, {"value_added_10k_cny": "Write a plain number"}),
             Wrong({"enterprise": "H", "output_value_10k_cny": "-5"}, {"output_value_10k_cny": "Write 0 or more"}),
         ]),
     },
