@@ -149,10 +149,16 @@ def chinese(reasons: str) -> str:
     return "；".join(said)
 
 
+def _inside(text: str) -> str:
+    """What stands in a sentence: another one, or names with commas between them."""
+    whole = chinese(text)
+    return whole if whole != text else ", ".join(map(chinese, text.split(", ")))
+
+
 def _sentence(text: str) -> str | None:
     for pattern, zh in _KNOWN:
         if fits := pattern.fullmatch(text):
-            return zh.format(*(", ".join(map(chinese, name.split(", "))) for name in fits.groups()))
+            return zh.format(*map(_inside, fits.groups()))
     head, colon, rest = text.partition(": ")
     told = _sentence(rest) if colon else None
     return None if told is None else f"{chinese(head)}：{told}"
