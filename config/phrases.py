@@ -150,9 +150,10 @@ def chinese(reasons: str) -> str:
 
 
 def _inside(text: str) -> str:
-    """What stands in a sentence: another one, or names with commas between them."""
-    whole = chinese(text)
-    return whole if whole != text else ", ".join(map(chinese, text.split(", ")))
+    """What stands in a sentence: sentences or names with commas between them, or another one that has a comma itself."""
+    parts, whole = text.split(", "), chinese(text)
+    each = [chinese(part) for part in parts]
+    return whole if whole != text and any(part == said for part, said in zip(parts, each, strict=True)) else ", ".join(each)
 
 
 def _sentence(text: str) -> str | None:
