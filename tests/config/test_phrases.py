@@ -35,8 +35,8 @@ def test_each_phrase_stands_in_a_result_and_is_wholly_chinese(phrase: str) -> No
      "electricity：消费量与购入、自产一次能源或库存并列，重复计算；请只保留一种；没有增加值"),
     ("no figure of E1, E2, E3 and 4 more (calorific: coal: no quantity in 2025-03; heat: no quantity in 2025)",
      "E1, E2, E3 等另 4 项 没有数值（当量值：coal：2025-03 没有数量；heat：2025 没有数量）"),
-    ("no figure of E1 (no CO2 factor of coke is in the table: name the kind of fuel as `tcewatch tables carbon_factors` lists it, "
-     "or bring its factor (`tcewatch tables add`); no meter)",
+    (("no figure of E1 (no CO2 factor of coke is in the table: name the kind of fuel as `tcewatch tables carbon_factors` lists it, "
+      "or bring its factor (`tcewatch tables add`); no meter)"),
      "E1 没有数值（排放因子表（carbon_factors）中没有coke：请按表中所列写明燃料种类，或引入其因子；无计量表）"),
     ("no equivalent coefficient of heat is in force in 2020, only 2021-01-01 to before 2022-01-01, 2023-01-01 to before further notice",
      "2020 期间没有 heat 的现行等价值系数，仅有 2021-01-01 起至 2022-01-01 前, 2023-01-01 起"),
