@@ -68,7 +68,8 @@ _WORDS: Final = (
 _OF_LAW: Final[Mapping[str, str]] = {  # columns of LIMIT that a product's own further columns must not meet
     "unit": "_limit_unit", "effective_from": "_from", "effective_to": "_to", "corrections_complete": "_complete", "remark": "_remark",
 }
-LANGUAGES: Final[Mapping[str, Callable[[str], str]]] = {"en": str, "zh": _ZH.__getitem__}
+_EN: Final = {"leading": "at or better than the benchmark", "between": "between the two", "below_baseline": "worse than the baseline"}
+LANGUAGES: Final[Mapping[str, Callable[[str], str]]] = {"en": lambda text: _EN.get(text, text), "zh": _ZH.__getitem__}
 _CASE: Final = ["product", "indicator", "feedstock", "plant_status", "_first", "_last"]  # what the law answers alike
 _OF_CASE: Final = (  # what figures are held against; the rest of a case is said beside a verdict
     "_at", "_law", "_ruled", "_ambiguous", "basis", "_limit_unit", "binding_level", *LEVELS, "_printed", "_limit", "benchmark", "baseline",

@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -243,6 +244,9 @@ def parquet_types(column: Column) -> list[pl.DataType]:
     return [_TYPES[column.type]]
 
 
+_WIDEST_LIST: Final = 60  # of allowed values, in characters
+
+
 def show_schema(tables: Mapping[str, Sequence[Column]]) -> None:
     """Print the columns of a command's tables: name, type, unit, allowed values, meaning."""
     for title, columns in tables.items():
@@ -250,10 +254,13 @@ def show_schema(tables: Mapping[str, Sequence[Column]]) -> None:
         for column in columns:
             needed = "yes" if column.required else "no" if column.default is None else f"no, else {column.default}"
             rows.append((column.name, column.type, column.unit or "", needed, _allowed(column), column.help))
-        widths = [max(len(row[place]) for row in rows) for place in range(5)]
+        allowed = [textwrap.wrap(row[4], _WIDEST_LIST, break_long_words=False, break_on_hyphens=False) or [""] for row in rows]
+        widths = [*(max(len(row[place]) for row in rows) for place in range(4)), max(len(line) for lines in allowed for line in lines)]
         print(f"{title}")
-        for row in rows:
-            print("  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row[:5], widths, strict=True)), row[5]]).rstrip())
+        for row, (first, *more) in zip(rows, allowed, strict=True):
+            print("  " + "  ".join([*(cell.ljust(width) for cell, width in zip([*row[:4], first], widths, strict=True)), row[5]]).rstrip())
+            for line in more:
+                print(" " * (2 + sum(widths[:4]) + 8) + line)
 
 
 def columns_of(schema: pl.Schema, meanings: Mapping[str, str]) -> tuple[Column, ...]:

@@ -282,5 +282,11 @@ def test_the_schema_names_types_units_defaults_and_allowed_values(capsys: pytest
     assert "kWh" in shown["value"]
     assert "no, else main" in shown["register"]
     assert "interval, rate" in shown["kind"]
+    units = tuple(f"unit{number}" for number in range(40))
+    show_schema({"--long": (Column("unit", "text", "what it is", allowed=units), Column("next", "text", "the next"))})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) < 120
+    assert [lines[2].split()[0], lines[-1].split()[0]] == ["unit", "next"]
+    assert all(unit in "".join(lines) for unit in units)
     assert "> 0" in shown["multiplier"]
     assert ">= 0" in shown["resolution"]

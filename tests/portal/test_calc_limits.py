@@ -98,7 +98,8 @@ def test_benchmark_and_baseline_stand_beside_the_verdict_and_open_nothing(value:
     row = judged([converter | {"value": value}]).row(0, named=True)
     assert (row["benchmark"], row["baseline"], row["benchmark_position"]) == (-30.0, -10.0, position)
     assert row["verdict"] == ("complies" if value <= -12 else "exceeds")
-    assert "no legal finding" in row["derivation"]
+    words = {"leading": "at or better than the benchmark", "between": "between the two", "below_baseline": "worse than the baseline"}
+    assert f"no legal finding: {words[position]}" in row["derivation"]
 
 
 def test_a_product_without_a_benchmark_has_an_unknown_position() -> None:
