@@ -315,7 +315,8 @@ def test_all_faults_of_a_sites_tables_are_listed_by_row_and_column(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("source", "told"), [
-    ("统计年鉴", None), ("own", "'own' does not say where the row is from. Write the document and the place in it."),
+    ("统计局", None), ("GB 1-203", None), ("GB 1-20", "'GB 1-20' does not say where the row is from. Write the document and the place in it."),
+    ("own", "'own' does not say where the row is from. Write the document and the place in it."),
 ])
 def test_a_source_names_a_document_which_may_be_short_in_chinese(tmp_path: Path, source: str, told: str | None) -> None:
     line = "p,GB 1-2030,2030,限额,产品,product,comprehensive_energy,综合能耗,energy,kgce/t,135,2030-01-01,,true,{},high\n"
