@@ -98,6 +98,7 @@ _PHRASES: Final = {  # {} is a name, a number or another of these sentences
     "{} is in no limit table": "限额表中没有 {}", "{} cannot be held against {}": "{} 不能与 {} 比较", "the unit is empty": "单位为空",
     "{} has no indicator {}": "{} 没有指标 {}", "{} has no row with feedstock {}": "{} 没有原料口径为 {} 的行",
     "no approved energy on the equivalent basis": "没有批准的等价值能源消费量",
+    "{}, spread evenly over the days of operation (assumption of tcewatch)": "{}，按投产后天数均摊（tcewatch 的假定）",
     # budgets
     "{} is no grid region of the CO2 factors": "CO2 排放因子表没有电网区域 {}",
     "CO2 of grid electricity by the factor of {} ({})": "网电二氧化碳按 {} 因子（{}）",

@@ -162,6 +162,8 @@ def sourced(language: Language, source: str | None) -> str:
 
     >>> sourced("zh", "a letter; GB/T 2589-2020 app. A"), sourced("en", None)
     ('a letter；GB/T 2589-2020 附录A', '')
+    >>> sourced("zh", "No. 12, spread evenly over the days of operation (assumption of tcewatch)")
+    'No. 12，按投产后天数均摊（tcewatch 的假定）'
     """
     if language == "en" or not source:
         return source or ""
@@ -169,7 +171,8 @@ def sourced(language: Language, source: str | None) -> str:
     while parts:
         most = (end for end in range(len(parts), 1, -1) if term(language, "source", whole := "; ".join(parts[:end])) != whole)
         end = next(most, 1)
-        said.append(term(language, "source", "; ".join(parts[:end])))
+        found = term(language, "source", "; ".join(parts[:end]))
+        said.append(found if found != parts[0] else chinese(parts[0]))
         parts = parts[end:]
     return "；".join(said)
 
