@@ -14,7 +14,8 @@ import polars as pl
 from config import schemas
 from config.phrases import with_chinese
 from config.tables import holding
-from monitors.limits import limits, misfits
+from monitors.limit_misfits import misfits
+from monitors.limits import limits
 from monitors.numbers import SIGNIFICANT_DIGITS
 
 PENDING: Final = ("approved", "overdue", "building")  # approved, and not operating yet

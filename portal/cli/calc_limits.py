@@ -13,6 +13,7 @@ from config.names import nearest
 from monitors import limits as law
 from monitors.contradictions import contradictions
 from monitors.corrections import parameters
+from monitors.limit_misfits import misfits
 from portal.cli.calc_columns import ENTERPRISE, PERIOD, RATIOS, SUMS, above_one, at, site_tables, twice
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table
 
@@ -89,7 +90,7 @@ def limits_command(
             *above_one(rows, "covered_ratio", "estimated_ratio", "uncertainty_ratio"),
             *_no_parameters(rows, table),
             *(Problem(rows.where(row, column), what, remedy) for row, column, what, remedy in (
-                *law.misfits(rows.frame, table, with_energy=energy is not None),
+                *misfits(rows.frame, table, with_energy=energy is not None),
                 *contradictions(rows.frame, table, read["energy"].frame if energy else None),
             )),
             *(twice(read["energy"], ["enterprise", "product", "period"], one_sum) if energy else ()),

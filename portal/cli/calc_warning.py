@@ -12,7 +12,7 @@ from config import limit_tables, schemas
 from config.errors import Problem
 from monitors import budgets as core
 from monitors import forecast as future
-from monitors.limits import misfits
+from monitors.limit_misfits import misfits
 from monitors.running import what_if
 from portal.cli.calc_accounts import unfit_carriers
 from portal.cli.calc_columns import at, site_tables, twice

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 import typer
 
 from config import limit_tables
-from monitors.limits import unfit_parameters
+from monitors.limit_misfits import unfit_parameters
 from portal.cli.common import JsonOption, SettingsOption, settings_from, show_json, show_rows
 from store.database import opened
 from store.supplies import Reported

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from config import limit_tables, schemas
 from config.limit_tables import correction_values
 from monitors.corrections import corrected, impossible, parameters
-from monitors.limits import limits, misfits, parameter_columns
+from monitors.limit_misfits import misfits
+from monitors.limits import limits, parameter_columns
 from tests.monitors.neutral import neutral
 
 TABLE = limit_tables.limits()

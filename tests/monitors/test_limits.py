@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from config import limit_tables, schemas
 from config.limit_tables import correction_values
-from monitors.limits import limits, misfits, unit_factor, with_standing
+from monitors.limit_misfits import misfits
+from monitors.limits import limits, unit_factor, with_standing
 from tests.monitors.neutral import neutral
 
 TABLE = limit_tables.limits()
