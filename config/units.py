@@ -36,6 +36,24 @@ _UNITS: Final[dict[str, tuple[str, float]]] = {
 }
 
 
+_ZH: Final = {
+    "千瓦时": "kWh", "度": "kWh", "千焦": "kJ", "兆焦": "MJ", "吉焦": "GJ", "百万千焦": "10^6 kJ", "千克": "kg", "公斤": "kg", "吨": "t",
+    "升": "L", "立方米": "m3", "m³": "m3", "Nm³": "Nm3", "标立方米": "Nm3", "吨标准煤": "tce", "吨标煤": "tce", "千克标准煤": "kgce",
+}
+
+
+def unit_meant(text: str) -> str | None:
+    """The code of a unit that is written in Chinese, or with 万 before it; None where it is none.
+
+    >>> unit_meant("万kWh"), unit_meant("万吨"), unit_meant("百万千焦"), unit_meant("桶")
+    ('10^4 kWh', '10^4 t', '10^6 kJ', None)
+    """
+    name = text.strip().removeprefix("万").strip()
+    code = _ZH.get(name, name)
+    code = f"10^4 {code}" if text.strip().startswith("万") else code
+    return code if code in _UNITS else None
+
+
 def known_units() -> tuple[str, ...]:
     """All unit codes, in the order of the table."""
     return tuple(_UNITS)

@@ -26,6 +26,7 @@ from config.calendar import EARLIEST, LATEST
 from config.errors import BadInputError, Problem
 from config.names import nearest
 from config.schemas import INSTANT
+from config.units import unit_meant
 
 SUFFIXES: Final = (".csv", ".csv.zst", ".csv.gz", ".parquet", ".xlsx")
 LISTED_PER_COLUMN: Final = 1000  # problems of one column that are listed one by one; the rest is counted
@@ -448,7 +449,11 @@ def _complain(
     for row in rows.head(LISTED_PER_COLUMN):
         cell = cells[row]
         text = what if cell is None else f"{str(cell)[:CONTEXT_CHARACTERS]!r} {what}"
-        meant = nearest(str(cell), known, cutoff=1.0 if column.name.endswith("unit") else 0.75)  # an alike unit may be another power of ten
+        if column.name.endswith("unit"):  # an alike unit may be another power of ten
+            code = unit_meant(str(cell))
+            meant = [code] if code is not None and code in known else nearest(str(cell), known, cutoff=1.0)
+        else:
+            meant = nearest(str(cell), known, cutoff=0.75)
         told = f"Write {meant[0]}, or {right.removeprefix('write ')} ({column.help})" if meant else remedy
         problems.append(Problem(table.where(row, column.name), text, told))
     if len(rows) > LISTED_PER_COLUMN:

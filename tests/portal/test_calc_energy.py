@@ -125,6 +125,12 @@ def test_bad_quantities_are_listed_with_file_row_and_column_and_nothing_is_writt
     assert parquet[0].startswith("q.parquet row 1 column unit")
 
 
+@pytest.mark.parametrize(("unit", "right"), [("万kWh", "10^4 kWh"), ("万吨", "10^4 t"), ("百万千焦", "10^6 kJ"), ("万Nm3", "10^4 Nm3")])
+def test_a_unit_in_chinese_is_told_with_its_code(tmp_path: Path, unit: str, right: str) -> None:
+    told = problems("energy", "--quantities", write(tmp_path / "q.csv", [USED[0] | {"unit": unit}]), "--out", tmp_path / "e.csv")
+    assert told[0].startswith(f"q.csv row 2 column unit: '{unit}' is not known. Write {right}, or one of ")
+
+
 def test_a_group_that_is_no_column_is_a_usage_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["energy", "--quantities", str(write(tmp_path / "q.csv", USED)), "--sum", "enterprise,parc", "--out", "-"])
     assert result.exit_code == 2
