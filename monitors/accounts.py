@@ -7,7 +7,8 @@ import polars as pl
 from config import schemas
 from config.phrases import with_chinese
 from config.units import factor
-from monitors.energy import WATER, sum_energy
+from monitors.coefficients import WATER
+from monitors.energy import sum_energy
 from monitors.numbers import whole_sum
 
 _OWNER: Final = ("enterprise", "period")

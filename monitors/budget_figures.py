@@ -10,7 +10,8 @@ from config import schemas
 from config.budgets import LEVEL_PATTERN
 from config.calendar import is_period
 from config.phrases import with_chinese
-from monitors.energy import FRESH_WATER, figures, sum_energy
+from monitors.coefficients import FRESH_WATER
+from monitors.energy import figures, sum_energy
 from monitors.numbers import whole_sum
 
 VALUE_ADDED: Final = "value_added_10k_cny"

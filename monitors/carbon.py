@@ -12,7 +12,8 @@ from config.carbon import GRID, NATIONAL
 from config.names import folded
 from config.phrases import with_chinese
 from config.units import KG_PER_T, dimension, factor, heating_value_in, to_base
-from monitors.energy import CONSUMED, FLOW_SIGNS, INPUT_FLOWS, WATER, anywhere, beside, is_inner
+from monitors.coefficients import WATER
+from monitors.energy import CONSUMED, FLOW_SIGNS, INPUT_FLOWS, anywhere, beside, is_inner
 from monitors.limits import MIN_COVERED_RATIO
 from monitors.numbers import SIGNIFICANT_DIGITS, number
 
@@ -91,7 +92,7 @@ def carbon(
 
 
 def misfits(quantities: pl.DataFrame, factors: pl.DataFrame, year: int) -> list[tuple[int, str, str, str]]:
-    """What `monitors.energy.misfits` does not see: an unknown grid region, a row without a carrier, periods in each other, `process_t` twice.
+    """What `monitors.energy_misfits` does not see: an unknown grid region, a row without a carrier, periods in each other, `process_t` twice.
 
     Returns:
         Row (from 0), column, what is wrong, and what would be right.

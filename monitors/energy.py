@@ -1,16 +1,15 @@
 """Physical quantities to coal equivalent on both bases, and sums of it (GB/T 2589-2020; decisions.md 7, 10-13)."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date, timedelta
-from itertools import pairwise
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Final, Literal
 
 import polars as pl
 
 from config import schemas
 from config.calendar import period_days
-from config.names import near_it
-from config.units import KG_PER_T, KJ_PER_KGCE, dimension, factor, known_units, to_base
+from config.units import KG_PER_T, factor
+from monitors.coefficients import CALORIFIC, EQUIVALENT, FRESH_WATER, UNCONVENTIONAL_WATER, WATER, Law, answers
 
 FLOW_SIGNS: Final[Mapping[str, int]] = {  # decisions.md 10
     "consumed": 1, "purchased": 1, "own_primary": 1, "opening_stock": 1, "closing_stock": -1, "sold": -1, "converted_out": -1, "recovered": -1,
@@ -20,24 +19,8 @@ FLOW_SIGNS: Final[Mapping[str, int]] = {  # decisions.md 10
 CONSUMED: Final = ("consumed", "stock_difference", "figure_difference")
 INPUT_FLOWS: Final = ("purchased", "own_primary", "opening_stock", "closing_stock")  # another way to the same figure as `consumed`
 USES: Final = ("fuel", "feedstock", "medium")
-FRESH_WATER: Final = ("water_tap", "water_ground", "water_surface")
-UNCONVENTIONAL_WATER: Final = ("water_mine", "water_reclaimed")
-WATER: Final = FRESH_WATER + UNCONVENTIONAL_WATER
-WATER_UNITS: Final = ("m3", "10^4 m3", "L", "t", "10^4 t", "kg", "kt")
-SECONDARY: Final = ("electricity", "heat")  # their two values differ, so neither stands in for the other
-CALORIFIC, EQUIVALENT = "calorific", "equivalent"
 MAX_REASONS: Final = 6
-LHV_KJ: Final = (200.0, 150_000.0)  # for one kg or m3, from lean gas to hydrogen: what lies outside is in another unit than it says
-GAS_CONDITIONS: Final = ("m3", "10^4 m3", "L", "Nm3", "10^4 Nm3", "Sm3", "10^4 Sm3", "m3_actual")
 _COMPUTED: Final = tuple(name for name in schemas.ENERGY if name not in schemas.QUANTITY)
-
-
-class _Found(NamedTuple):
-    """What holds for a carrier in a unit over a period on one basis: a coefficient with its source, or why there is none."""
-
-    kgce_per_unit: float | None
-    source: str | None
-    reason: str | None
 
 
 def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame:
@@ -64,7 +47,7 @@ def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame
     >>> energy(bought, table).select("calorific_tce", "equivalent_tce").row(0)
     (1.229, None)
     """
-    law = _Law(coefficients)
+    law = Law(coefficients)
     further = [name for name in quantities.columns if name not in schemas.ENERGY]
     rows = pl.concat([schemas.conform(quantities, schemas.QUANTITY), quantities.select(further)], how="horizontal")
     lhv = pl.col("lhv") if "lhv" in further else pl.lit(None, dtype=pl.Float64())
@@ -72,8 +55,8 @@ def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame
     asked = pl.coalesce("in_force", "period") if "in_force" in further else pl.col("period")
     rows = rows.with_columns(_lhv=lhv, _lhv_unit=pl.when(lhv.is_not_null()).then(lhv_unit.fill_null("?")), _asked=asked)
     keys = ["carrier", "unit", "_asked", "_lhv_unit"]
-    answers = _answers(law, rows.select(keys).unique(maintain_order=True))
-    rows = rows.join(answers, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    found = answers(law, rows.select(keys).unique(maintain_order=True))
+    rows = rows.join(found, on=keys, how="left", nulls_equal=True, maintain_order="left")
     measured = pl.col("_lhv").is_not_null()
     given = pl.col("lhv_source") if "lhv_source" in further else pl.lit(None, dtype=pl.String())
     said = pl.format("{} {} {}", pl.coalesce(given + ":", pl.lit("measured heating value")), "_lhv", "_lhv_unit")
@@ -91,93 +74,6 @@ def energy(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame
     ).with_columns(
         missing=pl.concat_str("missing", _no_heating_value(further), separator="; ", ignore_nulls=True).replace("", None),
     ).select(*schemas.QUANTITY, *further, *_COMPUTED)
-
-
-def coefficients_for(needs: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame:
-    """What `energy` takes from the coefficients for carriers in units over periods: while this is the same, so is its result.
-
-    Args:
-        needs: carrier, unit, period.
-        coefficients: COEFFICIENT.
-
-    Returns:
-        The needs with coefficient, source and, where there is none, the reason on both bases; so too the spans that `by_coefficients` makes.
-    """
-    law = _Law(coefficients)
-    spans = _spans(law, needs).join(needs.select("carrier", "unit").unique(maintain_order=True), on="carrier")
-    asked = pl.concat([needs.select("carrier", "unit", "period"), spans.select("carrier", "unit", period="in_force")])
-    return _answers(law, asked.with_columns(_lhv_unit=pl.lit(None, pl.String())))
-
-
-def by_coefficients(quantities: pl.DataFrame, days: pl.DataFrame, coefficients: pl.DataFrame) -> pl.DataFrame:
-    """Divide quantities in whose period a coefficient of the carrier starts or ends into what was used before and after that day.
-
-    `energy` then converts each part by the coefficient of its days, and `in_one_row` puts them together.
-
-    Args:
-        quantities: QUANTITY by month or year, further columns kept. One with a heating value, or with `lhv_missing`, stays as it is.
-        days: the same by days. What has none here stays as it is.
-        coefficients: COEFFICIENT.
-
-    Returns:
-        The quantities, and `in_force`: the days of the part as "2025-07-01/2025-07-14"; null where the row is not divided.
-    """
-    spans = _spans(_Law(coefficients), quantities)
-    rows = quantities.with_row_index("_row").with_columns(in_force=pl.lit(None, pl.String()))
-    if spans.is_empty():
-        return rows.drop("_row")
-    keys = [name for name in schemas.QUANTITY if name not in {"period", "quantity", "covered_ratio", "estimated_ratio"}]
-    own = [name for name in rows.columns if name not in {"quantity", "estimated_ratio", "in_force"}]
-    bare = [pl.col(name).is_null() for name in ("lhv", "lhv_missing") if name in rows.columns]
-    weight = pl.col("quantity").abs()
-    used = schemas.conform(days, schemas.QUANTITY).select(*keys, "quantity", "estimated_ratio", day=pl.col("period").str.to_date())
-    parts = (
-        rows.filter(*bare).select(own)
-        .join(spans, on=["carrier", "period"])
-        .join(used.filter(pl.col("quantity").is_not_null()), on=keys, nulls_equal=True)
-        .filter(pl.col("day").is_between("first", "last"))
-        .group_by([*own, "in_force"], maintain_order=True)
-        .agg(pl.col("quantity").sum(),
-             estimated_ratio=pl.when(weight.sum() > 0).then((weight * pl.col("estimated_ratio").fill_null(0.0)).sum() / weight.sum()))
-    )
-    whole = rows.join(parts, on="_row", how="anti", maintain_order="left")
-    return pl.concat([whole, parts.select(whole.columns)]).sort("_row", "in_force", maintain_order=True).drop("_row")
-
-
-def changing_carriers(quantities: pl.DataFrame, coefficients: pl.DataFrame) -> list[str]:
-    """Carriers of which a coefficient starts or ends inside the period of a quantity: those whose days `by_coefficients` needs."""
-    return _spans(_Law(coefficients), quantities)["carrier"].unique(maintain_order=True).to_list()
-
-
-def _spans(law: "_Law", quantities: pl.DataFrame) -> pl.DataFrame:
-    """Of carriers and periods in which a coefficient starts or ends: the spans of days between (`in_force`; `first` and `last`, both included)."""
-    found = [
-        (carrier, period, f"{first}/{last}", first, last)
-        for carrier, period in quantities.select("carrier", "period").unique(maintain_order=True).iter_rows()
-        for first, last in law.spans(carrier, *_days_of(period))
-    ]
-    columns = {"carrier": pl.String(), "period": pl.String(), "in_force": pl.String(), "first": pl.Date(), "last": pl.Date()}
-    return pl.DataFrame(found, schema=columns, orient="row")
-
-
-def _days_of(period: str) -> tuple[date, date]:
-    """First and last day of a period, or of a span as `by_coefficients` writes it."""
-    first, _, last = period.partition("/")
-    return (date.fromisoformat(first), date.fromisoformat(last)) if last else period_days(period)
-
-
-def _answers(law: "_Law", needs: pl.DataFrame) -> pl.DataFrame:
-    found = [(law.find(CALORIFIC, *need), law.find(EQUIVALENT, *need)) for need in needs.iter_rows()]
-    return needs.with_columns(
-        *(
-            pl.Series(f"{basis}_{field}", [getattr(pair[position], attribute) for pair in found], dtype=dtype)
-            for position, basis in enumerate((CALORIFIC, EQUIVALENT))
-            for field, attribute, dtype in (
-                ("kgce_per_unit", "kgce_per_unit", pl.Float64()), ("source", "source", pl.String()), ("reason", "reason", pl.String()),
-            )
-        ),
-        _medium=pl.Series([law.role(carrier) == "consumed_medium" for carrier in needs["carrier"]], dtype=pl.Boolean()),
-    )
 
 
 def in_one_row(energy_rows: pl.DataFrame) -> pl.DataFrame:
@@ -416,212 +312,6 @@ def figures(sums: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
         found.append(source.alias(f"{figure}_source"))
         reasons.append(pl.when(source.is_null()).then(pl.format(f"{figure}: no rule of this figure is in force in all of {{}}", "period")))
     return sums.with_columns(*found, figures_missing=pl.concat_str(reasons, separator="; ", ignore_nulls=True).replace("", None))
-
-
-def misfits(quantities: pl.DataFrame, coefficients: pl.DataFrame, names: Mapping[str, str] | None = None) -> list[tuple[int, str, str, str]]:
-    """What cannot be meant: an unknown carrier, unit, flow or use, a unit of another kind, a heating value that does not fit.
-
-    `energy` gives no value for such rows. A row without a carrier is told as any empty cell is.
-
-    Args:
-        quantities: QUANTITY, where some columns may be left out; optionally `lhv`, `lhv_unit`.
-        coefficients: COEFFICIENT.
-        names: further names of carriers, in Chinese say, with the codes that are meant by them.
-
-    Returns:
-        Row (from 0), column, what is wrong, and what would be right.
-    """
-    law = _Law(coefficients)
-    known = {**{carrier: carrier for carrier in (*WATER, *law.carriers)}, **(names or {})}
-    problems: list[tuple[int, str, str, str]] = []
-    columns = [name for name in ("carrier", "unit", "period", "flow", "use", "lhv", "lhv_unit") if name in quantities.columns]
-    rows = quantities.with_row_index("_row").group_by(columns, maintain_order=True).agg("_row")
-    for row in rows.iter_rows(named=True):
-        problems += [(number, *misfit) for misfit in _row_misfits(row, law, known) for number in row["_row"]]
-    return sorted(problems)
-
-
-def coefficient_misfits(brought: pl.DataFrame, reference: pl.DataFrame, fluids: Collection[str]) -> list[tuple[int, str, str, str]]:
-    """What no coefficient can be: one of water, one by a unit in which its carrier is not measured, one basis in place of the other.
-
-    What one kWh or MJ contains is a definition (GB/T 2589-2020, 3.6 MJ and 29,307.6 kJ), and what was spent for it is not less.
-
-    Args:
-        brought: COEFFICIENT, as a user brings it; a carrier that is not in the reference may have any unit.
-        reference: COEFFICIENT.
-        fluids: carriers that have a mass and a volume, so that a coefficient may be for one of either.
-
-    Returns:
-        Row (from 0), column, what is wrong, and what would be right.
-    """
-    found: list[tuple[int, str, str, str]] = []
-    usual = {carrier: {_measure(unit), *(("mass", "volume") if carrier in fluids else ())} for carrier, unit in
-             reference.select("carrier", "unit").iter_rows()}
-    for at, (carrier, basis, unit, kgce) in enumerate(brought.select("carrier", "basis", "unit", "kgce_per_unit").iter_rows()):
-        allowed = usual.get(carrier)
-        contained = to_base(unit) / KJ_PER_KGCE if unit is not None and dimension(unit) == "energy" else None
-        if carrier in WATER:
-            found.append((at, "carrier", f"{carrier} carries no energy", "Leave the row out."))
-        elif allowed is not None and unit is not None and _measure(unit) not in allowed:
-            right = ", ".join(each for each in known_units() if _measure(each) in allowed)
-            found.append((at, "unit", f"{carrier} is not measured in {unit}", f"It is measured in {right}."))
-        elif contained is None or kgce is None:
-            continue
-        elif basis == CALORIFIC and not 0.99 * contained <= kgce <= 1.01 * contained:
-            what, right = f"{kgce:g} kgce for one {unit} is no calorific value", f"It is {contained:.4g} by definition"
-            found.append((at, "kgce_per_unit", what, f"{right}; if {kgce:g} was spent to make it, the basis is equivalent."))
-        elif basis == EQUIVALENT and kgce < 0.99 * contained:
-            what = f"{kgce:g} kgce for one {unit} is no equivalent value"
-            found.append((at, "kgce_per_unit", what, f"What is spent to make one {unit} is no less than the {contained:.4g} that it contains."))
-    return found
-
-
-def _measure(unit: str) -> str:
-    """What a unit measures; the volume of a gas is one at some condition."""
-    return str(dimension(unit)).partition(" at ")[0]
-
-
-def _row_misfits(row: Mapping[str, Any], law: "_Law", known: Mapping[str, str]) -> Iterable[tuple[str, str, str]]:
-    carrier, unit = row["carrier"], row["unit"]
-    for column, allowed in (("flow", FLOW_SIGNS), ("use", USES)):
-        if row.get(column) is not None and row[column] not in allowed:
-            yield column, f"{row[column]!r} is not known", f"Write one of {', '.join(allowed)}."
-    try:
-        period_days(str(row["period"]))
-    except ValueError:
-        yield "period", f"{row['period']!r} is no period", "Write 2025, 2025-03 or 2025-03-07."
-    if not law.knows(carrier):
-        listed = f"{near_it(str(carrier), known)}`tcewatch tables coal_equivalent` lists the codes; water is water_tap, water_ground, ..."
-        yield "carrier", "the cell is empty" if carrier is None else f"{carrier!r} is not known", listed
-        return
-    if unit is None:
-        yield "unit", "the cell is empty", f"{carrier} is measured in {law.units(carrier)}."
-    elif unit not in known_units():
-        yield "unit", f"{unit!r} is not a known unit", f"{carrier} is measured in {law.units(carrier)}."
-    elif not law.measures(carrier, unit):
-        yield "unit", f"{unit} is no unit of {carrier}", f"Write a quantity in {law.units(carrier)} or a unit that is a multiple of it by definition."
-    lhv = row.get("lhv")
-    if lhv is None:
-        return
-    if not law.is_fuel(carrier):
-        yield "lhv", f"{carrier} is no fuel and has no heating value", "Leave lhv and lhv_unit empty."
-    elif not 0 < lhv < float("inf"):
-        yield "lhv", f"{lhv} is no heating value", "Write the measured lower heating value, above 0, or leave it empty."
-    per_unit = _lhv_factor(str(row.get("lhv_unit")), unit)
-    if per_unit is None:
-        given = row.get("lhv_unit")
-        what = "the cell is empty, and lhv is given" if given is None else f"{given!r} does not fit a quantity in {unit}"
-        yield "lhv_unit", what, f"Write for example kJ/{unit} or MJ/{unit}."
-    elif unit in known_units() and 0 < lhv < float("inf") and not LHV_KJ[0] <= lhv * per_unit * KJ_PER_KGCE / to_base(unit) <= LHV_KJ[1]:
-        low, high = (f"{bound / 1000:g}" for bound in LHV_KJ)
-        yield "lhv_unit", f"no fuel has {lhv:g} {row['lhv_unit']}", f"Check the unit: fuels have {low} to {high} MJ for one kg or m3."
-
-
-class _Law:
-    """Coefficients by carrier and basis, closed against each other: on one day at most one is in force."""
-
-    def __init__(self, coefficients: pl.DataFrame) -> None:
-        table = schemas.conform(coefficients, schemas.COEFFICIENT)
-        self._units: dict[str, str] = dict(table.select("carrier", "unit").iter_rows())
-        self._roles: dict[str, str] = dict(table.filter(pl.col("role").is_not_null()).select("carrier", "role").iter_rows())
-        self._dated: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in table.filter(pl.col("kgce_per_unit").is_not_null()).sort("valid_from", maintain_order=True).iter_rows(named=True):
-            rows = self._dated.setdefault((row["carrier"], row["basis"]), [])
-            if rows and rows[-1]["valid_from"] == row["valid_from"]:
-                rows.pop()  # brought in later
-            elif rows:
-                rows[-1]["valid_to"] = min(rows[-1]["valid_to"] or date.max, row["valid_from"])
-            rows.append(row)
-
-    @property
-    def carriers(self) -> Iterable[str]:
-        return self._units
-
-    def knows(self, carrier: str | None) -> bool:
-        return carrier in WATER or carrier in self._units
-
-    def role(self, carrier: str | None) -> str | None:
-        if carrier is None or carrier in WATER or carrier not in self._units:
-            return None
-        by_name = "secondary" if carrier in SECONDARY else "fuel" if (carrier, CALORIFIC) in self._dated else "consumed_medium"
-        return self._roles.get(carrier, by_name)
-
-    def is_fuel(self, carrier: str | None) -> bool:
-        return self.role(carrier) == "fuel"
-
-    def units(self, carrier: str) -> str:
-        return "m3 or t" if carrier in WATER else self._units[carrier]
-
-    def measures(self, carrier: str, unit: str) -> bool:
-        """Whether the unit is one of the carrier's kind; a gas may stand in another condition, which then needs a heating value."""
-        if carrier in WATER:
-            return unit in WATER_UNITS
-        own = {row["unit"] for basis in (CALORIFIC, EQUIVALENT) for row in self._dated.get((carrier, basis), ())} | {self._units[carrier]}
-        return any(factor(unit, to) is not None or (to in GAS_CONDITIONS and unit in GAS_CONDITIONS) for to in own)
-
-    def spans(self, carrier: str, first: date, last: date) -> Iterable[tuple[date, date]]:
-        """The days from first to last in parts within which no coefficient of the carrier starts or ends; none if it is one part."""
-        rows = [row for basis in (CALORIFIC, EQUIVALENT) for row in self._dated.get((carrier, basis), ())]
-        inside = {day for row in rows for day in (row["valid_from"], row["valid_to"]) if day is not None and first < day <= last}
-        begins = [first, *sorted(inside), last + timedelta(days=1)]
-        return [(begin, following - timedelta(days=1)) for begin, following in pairwise(begins)] if inside else []
-
-    def find(self, basis: str, carrier: str | None, unit: str | None, period: str | None, lhv_unit: str | None) -> _Found:
-        """The coefficient for one of `unit`; with a heating value, what turns that value into it."""
-        if carrier in WATER:
-            return _Found(None, None, None)
-        if carrier is None or carrier not in self._units:
-            return _Found(None, None, f"carrier {carrier} is in no coefficient table")
-        if unit is None or not self.measures(carrier, unit):
-            return _Found(None, None, f"{unit} is no unit of {carrier} ({self._units[carrier]})")
-        role = self.role(carrier)
-        if lhv_unit is not None and role == "fuel":
-            per_unit = _lhv_factor(lhv_unit, unit)
-            reason = None if per_unit else f"lhv_unit {lhv_unit} does not fit {carrier} in {unit}"
-            return _Found(per_unit, None, reason)
-        try:
-            first, last = _days_of(str(period))
-        except ValueError:
-            return _Found(None, None, f"{period} is no period")
-        if role == "fuel" and (carrier, EQUIVALENT) not in self._dated:
-            basis = CALORIFIC  # what a fuel contains is what is spent
-        rows = self._dated.get((carrier, basis), [])
-        for row in rows:
-            if row["valid_from"] <= first and last < (row["valid_to"] or date.max):
-                scale = factor(unit, row["unit"])
-                if scale is None and not (unit in GAS_CONDITIONS and row["unit"] in GAS_CONDITIONS):
-                    return _Found(None, None, f"the coefficient of {carrier} that is in force is for {row['unit']}, the quantity is in {unit}: "
-                                  "give both in one unit, or a measured heating value")
-                if scale is None:
-                    return _Found(None, None, f"the coefficient of {carrier} is for {row['unit']}, the quantity is in {unit}: between conditions "
-                                  f"of a gas there is no fixed factor; give lhv in kJ/{unit}, or a coefficient for {unit}")
-                return _Found(float(f"{row['kgce_per_unit'] * scale:.14g}"), row["source"], None)  # 714.3, not 714.3000000000001
-        return _Found(None, None, _why_none(carrier, basis, role, period, rows, first, last))
-
-
-def _why_none(
-    carrier: str, basis: str, role: str | None, period: str | None, rows: Sequence[Mapping[str, Any]], first: date, last: date
-) -> str:
-    if any(row["valid_from"] <= last and first < (row["valid_to"] or date.max) for row in rows):
-        bounds = {day for row in rows for day in (row["valid_from"], row["valid_to"]) if day is not None and first < day <= last}
-        changes = ", ".join(map(str, sorted(bounds)))
-        return f"the {basis} coefficient of {carrier} starts or ends within {period} ({changes}): give the quantity by months or days"
-    if rows:
-        spans = ", ".join(f"{row['valid_from']} to before {row['valid_to'] or 'further notice'}" for row in rows)
-        return f"no {basis} coefficient of {carrier} is in force in {period}, only {spans}"
-    match role:
-        case "consumed_medium":
-            return f"{carrier} is a consumed medium: it enters a figure only by a coefficient list that the standard or the site names"
-        case "fuel":
-            return f"{carrier} has no default coefficient: give its measured heating value as lhv and lhv_unit"
-        case _:
-            return f"{carrier} has no fixed {basis} coefficient: bring in the one that is valid for {period}, with its source"
-
-
-def _lhv_factor(lhv_unit: str, unit: str | None) -> float | None:
-    energy_unit, _, amount = lhv_unit.partition("/")
-    to_kj, to_amount = factor(energy_unit, "kJ"), factor(unit or "", amount)
-    return to_kj * to_amount / KJ_PER_KGCE if to_kj is not None and to_amount is not None and unit else None
 
 
 def _water_m3(unit: str) -> float | None:

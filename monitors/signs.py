@@ -14,7 +14,8 @@ import polars as pl
 from config import schemas
 from config.calendar import is_period, period_days
 from config.tables import holding
-from monitors.energy import CONSUMED, WATER
+from monitors.coefficients import WATER
+from monitors.energy import CONSUMED
 from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum
 
 RULES: Final = (

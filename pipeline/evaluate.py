@@ -18,7 +18,8 @@ import polars as pl
 from config import calendar, schemas
 from monitors.accounts import balance
 from monitors.allocation import divided, held, placed, present
-from monitors.energy import by_coefficients, changing_carriers, coefficients_for, energy, in_one_row, sum_energy
+from monitors.coefficients import by_coefficients, changing_carriers, coefficients_for
+from monitors.energy import energy, in_one_row, sum_energy
 from monitors.heating import heating_values, with_heating_values
 from monitors.intensity import intensity
 from monitors.limits import MIN_COVERED_RATIO, limits
@@ -38,7 +39,8 @@ Grain = Literal["day", "month", "year"]
 Frames = Mapping[str, pl.DataFrame]
 _PERIOD_SUM: Final = pl.Schema({"enterprise": pl.String(), "period": pl.String(), **schemas.ENERGY_SUM})
 _MODULES: Final = (
-    "config.schemas", "config.units", "config.calendar", "monitors.quantities", "monitors.energy", "monitors.heating", "monitors.allocation",
+    "config.schemas", "config.units", "config.calendar", "monitors.quantities", "monitors.coefficients", "monitors.energy", "monitors.heating",
+    "monitors.allocation", "monitors.rollup",
     __name__,
 )
 

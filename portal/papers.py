@@ -18,7 +18,8 @@ from config import calendar, schemas
 from config.errors import Problem
 from config.phrases import chinese
 from config.units import dimension, factor
-from monitors.energy import CONSUMED, WATER, figures
+from monitors.coefficients import WATER
+from monitors.energy import CONSUMED, figures
 from monitors.limits import MIN_COVERED_RATIO
 from monitors.metering import fitting
 from monitors.numbers import SIGNIFICANT_DIGITS, whole_sum

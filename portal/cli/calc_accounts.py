@@ -16,6 +16,8 @@ from config.units import known_units
 from monitors import accounts
 from monitors import energy as core
 from monitors.allocation import UNKNOWN, divided, held
+from monitors.coefficients import CALORIFIC, WATER
+from monitors.energy_misfits import coefficient_misfits, misfits
 from monitors.intensity import intensity
 from monitors.quantities import quantities
 from portal.cli.calc_columns import ENTERPRISE, PERIOD, PLACES, RATIOS, SUMS, above_one, at, site_tables, twice, without_empty
@@ -206,7 +208,7 @@ def quantities_command(
     # A register without intervals has to show as not covered, in the unit of its fellows.
     silent = taken.join(units, on="register_key", how="anti")
     fellows = dict(taken.join(units, on="register_key").select("carrier", "unit").unique("carrier", maintain_order=True).iter_rows())
-    defaults = dict(coal_equivalents.coefficients(site_tables()).select("carrier", "unit").iter_rows()) | dict.fromkeys(core.WATER, "m3") | fellows
+    defaults = dict(coal_equivalents.coefficients(site_tables()).select("carrier", "unit").iter_rows()) | dict.fromkeys(WATER, "m3") | fellows
     units = pl.concat([units, silent.select(
         "register_key", unit=pl.col("carrier").replace_strict(defaults, default=None, return_dtype=pl.String())
     ).unique("register_key")])
@@ -286,7 +288,7 @@ def _converted(quantities: str, coefficients: str | None, as_of: str | None) -> 
         rows = read["coefficients"].frame.with_row_index("_row")
         unfit = [row for row, column, *_ in _unfit_coefficients(rows) if column == "unit"]
         brought = rows.filter(~pl.col("_row").is_in(unfit)).drop("_row").drop_nulls(["carrier", "unit"]).with_columns(  # the rest is told
-            pl.col("basis").fill_null(core.CALORIFIC), pl.col("valid_from").fill_null(date(2000, 1, 1)), pl.col("source").fill_null(""),
+            pl.col("basis").fill_null(CALORIFIC), pl.col("valid_from").fill_null(date(2000, 1, 1)), pl.col("source").fill_null(""),
         )
         return coal_equivalents.overlay(shipped, coal_equivalents.with_rates_named(brought))
 
@@ -299,7 +301,7 @@ def _converted(quantities: str, coefficients: str | None, as_of: str | None) -> 
             *above_one(rows, "covered_ratio", "estimated_ratio", "renewable_ratio"),
             *at(rows, more, "new_renewable_ratio", "is above renewable_ratio", "It is the newly added part of it"),
             *(Problem(rows.where(row, column), what, remedy)
-              for row, column, what, remedy in core.misfits(rows.frame, law_of(read), carrier_names())),
+              for row, column, what, remedy in misfits(rows.frame, law_of(read), carrier_names())),
         ]
 
     read = read_tables({"quantities": (quantities, QUANTITIES), "coefficients": (coefficients, COEFFICIENTS)}, check=check, as_of=then)
@@ -426,8 +428,8 @@ def unfit_carriers(rows: pl.DataFrame) -> list[tuple[int, str, str, str]]:
     """
     law, others = coal_equivalents.coefficients(site_tables()), set(carbon_factors(site_tables())["carrier"])
     unknown = [
-        misfit for misfit in core.misfits(rows.with_columns(period=pl.lit("2025")), law, carrier_names())
-        if (misfit[1] == "carrier" and rows["carrier"][misfit[0]] not in others) or (misfit[1] == "unit" and rows["carrier"][misfit[0]] in core.WATER)
+        misfit for misfit in misfits(rows.with_columns(period=pl.lit("2025")), law, carrier_names())
+        if (misfit[1] == "carrier" and rows["carrier"][misfit[0]] not in others) or (misfit[1] == "unit" and rows["carrier"][misfit[0]] in WATER)
     ]
     as_coefficients = rows.with_columns(basis=pl.lit(None, pl.String()), kgce_per_unit=pl.lit(None, pl.Float64()))
     return sorted([*unknown, *(misfit for misfit in _unfit_coefficients(as_coefficients) if misfit[1] == "unit")])
@@ -436,7 +438,7 @@ def unfit_carriers(rows: pl.DataFrame) -> list[tuple[int, str, str, str]]:
 def _unfit_coefficients(rows: pl.DataFrame) -> list[tuple[int, str, str, str]]:
     listed = coal_equivalents.coefficient_rows(site_tables())
     fluids = {row.carrier for row in listed if row.medium not in ("coal", "electricity", "heat")}
-    return core.coefficient_misfits(rows, coal_equivalents.coefficients(), fluids)
+    return coefficient_misfits(rows, coal_equivalents.coefficients(), fluids)
 
 
 def mixed_price_bases(table: Table, keys: Sequence[str | pl.Expr]) -> list[Problem]:

@@ -13,7 +13,7 @@ from config.carbon import CarbonFactorRow, carbon_factors, carbon_levels
 from config.errors import Problem
 from config.tables import load
 from monitors import carbon as core
-from monitors.energy import misfits
+from monitors.energy_misfits import misfits
 from portal.cli.calc_accounts import FIGURES, QUANTITIES, carrier_names, mixed_price_bases
 from portal.cli.calc_columns import above_one, site_tables, twice
 from portal.cli.files import Column, Table, check_output, columns_of, read_tables, schema_option, write_table

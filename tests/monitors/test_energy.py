@@ -11,18 +11,9 @@ from hypothesis import strategies as st
 from config import coal_equivalents, schemas
 from config.energy_figures import energy_figures
 from config.units import dimension, factor, known_units
-from monitors.energy import (
-    FLOW_SIGNS,
-    GAS_CONDITIONS,
-    by_coefficients,
-    coefficients_for,
-    energy,
-    figures,
-    in_one_row,
-    in_periods,
-    misfits,
-    sum_energy,
-)
+from monitors.coefficients import GAS_CONDITIONS, by_coefficients, coefficients_for
+from monitors.energy import FLOW_SIGNS, energy, figures, in_one_row, in_periods, sum_energy
+from monitors.energy_misfits import misfits
 
 TABLE = coal_equivalents.coefficients()
 RATES = pl.DataFrame({  # an equivalent electricity coefficient for each of two years, as a site brings it
