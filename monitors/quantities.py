@@ -164,21 +164,24 @@ def _delivered(
         apart = key.is_in(anew.implode()) | crossing(by, zone, facts["first"], facts["last"])
         parts.append(_divided(rows.filter(apart).collect(engine=engine), assigned, by, zone))
         rows = rows.filter(~apart)
-    packed = rows.with_columns(_at=key if count == 1 else key.cast(pl.Int64) * count + slot(start.to_physical(), bounds))
-    if count == 1 and facts["ordered"]:
-        packed = packed.set_sorted("_at")
+    at, place = "register_key", pl.col("register_key")
+    if count > 1:
+        at, place = "_at", pl.col("_at")
+        rows = rows.with_columns(_at=key.cast(pl.Int64) * count + slot(start.to_physical(), bounds))
+    elif facts["ordered"]:
+        rows = rows.set_sorted(at)
     alike = facts["longest"] if facts["shortest"] == facts["longest"] else None
 
     def hours_of(ratio: pl.Expr) -> pl.Expr:
         return ratio.sum() * (alike / timedelta(hours=1)) if alike else (ratio * _hours(start, end)).sum()
 
-    sums = packed.group_by("_at").agg(
+    sums = rows.group_by(at).agg(
         _any=quantity.count() > 0, quantity=quantity.sum(), _covered_h=hours_of(pl.when(quantity.is_not_null()).then(covered)),
         _weight=quantity.abs().sum(), _estimated=(quantity.abs() * estimated).sum(), _estimated_h=hours_of(estimated),
         _length_h=pl.len() * (alike / timedelta(hours=1)) if alike else _hours(start, end).sum(),
     ).collect(engine=engine).with_columns(
-        register_key=(pl.col("_at") // count).cast(pl.UInt32), quantity=pl.when("_any").then("quantity"),
-        _start=pl.lit(begins).gather(pl.col("_at") % count), _end=pl.lit(begins).gather(pl.col("_at") % count + 1),
+        register_key=(place // count).cast(pl.UInt32), quantity=pl.when("_any").then("quantity"),
+        _start=pl.lit(begins).gather(place % count), _end=pl.lit(begins).gather(place % count + 1),
     )
     used = sums.join(assigned.select(_OF_ASSIGNMENT), on="register_key").filter(_within(pl.col("_start"), pl.col("_end")))
     known, share = pl.col("allocation").is_null(), pl.col("share_ratio")
