@@ -13,6 +13,7 @@ from monitors.rollup import Coarse, bounds_around, crossing, slot
 
 PLACES: Final = ("enterprise", "site", "process", "product")
 CARRIERS: Final = ("carrier", "unit", "flow", "use")
+AT_ONCE: Final = 5_000_000  # rows of a frame that is scanned
 _OF_ASSIGNMENT: Final = ("register_key", "_assignment", "share_ratio", "allocation", "_from", "_to")
 _AMOUNTS: Final = ("quantity", "_covered_h", "_weight", "_estimated", "_estimated_h", "_length_h")
 _DELIVERED: Final = pl.Schema({  # what the intervals of a frame give to an assignment in the period that begins at `_start`
@@ -56,7 +57,7 @@ def quantities(
     if isinstance(intervals, pl.DataFrame):
         delivered = _delivered(intervals.lazy(), assigned, by, zone, "in-memory")
     else:
-        frames = (_delivered(frame, assigned, by, zone, "streaming") for frame in intervals)
+        frames = (_delivered(part, assigned, by, zone, "streaming") for frame in intervals for part in _slices(frame))
         delivered = pl.concat([pl.DataFrame(schema=_DELIVERED), *frames])
     horizon = pl.lit(until, dtype=schemas.INSTANT)
     facts = assigned.select(pl.col("_owner", "_place", "_carrier", "_from").gather(delivered["_assignment"]))
@@ -131,6 +132,12 @@ def _rank(assigned: pl.DataFrame, names: Sequence[str]) -> pl.Series:
     """The place of each row's names in their order, nulls first."""
     found = assigned.select(names).unique().sort(names).with_row_index("_rank")
     return assigned.select(names).join(found, on=names, how="left", nulls_equal=True, maintain_order="left")["_rank"]
+
+
+def _slices(rows: pl.LazyFrame) -> Iterable[pl.LazyFrame]:
+    """The rows in parts that bound the memory: a stream holds more of a file the longer it is."""
+    count = rows.select(pl.len()).collect(engine="streaming").item()
+    return (rows.slice(first, AT_ONCE) for first in range(0, count, AT_ONCE))
 
 
 def _hours(start: pl.Expr, end: pl.Expr) -> pl.Expr:
