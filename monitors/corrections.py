@@ -272,8 +272,9 @@ def _told(
     if row["effect"] == "add_share":
         operand = pl.format("{} x {}", number(printed), operand)
     elif row["kind"] == "linear" and (row["coefficient"] != 1 or row["constant"]):
-        product = pl.format("{} x {}", pl.lit(f"{row['coefficient']:.12g}"), number(_times(row)))
-        operand = pl.format("({} + {})", pl.lit(f"{row['constant']:.12g}"), product) if row["constant"] else product
+        slope, constant = row["coefficient"], row["constant"]
+        product = pl.format("{} x {}", pl.lit(f"{abs(slope) if constant else slope:.12g}"), number(_times(row)))
+        operand = pl.format("({} {} {})", pl.lit(f"{constant:.12g}"), pl.lit("-" if slope < 0 else "+"), product) if constant else product
     bounds = [f"{bound:.12g}" for bound in (row["base"], row["per"], row["cap"]) if bound is not None]
     details = say(" (base {} per {})" if row["cap"] is None else " (base {} per {}, at most {} times)").format(*bounds)
     details = details if row["base"] or row["cap"] else ""

@@ -63,7 +63,7 @@ def test_additions_by_condition_by_age_by_ratio_and_by_interpolation_follow_one_
 def test_a_linear_correction_has_a_coefficient_for_each_level_and_altitude_multiplies_level_3_alone() -> None:
     factor = 1.179 - 0.211 * 80_000 / 101_325
     assert levels(**CEMENT) == (pytest.approx(80 + 1.10), pytest.approx(87 + 1.15), pytest.approx((94 + 1.20) * factor))
-    assert "95.2 x (1.179 + -0.211 x 0.789538613373) = 96.3811799655" in one(**CEMENT)["derivation"]
+    assert "95.2 x (1.179 - 0.211 x 0.789538613373) = 96.3811799655" in one(**CEMENT)["derivation"]
     assert levels(**CEMENT | {"clinker_ratio": 0.70, "altitude_m": 0.0})[2] == pytest.approx(94 - 5 * 1.20)
 
 
