@@ -652,7 +652,9 @@ def made_in_a_year(enterprises: int) -> pl.DataFrame:
 
 def as_command(folder: str, *words: str, runs: int) -> tuple[Took, float]:
     """`tcewatch` in processes of its own, the start of Python included: the shortest times, and the least of the peaks in MB."""
-    program = "from portal.cli.main import main; main()"
+    # It tells its peak itself: what the system counts of a child begins with what its parent held.
+    told = "lambda: pathlib.Path('peak').write_text(pathlib.Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+    program = f"import atexit, pathlib; atexit.register({told}); from portal.cli.main import main; main()"
     walls, cpus, peaks = [], [], []
     for _ in range(runs):
         began = time.perf_counter()
@@ -664,7 +666,7 @@ def as_command(folder: str, *words: str, runs: int) -> tuple[Took, float]:
         assert process.returncode == 0, words
         walls.append(time.perf_counter() - began)
         cpus.append(used.ru_utime + used.ru_stime)
-        peaks.append(used.ru_maxrss / 1024)
+        peaks.append(int(Path(folder, "peak").read_text(encoding="utf-8")) / 1024)
     return Took(min(walls), min(cpus)), min(peaks)
 
 
