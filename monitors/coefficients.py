@@ -10,6 +10,7 @@ import polars as pl
 from config import schemas
 from config.calendar import period_days
 from config.units import KJ_PER_KGCE, factor
+from monitors.quantities import KEYS
 
 FRESH_WATER: Final = ("water_tap", "water_ground", "water_surface")
 UNCONVENTIONAL_WATER: Final = ("water_mine", "water_reclaimed")
@@ -143,15 +144,14 @@ def by_coefficients(quantities: pl.DataFrame, days: pl.DataFrame, coefficients: 
     rows = quantities.with_row_index("_row").with_columns(in_force=pl.lit(None, pl.String()))
     if spans.is_empty():
         return rows.drop("_row")
-    keys = [name for name in schemas.QUANTITY if name not in {"period", "quantity", "covered_ratio", "estimated_ratio"}]
     own = [name for name in rows.columns if name not in {"quantity", "estimated_ratio", "in_force"}]
     bare = [pl.col(name).is_null() for name in ("lhv", "lhv_missing") if name in rows.columns]
     weight = pl.col("quantity").abs()
-    used = schemas.conform(days, schemas.QUANTITY).select(*keys, "quantity", "estimated_ratio", day=pl.col("period").str.to_date())
+    used = schemas.conform(days, schemas.QUANTITY).select(*KEYS, "quantity", "estimated_ratio", day=pl.col("period").str.to_date())
     parts = (
         rows.filter(*bare).select(own)
         .join(spans, on=["carrier", "period"])
-        .join(used.filter(pl.col("quantity").is_not_null()), on=keys, nulls_equal=True)
+        .join(used.filter(pl.col("quantity").is_not_null()), on=KEYS, nulls_equal=True)
         .filter(pl.col("day").is_between("first", "last"))
         .group_by([*own, "in_force"], maintain_order=True)
         .agg(pl.col("quantity").sum(),

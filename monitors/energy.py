@@ -10,6 +10,7 @@ from config import schemas
 from config.calendar import period_days
 from config.units import KG_PER_T, factor
 from monitors.coefficients import CALORIFIC, EQUIVALENT, FRESH_WATER, UNCONVENTIONAL_WATER, WATER, Law, answers
+from monitors.quantities import KEYS
 
 FLOW_SIGNS: Final[Mapping[str, int]] = {  # decisions.md 10
     "consumed": 1, "purchased": 1, "own_primary": 1, "opening_stock": 1, "closing_stock": -1, "sold": -1, "converted_out": -1, "recovered": -1,
@@ -83,7 +84,7 @@ def in_one_row(energy_rows: pl.DataFrame) -> pl.DataFrame:
     has none. Other rows, and the order, stay as they are.
     """
     rows = energy_rows.select(schemas.ENERGY.names())
-    keys = [name for name in schemas.QUANTITY if name not in {"quantity", "covered_ratio", "estimated_ratio"}]
+    keys = [*KEYS, "period"]
     divided = pl.struct(keys).is_duplicated()
     if not rows.select(divided.any()).item():
         return rows
@@ -120,7 +121,7 @@ def in_periods(energy_rows: pl.DataFrame, by: Literal["month", "year"]) -> pl.Da
     Returns:
         The rows with that `period`. Days of it for which a carrier has no row at its place are not covered: `covered_ratio` is the smaller for it.
     """
-    keys = [*(name for name in schemas.QUANTITY if name not in {"period", "quantity", "covered_ratio", "estimated_ratio"}), "_within"]
+    keys = [*KEYS, "_within"]
     within = pl.col("period").str.head({"month": 7, "year": 4}[by])
     days = {
         period: float((last - first).days + 1)

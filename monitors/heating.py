@@ -10,11 +10,11 @@ import polars as pl
 from config import schemas
 from config.units import heating_value_in
 from monitors.figure_rules import in_force
+from monitors.quantities import KEYS
 
 SAID: Final = {"laboratory": "measured (laboratory, by batch)", "supplier": "supplier (by batch)"}
 NAMED: Final = 5  # batches and spans that are listed one by one
 _OWNER: Final = ("enterprise", "carrier")
-_KEYS: Final = tuple(name for name in schemas.QUANTITY if name not in {"period", "quantity", "covered_ratio", "estimated_ratio"})
 
 
 def as_received(batches: pl.DataFrame, rules: pl.DataFrame) -> pl.DataFrame:
@@ -121,7 +121,7 @@ def with_heating_values(quantities: pl.DataFrame, days: pl.DataFrame, values: pl
     )
     amount = pl.col("quantity")
     weight = amount.abs()
-    parts = fired.sort("day").group_by([*_KEYS, "period", "origin", "lhv_unit"], maintain_order=True).agg(
+    parts = fired.sort("day").group_by([*KEYS, "period", "origin", "lhv_unit"], maintain_order=True).agg(
         _amount=amount.sum(),
         _lhv=pl.when(pl.col("lhv").is_not_null().all() & (amount.sum() != 0)).then((amount * pl.col("lhv")).sum() / amount.sum()),
         _estimated=(weight * pl.col("estimated_ratio").fill_null(0.0)).sum() / weight.sum(),
@@ -145,7 +145,7 @@ def with_heating_values(quantities: pl.DataFrame, days: pl.DataFrame, values: pl
         parts.filter(has).with_columns(_said=said, _told=pl.lit(None, dtype=pl.String())),
         lacking.with_columns(spans).with_columns(_said=pl.lit(None, dtype=pl.String()), _told=told).drop("_spans"),
     ])
-    joined = bare.drop("lhv_unit").join(parts, on=[*_KEYS, "period"], how="left", nulls_equal=True, maintain_order="left")
+    joined = bare.drop("lhv_unit").join(parts, on=[*KEYS, "period"], how="left", nulls_equal=True, maintain_order="left")
     touched = pl.col("_amount").is_not_null()
     lone = pl.len().over("_row") == 1  # then the period's own quantity stands, to the last digit
     return joined.sort("_row", "origin", nulls_last=True, maintain_order=True).with_columns(
@@ -160,11 +160,11 @@ def months_of(days: pl.DataFrame) -> pl.DataFrame:
     rows = schemas.conform(days, schemas.QUANTITY).with_columns(day=pl.col("period").str.to_date("%Y-%m-%d"), period=pl.col("period").str.slice(0, 7))
     known, weight = pl.col("quantity").is_not_null(), pl.col("quantity").abs()
     covered = pl.when(known).then(pl.col("covered_ratio").fill_null(1.0)).otherwise(0.0)
-    return rows.sort("day").group_by([*_KEYS, "period"], maintain_order=True).agg(
+    return rows.sort("day").group_by([*KEYS, "period"], maintain_order=True).agg(
         quantity=pl.when(known.any()).then(pl.col("quantity").sum()),
         covered_ratio=covered.sum() / pl.col("day").first().dt.month_end().dt.day(),
         estimated_ratio=pl.when(weight.sum() > 0).then((weight * pl.col("estimated_ratio").fill_null(0.0)).sum() / weight.sum()),
-    ).select(schemas.QUANTITY.names()).sort("period", *_KEYS)
+    ).select(schemas.QUANTITY.names()).sort("period", *KEYS)
 
 
 def spans_of(days: Iterable[date]) -> str:

@@ -13,6 +13,7 @@ from monitors.rollup import Coarse, bounds_around, crossing, slot
 
 PLACES: Final = ("enterprise", "site", "process", "product")
 CARRIERS: Final = ("carrier", "unit", "flow", "use")
+KEYS: Final = (*PLACES, *CARRIERS)  # of QUANTITY, besides its period
 AT_ONCE: Final = 5_000_000  # rows of a frame that is scanned
 _OF_ASSIGNMENT: Final = ("register_key", "_assignment", "share_ratio", "allocation", "_from", "_to")
 _AMOUNTS: Final = ("quantity", "_covered_h", "_weight", "_estimated", "_estimated_h", "_length_h")
@@ -85,7 +86,7 @@ def quantities(
         .join(periods.select("_start", "period"), on="_start")
         .sort(keys)
     )
-    named = assigned.select(pl.col(*PLACES, *CARRIERS).gather(sums["_assignment"]))
+    named = assigned.select(pl.col(KEYS).gather(sums["_assignment"]))
     return pl.concat([sums, named], how="horizontal").select(schemas.QUANTITY.names())
 
 

@@ -23,7 +23,7 @@ from monitors.energy import energy, in_one_row, sum_energy
 from monitors.heating import heating_values, with_heating_values
 from monitors.intensity import intensity
 from monitors.limits import MIN_COVERED_RATIO, limits
-from monitors.quantities import assigned_in, quantities
+from monitors.quantities import KEYS, assigned_in, quantities
 from monitors.reconcile import by_days, corrections, reconcile, stock_balance
 from monitors.renewable import with_renewable
 from monitors.running import running_verdicts
@@ -300,11 +300,10 @@ def _booked(known: _Known, months: pl.DataFrame, metered: pl.DataFrame, carriers
     """ENERGY of the corrections, for the months that are over and for their years, with the heating value of their days."""
     over = [month for month in months["period"].unique() if calendar.period_days(month)[1] < today]
     months = months.filter(pl.col("period").is_in(over))
-    keys = [name for name in schemas.QUANTITY if name not in {"period", "quantity", "covered_ratio", "estimated_ratio"}]
     in_year = pl.col("period").str.slice(0, 4)
     days_of = {month: (last - first).days + 1 for month in over for first, last in [calendar.period_days(month)]}
     years = months.with_columns(_days=pl.col("period").replace_strict(days_of, default=None, return_dtype=pl.Int64())).group_by(
-        [*keys, in_year], maintain_order=True
+        [*KEYS, in_year], maintain_order=True
     ).agg(pl.col("quantity").sum(), pl.col("_days").sum(), pl.col("estimated_ratio").first(), _beside=pl.col("covered_ratio").is_not_null().any())
     measured = carriers.filter(pl.col("flow") == "consumed").group_by("enterprise", "carrier", "period").agg(_covered=pl.col("covered_ratio").mean())
     due = {year: (min(date(int(year), 12, 31), today - timedelta(days=1)) - date(int(year), 1, 1)).days + 1 for year in years["period"].unique()}
